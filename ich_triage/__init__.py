@@ -1,0 +1,1 @@
+"""A DICOM listener that finds intracranial haemorrhage in head CT."""

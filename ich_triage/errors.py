@@ -1,0 +1,87 @@
+"""Every error that this product raises by name.
+
+IchTriageError
+├── SettingsError          the configuration cannot be used
+├── SpoolError             the spool cannot take or give a file
+│   └── SpoolFullError     free space is below the reserve
+├── DicomReadError         a received object cannot be used
+│   ├── HeaderError        an attribute is missing, malformed or absurd
+│   └── PixelDataError     pixels are missing, truncated or cannot be decoded
+├── NotAnalysedError       a study is outside what the model was made for
+├── PackageError           a model package cannot be trusted or loaded
+├── EngineError            inference failed on the device
+├── DeliveryError          a destination did not take an object
+│   └── DeliveryRefusedError   it answered with a failure status
+├── UnknownStudyError      no such study in the database
+└── DatabaseVersionError   the database schema is not the one this release needs
+
+Each class's docstring is its default message. Messages carry UIDs and our own ids, never patient data.
+"""
+
+from __future__ import annotations
+
+
+class IchTriageError(Exception):
+    """Something in ICH Triage went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class SettingsError(IchTriageError):
+    """The configuration cannot be used."""
+
+
+class SpoolError(IchTriageError):
+    """The spool cannot take or give a file."""
+
+
+class SpoolFullError(SpoolError):
+    """Free space on the spool is below its reserve."""
+
+
+class DicomReadError(IchTriageError):
+    """A received object cannot be used."""
+
+
+class HeaderError(DicomReadError):
+    """An attribute is missing, malformed or absurd."""
+
+
+class PixelDataError(DicomReadError):
+    """Pixel data are missing, truncated or cannot be decoded."""
+
+
+class NotAnalysedError(IchTriageError):
+    """The study is outside what the model was made for.
+
+    ``code`` is a :class:`ich_triage.domain.states.ReasonCode` value.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PackageError(IchTriageError):
+    """The model package cannot be trusted or loaded."""
+
+
+class EngineError(IchTriageError):
+    """Inference failed on the device."""
+
+
+class DeliveryError(IchTriageError):
+    """The destination did not take the object."""
+
+
+class DeliveryRefusedError(DeliveryError):
+    """The destination answered with a failure status."""
+
+
+class UnknownStudyError(IchTriageError):
+    """No such study in the database."""
+
+
+class DatabaseVersionError(IchTriageError):
+    """The database schema is not the one that this release needs; run `ich-triage db upgrade`."""

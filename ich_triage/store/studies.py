@@ -1,0 +1,29 @@
+"""Studies: look up, set the state."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ..domain.priority import rank
+from ..domain.states import ReasonCode, StudyState
+from ..errors import UnknownStudyError
+from .tables import Study
+
+
+def get(session: Session, study_instance_uid: str) -> Study:
+    """The study with that Study Instance UID. Raises UnknownStudyError."""
+    study = session.scalar(select(Study).where(Study.study_instance_uid == study_instance_uid))
+    if study is None:
+        raise UnknownStudyError(f"There is no study {study_instance_uid} in the database.")
+    return study
+
+
+def set_state(
+    study: Study, state: StudyState, *, code: ReasonCode | None = None, reason: str | None = None
+) -> None:
+    """Set the state with its reason, and the rank that follows from it."""
+    study.state = state
+    study.rank = rank(state)
+    study.reason_code = code
+    study.reason = reason
