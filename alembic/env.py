@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from ich_triage.settings import load
 from ich_triage.store.database import Database
-from ich_triage.store.tables import Base
+from ich_triage.store.tables import Base, UtcDateTime
 
 
 def run() -> None:
@@ -25,10 +25,15 @@ def _migrate(connection: object) -> None:
         target_metadata=Base.metadata,
         render_as_batch=True,
         compare_type=True,
-        user_module_prefix="tables.",
+        render_item=_plain_types,
         include_name=lambda name, kind, _parents: kind != "table" or name in Base.metadata.tables,
     )
     context.run_migrations()
+
+
+def _plain_types(kind: str, item: object, _context: object) -> str | bool:
+    """Migrations name library types alone, so that they stay true when ours change."""
+    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 
 run()

@@ -7,9 +7,8 @@ Revises:
 from __future__ import annotations
 
 import sqlalchemy as sa
-
 from alembic import op
-from ich_triage.store import tables
+
 
 revision = "0001"
 down_revision = None
@@ -20,7 +19,7 @@ def upgrade() -> None:
     op.create_table(
         "problems",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("at", tables.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("study_instance_uid", sa.String(length=64), nullable=True),
         sa.Column("detail", sa.String(), nullable=False),
@@ -48,9 +47,9 @@ def upgrade() -> None:
         sa.Column("stat", sa.Boolean(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("instance_count", sa.Integer(), nullable=False),
-        sa.Column("first_slice_at", tables.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("last_slice_at", tables.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("assembling_since", tables.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("first_slice_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_slice_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("assembling_since", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_studies")),
         sa.UniqueConstraint("study_instance_uid", name=op.f("uq_studies_study_instance_uid")),
     )
@@ -62,14 +61,15 @@ def upgrade() -> None:
             sqlite_where=sa.text("assembling_since IS NOT NULL"),
             postgresql_where=sa.text("assembling_since IS NOT NULL"),
         )
+        batch_op.create_index("ix_studies_worklist", ["rank", "first_slice_at"], unique=False)
 
     op.create_table(
         "workers",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("host", sa.String(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
-        sa.Column("started_at", tables.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("seen_at", tables.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
     )
     op.create_table(
@@ -83,7 +83,7 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("conflict", sa.Boolean(), nullable=False),
-        sa.Column("received_at", tables.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("position", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(["study_id"], ["studies.id"], name=op.f("fk_instances_study_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_instances")),
@@ -113,13 +113,13 @@ def upgrade() -> None:
         sa.Column("selection", sa.JSON(), nullable=True),
         sa.Column("analysis", sa.JSON(), nullable=True),
         sa.Column("same_as", sa.Integer(), nullable=True),
-        sa.Column("first_slice_at", tables.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("last_slice_at", tables.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("complete_at", tables.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("enqueued_at", tables.UtcDateTime(timezone=True), nullable=True),
-        sa.Column("started_at", tables.UtcDateTime(timezone=True), nullable=True),
-        sa.Column("inferred_at", tables.UtcDateTime(timezone=True), nullable=True),
-        sa.Column("stored_at", tables.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("first_slice_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_slice_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("complete_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("enqueued_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("inferred_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("stored_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["study_id"], ["studies.id"], name=op.f("fk_revisions_study_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_revisions")),
         sa.UniqueConstraint("study_id", "number", name=op.f("uq_revisions_study_id_number")),
@@ -145,13 +145,13 @@ def upgrade() -> None:
         sa.Column("path", sa.String(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("next_attempt_at", tables.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_error", sa.String(), nullable=True),
-        sa.Column("sent_at", tables.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("transaction_uid", sa.String(length=64), nullable=True),
-        sa.Column("committed_at", tables.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("committed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("claimed_by", sa.String(length=64), nullable=True),
-        sa.Column("claimed_until", tables.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["revision_id"], ["revisions.id"], name=op.f("fk_deliveries_revision_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
         sa.UniqueConstraint(
@@ -190,6 +190,7 @@ def downgrade() -> None:
     op.drop_table("instances")
     op.drop_table("workers")
     with op.batch_alter_table("studies", schema=None) as batch_op:
+        batch_op.drop_index("ix_studies_worklist")
         batch_op.drop_index(
             "ix_studies_assembling",
             sqlite_where=sa.text("assembling_since IS NOT NULL"),

@@ -8,25 +8,31 @@ from .states import StudyState
 
 
 class Rank(IntEnum):
-    """Groups of the worklist, in reading order."""
+    """Places on the worklist, in reading order."""
 
+    #: haemorrhage suspected, urgent request
+    FLAGGED_STAT = 1
     #: haemorrhage suspected
-    FLAGGED = 1
+    FLAGGED = 2
+    #: nobody and nothing has looked yet, or the model could not: may hold a bleed; urgent request
+    UNKNOWN_STAT = 3
     #: nobody and nothing has looked yet, or the model could not: may hold a bleed
-    UNKNOWN = 2
+    UNKNOWN = 4
+    #: analysed, not flagged, urgent request
+    NOT_FLAGGED_STAT = 5
     #: analysed, not flagged
-    NOT_FLAGGED = 3
+    NOT_FLAGGED = 6
 
 
-_RANKS: dict[StudyState, Rank] = {
+_ROUTINE: dict[StudyState, Rank] = {
     StudyState.FLAGGED: Rank.FLAGGED,
     StudyState.NOT_FLAGGED: Rank.NOT_FLAGGED,
 }
 
 
-def rank(state: StudyState) -> Rank:
-    """The worklist group of a study in `state`; what was not analysed never ranks as not flagged."""
-    return _RANKS.get(state, Rank.UNKNOWN)
+def rank(state: StudyState, *, stat: bool) -> Rank:
+    """The place of a study in `state`; what was not analysed never ranks as not flagged."""
+    return Rank(_ROUTINE.get(state, Rank.UNKNOWN) - stat)
 
 
 def state_while_reopened(state: StudyState) -> StudyState:

@@ -22,8 +22,8 @@ def get(session: Session, study_instance_uid: str) -> Study:
 def set_state(
     study: Study, state: StudyState, *, code: ReasonCode | None = None, reason: str | None = None
 ) -> None:
-    """Set the state with its reason, and the rank that follows from it."""
+    """Set the state with its reason, and the rank that follows from it and from `study.stat`."""
     study.state = state
-    study.rank = rank(state)
+    study.rank = rank(state, stat=study.stat)
     study.reason_code = code
     study.reason = reason

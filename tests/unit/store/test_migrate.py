@@ -1,0 +1,29 @@
+"""The schema: both databases get the same one, and it is the one that the tables declare."""
+
+from __future__ import annotations
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from ich_triage.errors import DatabaseVersionError
+from ich_triage.store import migrate
+from ich_triage.store.database import Database
+from ich_triage.store.tables import Base
+
+
+def test_migrations_yield_what_the_tables_declare(database: Database) -> None:
+    """After `upgrade` there is nothing left for autogenerate to find."""
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_an_empty_database_is_refused_with_the_remedy(database_url: str) -> None:
+    """A service never runs on a schema that is not its own."""
+    database = Database(database_url)
+    with pytest.raises(DatabaseVersionError, match="ich-triage db upgrade"):
+        migrate.require_current(database)
+    migrate.upgrade(database)
+    migrate.require_current(database)
+    database.close()
