@@ -1,0 +1,75 @@
+"""The durable queue: DBOS Transact, with our names on it.
+
+A workflow id makes enqueueing idempotent; finished steps are not run again by whoever takes a study over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dbos import DBOS, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
+from sqlalchemy import make_url
+
+QUEUE = "triage"
+#: version of the step sequence; raise it when steps are added, removed or reordered
+WORKFLOW_VERSION = "1"
+#: DBOS priorities: lower runs first
+STAT, ROUTINE = 1, 10
+#: our own count of attempts (settings.worker.max_attempts) decides; DBOS must not stop before
+_NEVER = 1000
+
+
+def system_database_url(database_url: str) -> str:
+    """Where DBOS keeps its tables: a second SQLite file beside ours, or its own schema in our PostgreSQL."""
+    url = make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        url = url.set(database=f"{url.database}.queue")
+    return url.render_as_string(hide_password=False)
+
+
+class TriageQueue:
+    """One executor of the queue; there can be many, on many hosts. One for each process."""
+
+    def __init__(self, database_url: str, executor_id: str, triage: Callable[[int], None]) -> None:
+        DBOS(
+            config={
+                "name": "ich-triage",
+                "system_database_url": system_database_url(database_url),
+                "executor_id": executor_id,
+                "application_version": WORKFLOW_VERSION,
+                "serializer": DBOSPortableJSONSerializer(),
+                "log_level": "WARNING",
+            }
+        )
+        self._workflow = DBOS.workflow(name="triage", max_recovery_attempts=_NEVER)(triage)
+
+    def start(self, *, concurrency: int, poll_s: float) -> None:
+        """Begin to run what is queued, `concurrency` studies at once."""
+        DBOS.launch()
+        DBOS.register_queue(
+            QUEUE, worker_concurrency=concurrency, polling_interval_sec=poll_s, on_conflict="always_update"
+        )
+
+    def stop(self, *, grace_s: int = 20) -> None:
+        """Take nothing new; wait `grace_s` for what runs; the rest is taken over by another worker."""
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=grace_s)
+
+    def enqueue(self, workflow_id: str, revision_id: int, *, stat: bool) -> None:
+        """Put a revision into the queue; a second time does nothing."""
+        with SetWorkflowID(workflow_id), SetEnqueueOptions(priority=STAT if stat else ROUTINE):
+            DBOS.enqueue_workflow(QUEUE, self._workflow, revision_id)
+
+    def take_over(self, executor_ids: Iterable[str]) -> list[str]:
+        """Queue again what dead executors had begun; returns the workflow ids."""
+        taken = []
+        for executor_id in executor_ids:
+            for workflow in DBOS.list_workflows(executor_id=executor_id, status=["PENDING"]):
+                DBOS.resume_workflow(workflow.workflow_id, queue_name=QUEUE)
+                taken.append(workflow.workflow_id)
+        return taken
+
+
+def step(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run one checkpointed stage of a workflow; its result must be JSON."""
+    return DBOS.run_step({"name": name}, function, *arguments)

@@ -1,0 +1,87 @@
+"""Revisions from the queue to their final state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from ..domain.states import FINAL_STATES, ReasonCode, StudyState
+from . import studies
+from .tables import Instance, Revision, Study
+
+
+def waiting(session: Session, *, limit: int = 100) -> Sequence[Revision]:
+    """Complete revisions that no queue has yet, urgent ones first."""
+    return session.scalars(
+        select(Revision)
+        .join(Revision.study)
+        .where(Revision.enqueued_at.is_(None))
+        .order_by(Study.stat.desc(), Revision.complete_at)
+        .limit(limit)
+    ).all()
+
+
+def mark_enqueued(session: Session, revision_id: int, now: datetime) -> None:
+    """The queue has it."""
+    session.execute(update(Revision).where(Revision.id == revision_id).values(enqueued_at=now))
+
+
+def begin(session: Session, revision_id: int, now: datetime) -> Revision:
+    """A worker begins, perhaps not for the first time; counts the attempt, keeps the first start."""
+    session.execute(
+        update(Revision)
+        .where(Revision.id == revision_id)
+        .values(attempts=Revision.attempts + 1, started_at=func.coalesce(Revision.started_at, now))
+    )
+    return session.get_one(Revision, revision_id)
+
+
+def instances(session: Session, revision: Revision) -> Sequence[Instance]:
+    """What the revision covers; objects in conflict with an earlier one of the same UID are left out."""
+    return session.scalars(
+        select(Instance)
+        .where(
+            Instance.study_id == revision.study_id,
+            Instance.id <= revision.last_instance_id,
+            Instance.conflict.is_(False),
+        )
+        .order_by(Instance.id)
+    ).all()
+
+
+def previous(session: Session, revision: Revision) -> Revision | None:
+    """The latest earlier revision of the study that has reached a final state."""
+    return session.scalar(
+        select(Revision)
+        .where(
+            Revision.study_id == revision.study_id,
+            Revision.number < revision.number,
+            Revision.state.in_(FINAL_STATES),
+        )
+        .order_by(Revision.number.desc())
+        .limit(1)
+    )
+
+
+def finish(
+    session: Session,
+    revision: Revision,
+    state: StudyState,
+    *,
+    code: ReasonCode | None = None,
+    reason: str | None = None,
+) -> None:
+    """Give the revision its final state.
+
+    The study shows it, unless newer slices wait for their own revision; but a flag shows at once.
+    """
+    revision.state = state
+    revision.reason_code = code
+    revision.reason = reason
+    study = session.get_one(Study, revision.study_id, with_for_update=True)
+    newest = study.revision == revision.number and study.assembling_since is None
+    if newest or state is StudyState.FLAGGED:
+        studies.set_state(study, state, code=code, reason=reason)

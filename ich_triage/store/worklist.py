@@ -1,0 +1,75 @@
+"""What the worklist and the study page read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, selectinload
+
+from ..domain.states import FINAL_STATES
+from . import studies
+from .tables import Problem, Revision, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One study with the revisions that matter for showing it."""
+
+    #: the study
+    study: Study
+    #: its newest revision; None while the first is being received
+    newest: Revision | None
+    #: its newest revision with a final state: what is known so far
+    decided: Revision | None
+
+
+def page(session: Session, *, limit: int, offset: int = 0) -> list[Row]:
+    """Studies in reading order: by rank, then longest waiting first."""
+    found = session.scalars(
+        select(Study).order_by(Study.rank, Study.first_slice_at, Study.id).limit(limit).offset(offset)
+    ).all()
+    return _rows(session, found)
+
+
+def one(session: Session, study_instance_uid: str) -> Row:
+    """One study. Raises UnknownStudyError."""
+    return _rows(session, [studies.get(session, study_instance_uid)])[0]
+
+
+def counts(session: Session) -> dict[str, int]:
+    """Number of studies in each state."""
+    return dict(session.execute(select(Study.state, func.count()).group_by(Study.state)).tuples().all())
+
+
+def revisions(session: Session, study: Study) -> Sequence[Revision]:
+    """Every revision with its deliveries, oldest first."""
+    return session.scalars(
+        select(Revision)
+        .where(Revision.study_id == study.id)
+        .order_by(Revision.number)
+        .options(selectinload(Revision.deliveries))
+    ).all()
+
+
+def problems(session: Session, study_instance_uid: str) -> Sequence[Problem]:
+    """What went wrong while this study was received."""
+    return session.scalars(
+        select(Problem).where(Problem.study_instance_uid == study_instance_uid).order_by(Problem.id)
+    ).all()
+
+
+def _rows(session: Session, found: Sequence[Study]) -> list[Row]:
+    newest: dict[int, Revision] = {}
+    decided: dict[int, Revision] = {}
+    for revision in session.scalars(
+        select(Revision)
+        .where(Revision.study_id.in_([study.id for study in found]))
+        .order_by(Revision.number)
+        .options(selectinload(Revision.deliveries))
+    ):
+        newest[revision.study_id] = revision
+        if revision.state in FINAL_STATES:
+            decided[revision.study_id] = revision
+    return [Row(study=study, newest=newest.get(study.id), decided=decided.get(study.id)) for study in found]

@@ -1,0 +1,170 @@
+"""The JSON that `ich-triage worklist --json` and `ich-triage study UID --json` print; docs/json.md tells it.
+
+Keys are only ever added. Times are ISO 8601 with zone, volumes mL, positions mm in the patient frame (LPS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from ..domain.label import PRIORITISATION_ONLY, SYNTHETIC
+from ..domain.labels import LABELS
+from ..domain.states import DeliveryState
+from ..store.tables import Delivery, Problem, Revision, Study
+from ..store.worklist import Row
+
+Json = dict[str, Any]
+
+
+def worklist(rows: Sequence[Row], counts: dict[str, int], now: datetime) -> Json:
+    """The list in reading order, without the per-slice detail."""
+    return {
+        "label": PRIORITISATION_ONLY,
+        "generated_at": now.isoformat(),
+        "counts": counts,
+        "studies": [summary(row, now) for row in rows],
+    }
+
+
+def study(row: Row, revisions: Sequence[Revision], problems: Sequence[Problem], now: datetime) -> Json:
+    """Everything known of one study."""
+    shown = row.decided or row.newest
+    return summary(row, now) | {
+        "label": PRIORITISATION_ONLY,
+        "series": shown.selection if shown else None,
+        "slices": _slices(row.decided),
+        "revisions": [_revision(revision) for revision in revisions],
+        "problems": [
+            {"at": problem.at.isoformat(), "kind": problem.kind, "detail": problem.detail}
+            for problem in problems
+        ],
+    }
+
+
+def summary(row: Row, now: datetime) -> Json:
+    """One line of the list."""
+    shown = row.decided or row.newest
+    return {
+        "study_instance_uid": row.study.study_instance_uid,
+        "patient_name": row.study.patient_name,
+        "patient_id": row.study.patient_id,
+        "accession_number": row.study.accession_number,
+        "study_description": row.study.study_description,
+        "study_date": row.study.study_date,
+        "calling_ae_title": row.study.calling_ae_title,
+        "instances": row.study.instance_count,
+        "state": row.study.state,
+        "reason": _reason(row.study),
+        "priority": row.study.rank,
+        "stat": row.study.stat,
+        "waiting_s": round((now - row.study.first_slice_at).total_seconds(), 3),
+        "revision": row.study.revision,
+        "analysis": _analysis(row.decided),
+        "ledger": _ledger(row.study, shown),
+        "deliveries": [delivery(each) for each in shown.deliveries] if shown else [],
+    }
+
+
+def delivery(each: Delivery) -> Json:
+    """One object on its way."""
+    return {
+        "id": each.id,
+        "destination": each.destination,
+        "kind": each.kind,
+        "sop_instance_uid": each.sop_instance_uid,
+        "path": each.path,
+        "state": each.state,
+        "attempts": each.attempts,
+        "next_attempt_at": _time(each.next_attempt_at),
+        "last_error": each.last_error,
+        "sent_at": _time(each.sent_at),
+        "committed_at": _time(each.committed_at),
+    }
+
+
+def _revision(revision: Revision) -> Json:
+    return {
+        "number": revision.number,
+        "state": revision.state,
+        "reason": _reason(revision),
+        "same_as": revision.same_as,
+        "attempts": revision.attempts,
+        "ledger": _ledger(revision.study, revision),
+        "deliveries": [delivery(each) for each in revision.deliveries],
+    }
+
+
+def _reason(of: Study | Revision) -> Json | None:
+    return {"code": of.reason_code, "text": of.reason} if of.reason_code else None
+
+
+def _analysis(revision: Revision | None) -> Json | None:
+    """What the model said; the slices stand apart, since they are many."""
+    if revision is None or revision.analysis is None:
+        return None
+    analysis = revision.analysis
+    package = analysis["package"]
+    return {
+        "package": package,
+        "warning": SYNTHETIC if package["synthetic"] else None,
+        "operating_point": analysis["operating_point"],
+        "threshold": analysis["threshold"],
+        "flagged": analysis["flagged"],
+        "probabilities": _labelled(analysis["probabilities"]),
+        "findings": [_finding(finding, analysis["slices"]) for finding in analysis["findings"]],
+    }
+
+
+def _finding(finding: Json, slices: list[Json]) -> Json:
+    """A finding, its key slice named by UID too."""
+    index = finding["key_slice"]
+    return finding | {"key_slice": {"index": index} | slices[index]["image"]}
+
+
+def _slices(revision: Revision | None) -> list[Json]:
+    if revision is None or revision.analysis is None:
+        return []
+    return [
+        {
+            "index": index,
+            "position_mm": each["position_mm"],
+            "probabilities": _labelled(each["probabilities"]),
+        }
+        | each["image"]
+        for index, each in enumerate(revision.analysis["slices"])
+    ]
+
+
+def _labelled(probabilities: Iterable[float]) -> dict[str, float]:
+    return dict(zip(LABELS, probabilities, strict=True))
+
+
+def _ledger(of: Study, revision: Revision | None) -> Json:
+    """When each stage was reached, and seconds from the last slice to the last report stored elsewhere."""
+    if revision is None:
+        return {"first_slice": _time(of.first_slice_at), "last_slice": _time(of.last_slice_at)}
+    sent = _last(revision.deliveries, "sent_at")
+    return {
+        "first_slice": _time(revision.first_slice_at),
+        "last_slice": _time(revision.last_slice_at),
+        "complete": _time(revision.complete_at),
+        "completed_by": revision.completed_by,
+        "started": _time(revision.started_at),
+        "inferred": _time(revision.inferred_at),
+        "stored": _time(revision.stored_at),
+        "sent": _time(sent),
+        "committed": _time(_last(revision.deliveries, "committed_at")),
+        "last_slice_to_sent_s": round((sent - revision.last_slice_at).total_seconds(), 3) if sent else None,
+    }
+
+
+def _last(deliveries: Sequence[Delivery], moment: str) -> datetime | None:
+    """When the last of them got there; None until all have, dead ones left out."""
+    moments = [getattr(each, moment) for each in deliveries if each.state != DeliveryState.DEAD]
+    return max(moments) if moments and all(moments) else None
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
