@@ -1,0 +1,95 @@
+"""The manifest of a model package: what it is, what it was made from, what it can do."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from ..domain.input_spec import InputSpec
+from ..domain.labels import LABELS
+from .calibration import Calibration, OperatingPoint
+from .network import ArchitectureSpec
+
+#: What everything that a synthetic package produces carries.
+SYNTHETIC_STAMP = "synthetic training data: not for clinical use"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Metric(_Part):
+    """One measured figure with its 95% interval."""
+
+    #: what was measured
+    value: float
+    #: lower bound
+    low: float
+    #: upper bound
+    high: float
+    #: studies (or findings) that it was measured on
+    n: int
+
+
+class MaskRule(_Part):
+    """How mask probabilities become findings."""
+
+    #: a voxel belongs to the mask from here on
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    #: a connected part smaller than this is dropped, mL
+    min_part_ml: float = Field(default=0.05, ge=0)
+    #: study probability from which a subtype is reported as a finding, in the order of `SUBTYPES`
+    subtype_thresholds: tuple[float, ...] = (0.5,) * (len(LABELS) - 1)
+    #: 5% and 95% quantile of (true − measured) / (measured + 0.2 mL) on the calibration studies
+    volume_error: tuple[float, float] = (-0.5, 0.5)
+
+
+class Manifest(_Part):
+    """Everything about a package except its weights."""
+
+    #: version of this format
+    format: Literal[1] = 1
+    #: name of the package
+    name: str
+    #: its version
+    version: str
+    #: when it was made
+    created: AwareDatetime
+    #: trained on synthetic data
+    synthetic: bool
+    #: network
+    architecture: ArchitectureSpec
+    #: what the network is fed
+    input_spec: InputSpec
+    #: order of every probability vector
+    labels: tuple[str, ...] = LABELS
+    #: logits to probabilities
+    calibration: Calibration
+    #: thresholds by name
+    operating_points: dict[str, OperatingPoint]
+    #: masks to findings
+    mask: MaskRule = MaskRule()
+    #: figures on test studies, by name
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    #: what the data were: counts, seeds, generator, hash
+    data: dict[str, str | int | float] = Field(default_factory=dict)
+    #: version of the code that trained it
+    code_version: str
+    #: SHA-256 of model.safetensors, hex
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _fits_this_release(self) -> Self:
+        if self.labels != LABELS:
+            raise ValueError(f"labels must be {LABELS}")
+        if self.architecture.channels != self.input_spec.channels:
+            raise ValueError("architecture.channels and input_spec disagree")
+        if not self.operating_points:
+            raise ValueError("at least one operating point is needed")
+        return self
+
+    @property
+    def stamp(self) -> str | None:
+        """The sentence that everything made by a synthetic package carries."""
+        return SYNTHETIC_STAMP if self.synthetic else None
