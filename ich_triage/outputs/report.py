@@ -1,0 +1,120 @@
+"""What an output needs to know of one revision of a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydicom.uid import Comprehensive3DSRStorage
+
+from ..dicom.uids import derived_uid, named_uid
+from ..domain.finding import Analysis
+from ..domain.label import PRIORITISATION_ONLY, SYNTHETIC
+from ..domain.states import FINAL_STATES, OutputKind, ReasonCode, StudyState
+
+MANUFACTURER = "ICH Triage"
+MODEL_NAME = "ICH Triage"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Us, as the author of an object."""
+
+    #: our AE title, also station name and serial number
+    ae_title: str
+    #: release of this product
+    version: str
+
+    @property
+    def uid(self) -> str:
+        """Device Observer UID: the same for every object of this installation."""
+        return named_uid("device", self.ae_title)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenSeries:
+    """The series that was analysed."""
+
+    #: Series Instance UID
+    series_instance_uid: str
+    #: Series Description, as received
+    description: str = ""
+    #: Series Number, as received
+    number: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentReference:
+    """A structured report that a later one replaces."""
+
+    #: Series Instance UID
+    series_instance_uid: str
+    #: SOP Instance UID
+    sop_instance_uid: str
+    #: SOP Class UID
+    sop_class_uid: str = Comprehensive3DSRStorage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One revision in its final state: all that its outputs are made from.
+
+    The same report always gives the same bytes, so nothing in it may be "now".
+    """
+
+    #: Study Instance UID
+    study_instance_uid: str
+    #: number of the revision, from 1
+    revision: int
+    #: a final state
+    state: StudyState
+    #: of a study that was not analysed or failed
+    reason_code: ReasonCode | None = None
+    #: the same in words
+    reason: str | None = None
+    #: None when not analysed or failed
+    analysis: Analysis | None = None
+    #: None when none was chosen
+    series: ChosenSeries | None = None
+    #: from the ledger
+    created_at: datetime
+    #: the report of the revision before
+    predecessor: DocumentReference | None = None
+    #: us
+    device: Device
+
+    def __post_init__(self) -> None:
+        """Refuse a report that would say what is not so."""
+        if self.state not in FINAL_STATES:
+            raise ValueError(f"a report needs a final state, not {self.state}")
+        analysed = self.state in (StudyState.FLAGGED, StudyState.NOT_FLAGGED)
+        if analysed != (self.analysis is not None):
+            raise ValueError(f"state {self.state} and analysis contradict each other")
+        if self.analysis and self.analysis.flagged != (self.state is StudyState.FLAGGED):
+            raise ValueError(f"state {self.state} and the analysis's flag contradict each other")
+        if self.created_at.tzinfo is None:
+            raise ValueError("naive datetime")
+
+    @property
+    def flagged(self) -> bool:
+        """Whether haemorrhage is suspected."""
+        return self.state is StudyState.FLAGGED
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The honest labels that every output carries."""
+        synthetic = self.analysis is not None and self.analysis.package.synthetic
+        return (PRIORITISATION_ONLY, SYNTHETIC) if synthetic else (PRIORITISATION_ONLY,)
+
+    def uid(self, kind: OutputKind, part: str) -> str:
+        """The UID of `part` ("series", "instance") of this report's output of `kind`."""
+        package = self.analysis.package.weights_sha256 if self.analysis else ""
+        return derived_uid(self.study_instance_uid, self.revision, package, kind, part)
+
+    @property
+    def document(self) -> DocumentReference:
+        """This report's own SR, as its successor must name it."""
+        return DocumentReference(
+            series_instance_uid=self.uid(OutputKind.SR, "series"),
+            sop_instance_uid=self.uid(OutputKind.SR, "instance"),
+        )

@@ -1,0 +1,119 @@
+"""Hand-made reports over real or made headers, for tests of what is sent out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
+
+from ich_triage.domain.finding import (
+    Analysis,
+    Finding,
+    ImageReference,
+    PackageIdentity,
+    Side,
+    SliceScore,
+)
+from ich_triage.domain.labels import Subtype
+from ich_triage.domain.states import ReasonCode, StudyState
+from ich_triage.outputs.report import ChosenSeries, Device, Report
+
+PACKAGE = PackageIdentity(name="phantom-resnet18", version="1", weights_sha256="ab" * 32, synthetic=True)
+CREATED = datetime(2026, 3, 4, 5, 6, 7, 890000, tzinfo=UTC)
+DEVICE = Device(ae_title="ICH_TRIAGE", version="0.1.0")
+
+SUBDURAL = Finding(
+    subtype=Subtype.SUBDURAL,
+    probability=0.9312,
+    volume_ml=23.456,
+    volume_interval_ml=(18.2, 29.9),
+    abc2_ml=21.0,
+    side=Side.LEFT,
+    centroid_lps=(48.25, -20.5, 61.75),
+    key_slice=5,
+    slice_range=(3, 8),
+)
+SUBARACHNOID = Finding(
+    subtype=Subtype.SUBARACHNOID,
+    probability=0.61,
+    volume_ml=None,
+    volume_interval_ml=None,
+    abc2_ml=None,
+    side=Side.MIDLINE,
+    centroid_lps=None,
+    key_slice=4,
+    slice_range=(4, 6),
+)
+
+
+def image_headers(folder: Path) -> list[Dataset]:
+    """Headers of every image of `folder`, along z."""
+    headers = [dcmread(path, stop_before_pixels=True) for path in sorted(folder.glob("*.dcm"))]
+    return sorted(headers, key=lambda ds: float(ds.ImagePositionPatient[2]))
+
+
+def made_header(**attributes: Any) -> Dataset:
+    """A header with nothing but what every CT image has; `attributes` are set on top."""
+    ds = Dataset()
+    ds.SOPClassUID = CTImageStorage
+    ds.SOPInstanceUID = "1.2.3.4"
+    ds.StudyInstanceUID = "1.2.3"
+    ds.SeriesInstanceUID = "1.2.3.1"
+    ds.FrameOfReferenceUID = "1.2.3.5"
+    for keyword, value in attributes.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def analysis_of(headers: Sequence[Dataset], *, flagged: bool = True) -> Analysis:
+    """An answer over `headers`, one slice each."""
+    images = [
+        ImageReference(sop_class_uid=str(ds.SOPClassUID), sop_instance_uid=str(ds.SOPInstanceUID))
+        for ds in headers
+    ]
+    probability = 0.97 if flagged else 0.03
+    probabilities = (probability, 0.01, 0.02, 0.01, 0.02, probability)
+    findings = (SUBDURAL, SUBARACHNOID) if flagged else ()
+    return Analysis(
+        package=PACKAGE,
+        operating_point="balanced",
+        threshold=0.35,
+        probabilities=probabilities,
+        flagged=flagged,
+        slices=tuple(
+            SliceScore(image=image, position_mm=float(index), probabilities=probabilities)
+            for index, image in enumerate(images)
+        ),
+        findings=tuple(
+            replace(finding, key_slice=min(finding.key_slice, len(images) - 1)) for finding in findings
+        ),
+    )
+
+
+def report_of(headers: Sequence[Dataset], state: StudyState = StudyState.FLAGGED, **changes: Any) -> Report:
+    """A report in `state` over `headers`."""
+    first = headers[0]
+    values: dict[str, Any] = {
+        "study_instance_uid": str(first.StudyInstanceUID),
+        "revision": 1,
+        "state": state,
+        "created_at": CREATED,
+        "device": DEVICE,
+    }
+    if state in (StudyState.FLAGGED, StudyState.NOT_FLAGGED):
+        values["analysis"] = analysis_of(headers, flagged=state is StudyState.FLAGGED)
+        values["series"] = ChosenSeries(
+            series_instance_uid=str(first.SeriesInstanceUID),
+            description=str(first.get("SeriesDescription") or ""),
+            number=2,
+        )
+    else:
+        values["reason_code"] = ReasonCode.ANGIOGRAPHY
+        values["reason"] = "CT angiography"
+    return Report(**(values | changes))
