@@ -1,0 +1,109 @@
+"""HU and bleed shares of fine voxels from interpolated fields, tissue over tissue with partial volume."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ich_triage.domain.labels import SUBTYPES, Subtype
+
+from .bleeds import Clot
+from .fields import pia
+from .records import PhantomSpec
+from .shapes import coverage
+
+AIR_HU, FAT_HU, SOFT_HU, METAL_HU = -1000.0, -95.0, 48.0, 3000.0
+
+Channels = dict[str, Tensor]
+
+
+def paint(spec: PhantomSpec, f: Channels, clots: tuple[Clot, ...], width_mm: float) -> tuple[Tensor, Tensor]:
+    """HU (…) and share of each bleed subtype (5, …) for voxels ``width_mm`` wide."""
+    hu = _outside(f, width_mm)
+    hu = _lerp(hu, _bone_hu(f), _vault_share(f, width_mm))
+    inside = coverage(f["cavity"], width_mm)
+    brain_hu = _intracranial(spec, f, clots, width_mm)
+    shares = torch.zeros((len(SUBTYPES), *hu.shape), device=hu.device)
+    for index, clot in enumerate(clots):
+        share = _bleed_share(spec, clot, f, index, width_mm)
+        brain_hu = _lerp(brain_hu, f[f"hu{index}"], share)
+        shares[SUBTYPES.index(clot.spec.subtype)] += share * inside
+    calcified = coverage(f["calcified"], width_mm)
+    brain_hu = _lerp(brain_hu, 190.0 + 60.0 * f["texture"], calcified)
+    hu = _lerp(hu, brain_hu, inside)
+    if "metal" in spec.mimics.names:
+        hu = _lerp(hu, METAL_HU, coverage(f["metal"], width_mm))
+    return hu, shares.clamp_(0.0, 1.0)
+
+
+def _lerp(under: Tensor, over: Tensor | float, share: Tensor) -> Tensor:
+    return under + share * (over - under)
+
+
+def _outside(f: Channels, width: float) -> Tensor:
+    """Soft tissue, fat, orbits, facial bone and air spaces."""
+    skin = coverage(f["skin"], width)
+    soft = SOFT_HU + 6.0 * f["texture"]
+    soft = _lerp(soft, FAT_HU + 10.0 * f["texture"], coverage(f["fat"], 1.6))
+    soft = _lerp(soft, 45.0, coverage((f["globe"] + 0.8).abs() - 0.8, width))
+    soft = _lerp(soft, 9.0, coverage(f["globe"] + 1.6, width))
+    edge = (-f["bone"] / 2.2).clamp(0.0, 1.0)
+    marrow = 250.0 + 120.0 * f["texture"] + 900.0 * f["density"]
+    bone = 950.0 + 500.0 * f["density"] + (marrow - 950.0 - 500.0 * f["density"]) * edge
+    soft = _lerp(soft, bone, coverage(f["bone"], width))
+    soft = _lerp(soft, AIR_HU, coverage(f["air"], width))
+    return _lerp(torch.full_like(soft, AIR_HU), soft, skin)
+
+
+def _vault_share(f: Channels, width: float) -> Tensor:
+    shell = torch.maximum(f["outer"], -f["vault"])
+    shell = torch.maximum(shell, -f["above_floor"] - 5.0)
+    shell = torch.maximum(shell, -f["gap"])
+    return coverage(shell, width) * (1.0 - coverage(f["air"], width))
+
+
+def _bone_hu(f: Channels) -> Tensor:
+    """Dense outer and inner table, spongy diploë between."""
+    depth = torch.minimum(f["vault"], -f["outer"])
+    spongy = ((depth - 1.3) / 1.0).clamp(0.0, 1.0)
+    return 1450.0 + spongy * (620.0 + 170.0 * f["texture"] - 1450.0)
+
+
+def _intracranial(spec: PhantomSpec, f: Channels, clots: tuple[Clot, ...], width: float) -> Tensor:
+    head = spec.head
+    surface = pia(head.atrophy, f)
+    white = (0.5 + (surface - 3.2) / 1.6).clamp(0.0, 1.0) * (1.0 - coverage(f["deep_grey"], 2.0))
+    tissue = head.grey_hu + 0.9 * f["texture"] + white * (head.white_hu - head.grey_hu)
+    tissue = tissue + f["delta_hu"] * (0.35 + 0.65 * white) + _oedema(f, clots, white)
+    hu = _lerp(torch.full_like(tissue, head.csf_hu), tissue, coverage(-surface, width))
+    hu = _lerp(hu, head.csf_hu, coverage(f["ventricles"], width))
+    hu = _lerp(hu, head.grey_hu + 3.0, coverage(f["tumour"], width))
+    falx = torch.maximum(f["midline"].abs() - 0.55, f["no_falx"])
+    tentorium = torch.maximum(f["tent"].abs() - 0.6, f["no_tent"])
+    dura = torch.maximum(coverage(falx, width), coverage(tentorium, width))
+    hu = _lerp(hu, head.dura_hu, dura)
+    sinus = head.sinus_hu + (16.0 if "dense_sinus" in spec.mimics.names else 0.0)
+    return _lerp(hu, sinus, coverage(f["sinus"], width))
+
+
+def _oedema(f: Channels, clots: tuple[Clot, ...], white: Tensor) -> Tensor:
+    """Fall of HU in the rim of a bleed within the brain, deepest in white matter."""
+    fall = torch.zeros_like(white)
+    for index, clot in enumerate(clots):
+        if clot.spec.subtype is Subtype.INTRAPARENCHYMAL and clot.spec.oedema_mm > 0.5:
+            reach = clot.spec.oedema_mm * (1.0 + 0.3 * f["texture"])
+            fall = torch.maximum(fall, ((reach - f[f"bleed{index}"]) / 2.5).clamp(0.0, 1.0))
+    return -fall * (8.0 + 2.0 * white)
+
+
+def _bleed_share(spec: PhantomSpec, clot: Clot, f: Channels, index: int, width: float) -> Tensor:
+    distance = f[f"bleed{index}"]
+    subtype = clot.spec.subtype
+    if subtype is Subtype.INTRAVENTRICULAR:
+        return coverage(torch.maximum(distance, f["ventricles"]), width)
+    if subtype is Subtype.SUBARACHNOID:
+        gap = coverage(pia(spec.head.atrophy, f), width) * coverage(-f["ventricles"] + 1.0, width)
+        return gap * (-distance / 6.0 + 0.5).clamp(0.0, 1.0) * clot.spec.fraction
+    if subtype is Subtype.INTRAPARENCHYMAL:
+        return coverage(distance, width) * (1.0 - coverage(f["ventricles"], width))
+    return coverage(distance, width)

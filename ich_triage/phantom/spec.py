@@ -1,0 +1,158 @@
+"""Draws a phantom from a seed. Head, acquisition, mimics and bleeds each have their own random stream."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.random import Generator
+
+from ich_triage.domain.labels import SUBTYPES, Subtype
+
+from . import tables
+from .records import Acquisition, BleedSpec, HeadSpec, MimicSpec, PhantomSpec, Style, Vendor
+from .tables import EPIDURAL_SITES
+
+__all__ = [
+    "Acquisition", "BleedSpec", "HeadSpec", "MimicSpec", "PhantomSpec", "Style", "draw", "quantile_draw"
+]  # fmt: skip
+
+Wanted = tuple[Subtype, ...] | Literal["random"] | None
+
+VENDORS: tuple[Vendor, ...] = ("GE MEDICAL SYSTEMS", "SIEMENS", "Philips", "TOSHIBA")
+_EXTENT_MM = 150.0
+_Z95 = 1.6449
+
+
+def draw(seed: int, *, style: Style = "a", bleeds: Wanted = "random", **acquisition: object) -> PhantomSpec:
+    """The phantom of this seed.
+
+    ``bleeds``: "random" (about half of the studies have none, the others carry the RSNA mix), None, or the
+    subtypes wanted. ``acquisition`` overrides fields of :class:`.spec.Acquisition`; ``slices`` without
+    ``spacing_mm`` spreads them over the head. Raises TypeError for an unknown override.
+    """
+    head_rng, scan_rng, mimic_rng, bleed_rng = (
+        np.random.default_rng([seed, ord(style), stream]) for stream in range(4)
+    )
+    head = _head(head_rng, style)
+    scan = _override(_acquisition(scan_rng, style), acquisition)
+    wanted = _labels(bleed_rng) if bleeds == "random" else tuple(bleeds or ())
+    drawn = tuple(_bleed(bleed_rng, subtype, style) for subtype in wanted)
+    mimics = _mimics(mimic_rng, style, drawn)
+    return PhantomSpec(seed=seed, style=style, head=head, bleeds=drawn, mimics=mimics, acquisition=scan)
+
+
+def quantile_draw(rng: Generator, quantiles: tables.Quantiles, *, log: bool) -> float:
+    """A draw from the two-piece (log-)normal through the 5/50/95% points, cut at 2.5 deviations."""
+    low, mid, high = (math.log(q) if log else q for q in quantiles)
+    z = float(np.clip(rng.standard_normal(), -2.5, 2.5))
+    value = mid + z * ((high - mid) if z > 0 else (mid - low)) / _Z95
+    return math.exp(value) if log else value
+
+
+def _override(scan: Acquisition, changes: dict[str, object]) -> Acquisition:
+    if "slices" in changes and "spacing_mm" not in changes:
+        spacing = _EXTENT_MM / int(changes["slices"])  # type: ignore[call-overload]
+        changes = {"spacing_mm": spacing, "thickness_mm": spacing, **changes}
+    return replace(scan, **changes)  # type: ignore[arg-type]
+
+
+def _head(rng: Generator, style: Style) -> HeadSpec:
+    def uniform(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
+
+    atrophy = float(rng.beta(1.6, 2.0)) if style == "a" else float(rng.beta(2.2, 1.8))
+    grey = uniform(36.5, 40.5)
+    return HeadSpec(
+        seed=int(rng.integers(2**31)),
+        half_axes_mm=(uniform(63, 71), uniform(81, 92), uniform(70, 77)),
+        exponent=uniform(2.15, 2.5) if style == "a" else uniform(2.05, 2.7),
+        taper=uniform(0.05, 0.16),
+        skull_mm=uniform(5.0, 8.0),
+        scalp_mm=uniform(3.0, 7.5),
+        atrophy=atrophy,
+        ventricles=0.62 + 0.65 * atrophy + uniform(-0.1, 0.15),
+        grey_hu=grey,
+        white_hu=grey - uniform(7.0, 10.5),
+        csf_hu=uniform(4, 12),
+        dura_hu=uniform(45, 60),
+        sinus_hu=uniform(46, 60),
+        pneumatised=uniform(0.3, 1.0),
+    )
+
+
+def _acquisition(rng: Generator, style: Style) -> Acquisition:
+    spacing = float(rng.choice([2.5, 3.0, 4.0, 4.8, 5.0, 5.0, 6.0]))
+    bottom = float(rng.uniform(-72, -52))
+    top = float(rng.uniform(76, 94))
+    tilt = float(rng.choice([0.0, rng.uniform(4, 22)], p=[0.55, 0.45]))
+    clip = lambda sd, limit: float(np.clip(rng.normal(0, sd), -limit, limit))  # noqa: E731
+    sigma = float(np.clip(rng.uniform(2.6, 4.6) * math.sqrt(5.0 / spacing), 2.5, 7.0))
+    peak = rng.uniform(0.22, 0.34) if style == "a" else rng.uniform(0.10, 0.20)
+    return Acquisition(
+        slices=int(np.clip(round((top - bottom) / spacing), 20, 60)),
+        spacing_mm=spacing,
+        thickness_mm=spacing,
+        fov_mm=round(float(rng.uniform(215, 258)), 1),
+        offset_mm=(clip(5, 15), clip(6, 15)),
+        bottom_mm=bottom,
+        tilt_deg=round(tilt, 1),
+        pose_deg=(clip(5, 15), clip(3.5, 12), clip(5, 12)),
+        vendor=VENDORS[int(rng.integers(len(VENDORS)))],
+        bone_kernel=False,
+        psf_mm=float(rng.uniform(0.5, 0.8)),
+        noise_hu=sigma,
+        noise_peak=float(peak),
+        hardening=float(rng.uniform(0.4, 1.4)),
+    )
+
+
+def _labels(rng: Generator) -> tuple[Subtype, ...]:
+    if rng.random() < 0.5:
+        return ()
+    sets, weights = zip(*tables.LABEL_SETS.items(), strict=True)
+    chosen = sets[int(rng.choice(len(sets), p=np.asarray(weights) / sum(weights)))]
+    return tuple(s for s in SUBTYPES if s in chosen)
+
+
+_SITES: dict[Subtype, dict[str, float]] = {
+    Subtype.EPIDURAL: {"temporal": 0.55, "frontal": 0.2, "parietal": 0.2, "posterior_fossa": 0.05},
+    Subtype.SUBDURAL: {"convexity": 0.80, "falx": 0.12, "tentorium": 0.08},
+    Subtype.SUBARACHNOID: {"convexity": 0.55, "sylvian": 0.25, "basal": 0.20},
+    Subtype.INTRAVENTRICULAR: {"level": 0.75, "cast": 0.25},
+    Subtype.INTRAPARENCHYMAL: tables.IPH_SITES,
+}
+
+
+def _bleed(rng: Generator, subtype: Subtype, style: Style) -> BleedSpec:
+    table = tables.BLEEDS[subtype]
+    names, shares = zip(*_SITES[subtype].items(), strict=True)
+    hu = quantile_draw(rng, table.hu, log=False)
+    chronic = subtype is Subtype.SUBDURAL and rng.random() < 0.15
+    mixed_share = 0.25 if style == "a" else 0.4
+    return BleedSpec(
+        subtype=subtype,
+        volume_ml=quantile_draw(rng, table.volume_ml, log=True),
+        hu=float(rng.uniform(10, 35)) if chronic else hu,
+        side=int(rng.choice([-1, 1])),
+        site=str(rng.choice(names, p=np.asarray(shares) / sum(shares))),
+        seed=int(rng.integers(2**31)),
+        mixed=float(rng.uniform(0.4, 1.0)) if rng.random() < mixed_share else float(rng.uniform(0, 0.25)),
+        fraction=float(rng.uniform(0.4, 1.0)),
+        oedema_mm=float(rng.uniform(0.0, 9.0)),
+    )
+
+
+def _mimics(rng: Generator, style: Style, bleeds: tuple[BleedSpec, ...]) -> MimicSpec:
+    names = {name for name, share in tables.MIMICS[style].items() if rng.random() < share}
+    epidural = next((b for b in bleeds if b.subtype is Subtype.EPIDURAL), None)
+    share = tables.EDH_TRAUMA_SHARE if epidural else tables.TRAUMA_SHARE
+    if rng.random() < share:
+        names |= {"fracture", "swelling"} if rng.random() < 0.5 or epidural else {"swelling"}
+    blow = (float(rng.uniform(-math.pi, math.pi)), float(rng.uniform(-0.1, 0.8)))
+    if epidural and "fracture" in names:
+        azimuth, height = EPIDURAL_SITES[epidural.site]
+        blow = (epidural.side * math.radians(azimuth), math.radians(height + 4.0))
+    return MimicSpec(seed=int(rng.integers(2**31)), names=frozenset(names), blow=blow)
