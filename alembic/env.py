@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alembic import context
+
 from ich_triage.settings import load
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Base, UtcDateTime

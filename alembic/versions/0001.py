@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-
 revision = "0001"
 down_revision = None
 
@@ -61,6 +60,7 @@ def upgrade() -> None:
             sqlite_where=sa.text("assembling_since IS NOT NULL"),
             postgresql_where=sa.text("assembling_since IS NOT NULL"),
         )
+        batch_op.create_index("ix_studies_state", ["state", "first_slice_at"], unique=False)
         batch_op.create_index("ix_studies_worklist", ["rank", "first_slice_at"], unique=False)
 
     op.create_table(
@@ -125,6 +125,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("study_id", "number", name=op.f("uq_revisions_study_id_number")),
     )
     with op.batch_alter_table("revisions", schema=None) as batch_op:
+        batch_op.create_index("ix_revisions_state", ["state"], unique=False)
         batch_op.create_index(batch_op.f("ix_revisions_study_id"), ["study_id"], unique=False)
         batch_op.create_index(
             "ix_revisions_waiting",
@@ -148,6 +149,7 @@ def upgrade() -> None:
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_error", sa.String(), nullable=True),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("commitment_attempts", sa.Integer(), nullable=False),
         sa.Column("transaction_uid", sa.String(length=64), nullable=True),
         sa.Column("committed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("claimed_by", sa.String(length=64), nullable=True),
@@ -181,6 +183,7 @@ def downgrade() -> None:
             postgresql_where=sa.text("enqueued_at IS NULL"),
         )
         batch_op.drop_index(batch_op.f("ix_revisions_study_id"))
+        batch_op.drop_index("ix_revisions_state")
 
     op.drop_table("revisions")
     with op.batch_alter_table("instances", schema=None) as batch_op:
@@ -191,6 +194,7 @@ def downgrade() -> None:
     op.drop_table("workers")
     with op.batch_alter_table("studies", schema=None) as batch_op:
         batch_op.drop_index("ix_studies_worklist")
+        batch_op.drop_index("ix_studies_state")
         batch_op.drop_index(
             "ix_studies_assembling",
             sqlite_where=sa.text("assembling_since IS NOT NULL"),

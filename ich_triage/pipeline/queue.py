@@ -5,7 +5,7 @@ A workflow id makes enqueueing idempotent; finished steps are not run again by w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dbos import DBOS, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
@@ -18,6 +18,7 @@ WORKFLOW_VERSION = "1"
 STAT, ROUTINE = 1, 10
 #: our own count of attempts (settings.worker.max_attempts) decides; DBOS must not stop before
 _NEVER = 1000
+_ALIVE = ("ENQUEUED", "PENDING", "DELAYED")
 
 
 def system_database_url(database_url: str) -> str:
@@ -60,14 +61,27 @@ class TriageQueue:
         with SetWorkflowID(workflow_id), SetEnqueueOptions(priority=STAT if stat else ROUTINE):
             DBOS.enqueue_workflow(QUEUE, self._workflow, revision_id)
 
-    def take_over(self, executor_ids: Iterable[str]) -> list[str]:
-        """Queue again what dead executors had begun; returns the workflow ids."""
-        taken = []
-        for executor_id in executor_ids:
-            for workflow in DBOS.list_workflows(executor_id=executor_id, status=["PENDING"]):
-                DBOS.resume_workflow(workflow.workflow_id, queue_name=QUEUE)
-                taken.append(workflow.workflow_id)
-        return taken
+    def take_over(self, executor_id: str) -> list[str]:
+        """Queue again what a dead executor had begun; returns the workflow ids."""
+        begun = [
+            each.workflow_id for each in DBOS.list_workflows(executor_id=executor_id, status=["PENDING"])
+        ]
+        for workflow_id in begun:
+            DBOS.resume_workflow(workflow_id, queue_name=QUEUE)
+        return begun
+
+    def missing_and_broken(self, workflow_ids: Sequence[str]) -> tuple[set[str], set[str]]:
+        """Of these, which the queue does not know, and which ended without success."""
+        if not workflow_ids:
+            return set(), set()
+        status = {
+            each.workflow_id: each.status
+            for each in DBOS.list_workflows(
+                workflow_ids=list(workflow_ids), load_input=False, load_output=False
+            )
+        }
+        broken = {key for key, value in status.items() if value not in (*_ALIVE, "SUCCESS")}
+        return set(workflow_ids) - status.keys(), broken
 
 
 def step(name: str, function: Callable[..., Any], *arguments: Any) -> Any:

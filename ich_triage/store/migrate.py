@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-
-from alembic import command
 
 from ..errors import DatabaseVersionError
 from .database import Database
@@ -54,5 +53,6 @@ def require_current(database: Database) -> None:
     have, need = current(database), head()
     if have != need:
         raise DatabaseVersionError(
-            f"The database schema is {have or 'empty'}, this release needs {need}: run `ich-triage db upgrade`."
+            f"The database schema is {have or 'empty'}, this release needs {need}: "
+            "run `ich-triage db upgrade`."
         )

@@ -8,9 +8,12 @@ from datetime import datetime
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from ..domain.states import FINAL_STATES, ReasonCode, StudyState
+from ..domain.states import FINAL_STATES, OutputKind, ReasonCode, StudyState
 from . import studies
-from .tables import Instance, Revision, Study
+from .tables import Delivery, Instance, Revision, Study
+
+#: Revision.completed_by of a revision that a person asked for
+REPROCESS = "reprocess"
 
 
 def waiting(session: Session, *, limit: int = 100) -> Sequence[Revision]:
@@ -24,8 +27,20 @@ def waiting(session: Session, *, limit: int = 100) -> Sequence[Revision]:
     ).all()
 
 
-def mark_enqueued(session: Session, revision_id: int, now: datetime) -> None:
-    """The queue has it."""
+def in_queue(session: Session) -> Sequence[int]:
+    """Ids of revisions that the queue has and that are not final."""
+    return session.scalars(
+        select(Revision.id).where(Revision.state == StudyState.IN_PROGRESS, Revision.enqueued_at.is_not(None))
+    ).all()
+
+
+def get(session: Session, revision_id: int) -> Revision:
+    """The revision."""
+    return session.get_one(Revision, revision_id)
+
+
+def mark_enqueued(session: Session, revision_id: int, now: datetime | None) -> None:
+    """The queue has it since `now`; None when it has to be handed over again."""
     session.execute(update(Revision).where(Revision.id == revision_id).values(enqueued_at=now))
 
 
@@ -36,7 +51,7 @@ def begin(session: Session, revision_id: int, now: datetime) -> Revision:
         .where(Revision.id == revision_id)
         .values(attempts=Revision.attempts + 1, started_at=func.coalesce(Revision.started_at, now))
     )
-    return session.get_one(Revision, revision_id)
+    return get(session, revision_id)
 
 
 def instances(session: Session, revision: Revision) -> Sequence[Instance]:
@@ -60,6 +75,21 @@ def previous(session: Session, revision: Revision) -> Revision | None:
             Revision.study_id == revision.study_id,
             Revision.number < revision.number,
             Revision.state.in_(FINAL_STATES),
+        )
+        .order_by(Revision.number.desc())
+        .limit(1)
+    )
+
+
+def reported_before(session: Session, revision: Revision) -> Revision | None:
+    """The latest earlier revision whose structured report was to be sent anywhere."""
+    return session.scalar(
+        select(Revision)
+        .join(Revision.deliveries)
+        .where(
+            Revision.study_id == revision.study_id,
+            Revision.number < revision.number,
+            Delivery.kind == OutputKind.SR,
         )
         .order_by(Revision.number.desc())
         .limit(1)

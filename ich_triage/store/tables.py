@@ -65,6 +65,7 @@ class Study(Base):
     __tablename__ = "studies"
     __table_args__ = (
         Index("ix_studies_worklist", "rank", "first_slice_at"),
+        Index("ix_studies_state", "state", "first_slice_at"),
         Index(
             "ix_studies_assembling",
             "assembling_since",
@@ -146,6 +147,7 @@ class Revision(Base):
     __tablename__ = "revisions"
     __table_args__ = (
         UniqueConstraint("study_id", "number"),
+        Index("ix_revisions_state", "state"),
         Index(
             "ix_revisions_waiting",
             "complete_at",
@@ -226,6 +228,8 @@ class Delivery(Base):
     last_error: Mapped[str | None]
     #: ledger: C-STORE answered with success
     sent_at: Mapped[datetime | None]
+    #: requests for storage commitment so far
+    commitment_attempts: Mapped[int] = mapped_column(default=0)
     #: Transaction UID of the storage commitment request under way
     transaction_uid: Mapped[str | None] = mapped_column(Uid, index=True)
     #: ledger: commitment received

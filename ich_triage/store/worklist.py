@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
+from ..domain.priority import Rank
 from ..domain.states import FINAL_STATES
 from . import studies
 from .tables import Problem, Revision, Study
@@ -25,10 +27,14 @@ class Row:
     decided: Revision | None
 
 
-def page(session: Session, *, limit: int, offset: int = 0) -> list[Row]:
-    """Studies in reading order: by rank, then longest waiting first."""
+def page(session: Session, *, since: datetime, limit: int, offset: int = 0) -> list[Row]:
+    """Studies received after `since` in reading order: by rank, then longest waiting first."""
     found = session.scalars(
-        select(Study).order_by(Study.rank, Study.first_slice_at, Study.id).limit(limit).offset(offset)
+        select(Study)
+        .where(Study.rank.in_(list(Rank)), Study.first_slice_at >= since)
+        .order_by(Study.rank, Study.first_slice_at)
+        .limit(limit)
+        .offset(offset)
     ).all()
     return _rows(session, found)
 
@@ -38,9 +44,12 @@ def one(session: Session, study_instance_uid: str) -> Row:
     return _rows(session, [studies.get(session, study_instance_uid)])[0]
 
 
-def counts(session: Session) -> dict[str, int]:
-    """Number of studies in each state."""
-    return dict(session.execute(select(Study.state, func.count()).group_by(Study.state)).tuples().all())
+def counts(session: Session, *, since: datetime) -> dict[str, int]:
+    """Number of studies in each state, of those received after `since`."""
+    found = session.execute(
+        select(Study.state, func.count()).where(Study.first_slice_at >= since).group_by(Study.state)
+    )
+    return dict(found.tuples().all())
 
 
 def revisions(session: Session, study: Study) -> Sequence[Revision]:

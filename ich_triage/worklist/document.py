@@ -145,7 +145,10 @@ def _ledger(of: Study, revision: Revision | None) -> Json:
     """When each stage was reached, and seconds from the last slice to the last report stored elsewhere."""
     if revision is None:
         return {"first_slice": _time(of.first_slice_at), "last_slice": _time(of.last_slice_at)}
-    sent = _last(revision.deliveries, "sent_at")
+    wanted = [each for each in revision.deliveries if each.state != DeliveryState.DEAD]
+    all_sent = bool(wanted) and all(each.sent_at for each in wanted)
+    sent = max((each.sent_at for each in wanted if each.sent_at), default=None) if all_sent else None
+    committed = max((each.committed_at for each in wanted if each.committed_at), default=None)
     return {
         "first_slice": _time(revision.first_slice_at),
         "last_slice": _time(revision.last_slice_at),
@@ -155,15 +158,9 @@ def _ledger(of: Study, revision: Revision | None) -> Json:
         "inferred": _time(revision.inferred_at),
         "stored": _time(revision.stored_at),
         "sent": _time(sent),
-        "committed": _time(_last(revision.deliveries, "committed_at")),
+        "committed": _time(committed),
         "last_slice_to_sent_s": round((sent - revision.last_slice_at).total_seconds(), 3) if sent else None,
     }
-
-
-def _last(deliveries: Sequence[Delivery], moment: str) -> datetime | None:
-    """When the last of them got there; None until all have, dead ones left out."""
-    moments = [getattr(each, moment) for each in deliveries if each.state != DeliveryState.DEAD]
-    return max(moments) if moments and all(moments) else None
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -1,0 +1,42 @@
+# Each target first makes or renews .venv; nothing else is needed than Python 3.11 or later.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint bench train venv lock
+
+venv: $(READY)
+
+$(READY): requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes --requirements requirements.txt
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --editable .
+	touch $@
+
+# Ten studies, scanner to PACS; STUDY=folder adds a real one.
+demo: $(READY)
+	$(BIN)/ich-triage demo $(if $(STUDY),--study "$(STUDY)")
+
+test: $(READY)
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The same work beside its peers; figures worth keeping go to bench/LOG.md.
+bench: $(READY)
+	$(BIN)/python -m bench
+
+# The package that ships with the product, from nothing.
+train: $(READY)
+	$(BIN)/python -m train embedded --out ich_triage/model/embedded
+
+# After a change of dependencies: pins and hashes, and no host in it.
+lock: $(READY)
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header pyproject.toml --extra train --group dev --output-file requirements.txt

@@ -1,0 +1,52 @@
+"""`ich-triage`: the commands and how their errors end."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from sqlalchemy.exc import OperationalError
+
+from ..errors import IchTriageError
+from . import db, demo, doctor, lists, models, processes, repair, send
+from .options import ConfigOption
+
+app = typer.Typer(
+    name="ich-triage",
+    help="Finds intracranial haemorrhage in head CT and moves it up the radiologist's list. "
+    "For prioritisation only; not flagged is not negative.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def root(config: ConfigOption = None) -> None:
+    """`--config` may stand here or after the subcommand."""
+
+
+app.command()(processes.serve)
+app.command()(processes.receiver)
+app.command()(processes.worker)
+app.command()(demo.demo)
+app.command()(send.send)
+app.command()(lists.worklist)
+app.command()(lists.study)
+app.command()(repair.redeliver)
+app.command()(repair.reprocess)
+app.command()(models.models)
+app.add_typer(db.app, name="db")
+app.command()(doctor.doctor)
+
+
+def main() -> None:
+    """Entry point: an error that a person can meet is one line, not a traceback."""
+    try:
+        app()
+    except IchTriageError as error:
+        typer.echo(f"ich-triage: {error}", err=True)
+        sys.exit(1)
+    except OperationalError as error:
+        typer.echo(f"ich-triage: the database does not answer: {error.orig}", err=True)
+        sys.exit(1)

@@ -1,0 +1,225 @@
+"""`ich-triage doctor`: look at everything the service needs; every finding names its remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from ..dicom import scu
+from ..domain.label import SYNTHETIC
+from ..errors import IchTriageError
+from ..settings import Destination, Settings
+from ..store import deliveries, migrate, problems
+from ..store.database import Database
+from .options import ConfigOption, JsonOption, config_path, console, print_json, settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    #: what
+    subject: str
+    #: `ok`, `warning` or `error`
+    level: str
+    #: what was seen
+    seen: str
+    #: what to do; empty when ok
+    remedy: str = ""
+
+
+Check = Callable[[Settings], Iterator[Finding]]
+_SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
+
+
+def doctor(
+    context: typer.Context,
+    as_json: JsonOption = False,
+    model: Annotated[bool, typer.Option(help="Load the model and run its self-test.")] = True,
+    config: ConfigOption = None,
+) -> None:
+    """Check configuration, port, disk, database, model and every destination."""
+    loaded = settings(context, config)
+    named = config_path(context, config)
+    found = [_ok("configuration", str(named) if named else "built-in defaults and environment")]
+    checks: tuple[Check, ...] = (_port, _spool, _database, _backlog, _destinations)
+    for check in (*checks, _model) if model else checks:
+        found += check(loaded)
+    if as_json:
+        print_json([vars(each) for each in found])
+    else:
+        for each in found:
+            sign, style = _SIGNS[each.level]
+            remedy = f"\n    → {each.remedy}" if each.remedy else ""
+            console.print(Text(f"{sign} {each.subject}: {each.seen}{remedy}", style=style))
+    if any(each.level == "error" for each in found):
+        raise typer.Exit(1)
+
+
+def _ok(subject: str, seen: str) -> Finding:
+    return Finding(subject=subject, level="ok", seen=seen)
+
+
+def _port(loaded: Settings) -> Iterator[Finding]:
+    """Either nothing listens yet, or it is us."""
+    listener = loaded.dicom
+    where = f"{listener.host}:{listener.port}"
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((listener.host, listener.port))
+        yield _ok("DICOM port", f"{where} is free, the receiver is not running")
+        return
+    except OSError as error:
+        reason = error.strerror
+    host = "127.0.0.1" if listener.host == "0.0.0.0" else listener.host
+    try:
+        scu.echo(scu.Peer(host=host, port=listener.port, ae_title=listener.ae_title), calling="ICH_DOCTOR")
+        yield _ok("DICOM port", f"{where} answers as {listener.ae_title}")
+    except IchTriageError as error:
+        yield Finding(
+            subject="DICOM port",
+            level="error",
+            seen=f"{where} cannot be used ({reason}) and does not answer C-ECHO as {listener.ae_title}: {error}",
+            remedy="stop the other program, or set [dicom] host and port (a port below 1024 needs a right)",
+        )
+
+
+def _spool(loaded: Settings) -> Iterator[Finding]:
+    path, reserve = loaded.spool.path, loaded.spool.reserve_bytes
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    if not os.access(existing, os.W_OK):
+        yield Finding(
+            subject="spool",
+            level="error",
+            seen=f"{path} cannot be written",
+            remedy=f"give the service's user the right to write {existing}, or set [spool] path",
+        )
+        return
+    free = shutil.disk_usage(existing).free
+    if free < reserve:
+        yield Finding(
+            subject="spool",
+            level="error",
+            seen=f"{free / 1e9:.1f} GB free at {path}, below the reserve of {reserve / 1e9:.1f} GB: "
+            "scanners are answered A700 (out of resources)",
+            remedy="free space, move [spool] path, or lower [spool] reserve_bytes",
+        )
+        return
+    yield _ok("spool", f"{path}, {free / 1e9:.1f} GB free, reserve {reserve / 1e9:.1f} GB")
+    waiting = sum(1 for _ in (path / "inbox").glob("*.dcm")) if (path / "inbox").is_dir() else 0
+    if waiting:
+        yield Finding(
+            subject="spool",
+            level="warning",
+            seen=f"{waiting} objects wait in the inbox for the index",
+            remedy="start the receiver; if it runs, look at its log for database errors",
+        )
+
+
+def _database(loaded: Settings) -> Iterator[Finding]:
+    database = Database(loaded.database.url)
+    shown = database.url.render_as_string(hide_password=True)
+    try:
+        have, need = migrate.current(database), migrate.head()
+    except Exception as error:  # noqa: BLE001 - whatever the driver raises is the finding
+        yield Finding(
+            subject="database",
+            level="error",
+            seen=f"{shown} does not answer ({type(error).__name__})",
+            remedy="start the database server, or set [database] url",
+        )
+        return
+    if have == need:
+        yield _ok("database", f"{shown}, schema {have}")
+    else:
+        yield Finding(
+            subject="database",
+            level="error",
+            seen=f"{shown} has schema {have or 'none'}, this release needs {need}",
+            remedy="run `ich-triage db upgrade`",
+        )
+
+
+def _backlog(loaded: Settings) -> Iterator[Finding]:
+    """What a person has to look at: dead letters and problems with received objects."""
+    database = Database(loaded.database.url)
+    try:
+        migrate.require_current(database)
+    except Exception:  # noqa: BLE001 - told by the check of the database
+        return
+    with database.read() as session:
+        dead, troubled = deliveries.dead_studies(session), problems.count(session)
+    for uid in dead:
+        yield Finding(
+            subject="deliveries",
+            level="error",
+            seen=f"study {uid} has a dead delivery",
+            remedy=f"mend the destination, then `ich-triage redeliver {uid}`",
+        )
+    if troubled:
+        yield Finding(
+            subject="received objects",
+            level="warning",
+            seen=f"{troubled} problems recorded",
+            remedy=f"look at {loaded.spool.path / 'quarantine'} and at `ich-triage study UID`",
+        )
+
+
+def _destinations(loaded: Settings) -> Iterator[Finding]:
+    if not loaded.destinations:
+        yield Finding(
+            subject="destinations",
+            level="warning",
+            seen="none configured: results go nowhere",
+            remedy="add [[destinations]] to the configuration",
+        )
+    for destination in loaded.destinations:
+        yield _echo(destination, loaded)
+
+
+def _echo(destination: Destination, loaded: Settings) -> Finding:
+    subject = f"destination {destination.name}"
+    where = f"{destination.ae_title} at {destination.host}:{destination.port}"
+    try:
+        scu.echo(scu.Peer.of(destination), calling=loaded.dicom.ae_title, timeout_s=loaded.delivery.timeout_s)
+    except IchTriageError as error:
+        return Finding(
+            subject=subject,
+            level="error",
+            seen=f"{where} does not answer C-ECHO: {error}",
+            remedy=f"check host, port and AE title; the PACS must know us as {loaded.dicom.ae_title}",
+        )
+    return _ok(subject, f"{where} answers C-ECHO")
+
+
+def _model(loaded: Settings) -> Iterator[Finding]:
+    from .. import bootstrap  # loads torch
+
+    try:
+        identity = bootstrap.analyser(loaded).identity
+    except IchTriageError as error:
+        yield Finding(
+            subject="model",
+            level="error",
+            seen=str(error),
+            remedy="set [model] package to a whole package, or leave it out for the one shipped",
+        )
+        return
+    told = f"{identity.name} {identity.version} ({identity.weights_sha256[:12]}), self-test passed"
+    if identity.synthetic:
+        yield Finding(
+            subject="model",
+            level="warning",
+            seen=f"{told}. {SYNTHETIC}",
+            remedy="train on real data before any clinical use (docs/howto/train.md)",
+        )
+    else:
+        yield _ok("model", told)

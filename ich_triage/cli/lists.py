@@ -1,0 +1,72 @@
+"""`ich-triage worklist` and `ich-triage study`."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from ..store import worklist as query
+from ..store.database import Database
+from ..worklist import document
+from .options import ConfigOption, JsonOption, console, open_database, print_json, settings
+from .show import study_view, worklist_table
+
+#: how often the live list is read again, s
+LIVE_S = 0.5
+
+
+def worklist(
+    context: typer.Context,
+    as_json: JsonOption = False,
+    live: Annotated[bool, typer.Option("--live", help="Stay and re-sort as results come in.")] = False,
+    hours: Annotated[float, typer.Option(help="Show studies received in the last so many hours.")] = 24.0,
+    limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 50,
+    config: ConfigOption = None,
+) -> None:
+    """List studies in the order in which they should be read."""
+    database = open_database(settings(context, config))
+    if as_json:
+        print_json(read_worklist(database, hours=hours, limit=limit))
+        return
+    if not live:
+        console.print(worklist_table(read_worklist(database, hours=hours, limit=limit)))
+        return
+    with Live(console=console, auto_refresh=False, screen=True) as view:
+        try:
+            while True:
+                view.update(worklist_table(read_worklist(database, hours=hours, limit=limit)), refresh=True)
+                time.sleep(LIVE_S)
+        except KeyboardInterrupt:
+            return
+
+
+def read_worklist(database: Database, *, hours: float, limit: int) -> document.Json:
+    """The list of the last `hours`, in reading order."""
+    now = datetime.now(UTC)
+    since = now - timedelta(hours=hours)
+    with database.read() as session:
+        rows = query.page(session, since=since, limit=limit)
+        return document.worklist(rows, query.counts(session, since=since), now)
+
+
+def study(
+    context: typer.Context,
+    uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Tell everything about one study: state, findings, series, ledger, deliveries."""
+    database = open_database(settings(context, config))
+    with database.read() as session:
+        row = query.one(session, uid)
+        told = document.study(
+            row, query.revisions(session, row.study), query.problems(session, uid), datetime.now(UTC)
+        )
+    if as_json:
+        print_json(told)
+    else:
+        console.print(study_view(told))

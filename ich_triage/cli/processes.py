@@ -1,0 +1,50 @@
+"""`ich-triage serve`, `receiver` and `worker`: the processes."""
+
+from __future__ import annotations
+
+import structlog
+import typer
+
+from .. import bootstrap
+from ..store import migrate
+from ..store.database import Database
+from .options import ConfigOption, config_path, open_database, process_settings
+from .supervise import stop_event, supervise
+
+log = structlog.get_logger(__name__)
+
+
+def serve(context: typer.Context, config: ConfigOption = None) -> None:
+    """Run the whole service: receiver and worker, started again when they die."""
+    loaded = process_settings(context, config, "serve")
+    database = Database(loaded.database.url)
+    if migrate.current(database) is None:
+        migrate.upgrade(database)
+        log.info("schema_created", version=migrate.head())
+    migrate.require_current(database)
+    database.close()
+    supervise(("receiver", "worker"), config_path(context, config), stop_event())
+
+
+def receiver(context: typer.Context, config: ConfigOption = None) -> None:
+    """Run the DICOM listener alone."""
+    loaded = process_settings(context, config, "receiver")
+    stop = stop_event()
+    database = open_database(loaded)
+    process = bootstrap.receiver(loaded, database)
+    process.start()
+    stop.wait()
+    process.stop()
+    database.close()
+
+
+def worker(context: typer.Context, config: ConfigOption = None) -> None:
+    """Run one analysing and delivering process alone; there can be many."""
+    loaded = process_settings(context, config, "worker")
+    stop = stop_event()
+    database = open_database(loaded)
+    process = bootstrap.worker(loaded, database)
+    process.start()
+    stop.wait()
+    process.stop()
+    database.close()

@@ -1,0 +1,41 @@
+"""`ich-triage redeliver` and `reprocess`: try again what ended badly."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from ..store import deliveries, results, revisions, studies
+from .options import ConfigOption, console, open_database, settings
+
+UidArgument = Annotated[str, typer.Argument(help="Study Instance UID.")]
+
+
+def redeliver(
+    context: typer.Context,
+    uid: UidArgument,
+    destination: Annotated[str | None, typer.Option(help="Only to this destination.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Send a study's reports again, dead letters included; the PACS sees the same objects."""
+    database = open_database(settings(context, config))
+    with database.write() as session:
+        studies.get(session, uid)
+        number = deliveries.redeliver(session, uid, destination=destination, now=datetime.now(UTC))
+    console.print(f"{number} deliveries queued again" if number else "nothing to deliver for this study")
+    if not number:
+        raise typer.Exit(1)
+
+
+def reprocess(context: typer.Context, uid: UidArgument, config: ConfigOption = None) -> None:
+    """Analyse a study again as a new revision, with the model now in force."""
+    database = open_database(settings(context, config))
+    with database.write() as session:
+        study = studies.get(session, uid)
+        revision = revisions.open_revision(
+            session, study, completed_by=results.REPROCESS, now=datetime.now(UTC)
+        )
+        number = revision.number
+    console.print(f"revision {number} queued")

@@ -1,0 +1,260 @@
+"""What each stage of a revision does; see `triage` for their order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from pydicom import Dataset, dcmread
+
+from ..domain.finding import Analysis
+from ..domain.states import ReasonCode, StudyState
+from ..imaging.gate import check_head
+from ..imaging.header import SliceHeader, read_study
+from ..imaging.select import Selection, Series, select
+from ..imaging.volume import Volume, assemble
+from ..inference.analyse import Analyser
+from ..outputs.outbox import Outbox, Planned
+from ..outputs.report import ChosenSeries, Device, DocumentReference, Report
+from ..store import deliveries, results
+from ..store.database import Database
+from ..store.tables import Revision
+from .masks import MaskFiles
+
+Json = dict[str, Any]
+
+_ANALYSIS = TypeAdapter(Analysis)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pictures:
+    """What pictures are made from, kept from one stage to the next in the same process."""
+
+    volume: Volume
+    #: bool (5, Z, Y, X), in the order of SUBTYPES
+    masks: NDArray[np.bool_]
+
+
+class Stages:
+    """Select, analyse, render, store. Each takes and gives JSON, and may be run again."""
+
+    def __init__(
+        self, *, database: Database, spool: Path, analyser: Analyser, outbox: Outbox, device: Device
+    ) -> None:
+        self._database = database
+        self._spool = spool
+        self._analyser = analyser
+        self._outbox = outbox
+        self._device = device
+        self._masks = MaskFiles(spool)
+        self._pictures: dict[int, _Pictures] = {}
+
+    def select(self, revision_id: int) -> Json:
+        """Choose the series; the outcome is final when there is none, or when nothing new is to be analysed."""
+        selection = self._selection(revision_id)
+        told = _selection_json(selection) | {"fingerprint": self._fingerprint(selection.chosen)}
+        with self._database.write() as session:
+            revision = results.get(session, revision_id)
+            revision.selection = told
+            previous = results.previous(session, revision)
+            same = previous is not None and _same_question(previous, revision)
+        if selection.chosen is None:
+            return _final(StudyState.NOT_ANALYSED, code=selection.code, reason=selection.reason)
+        if previous is not None and same:
+            return _final(
+                StudyState(previous.state),
+                code=previous.reason_code,
+                reason=previous.reason,
+                analysis=previous.analysis,
+                same_as=previous.number,
+            )
+        return {"state": None}
+
+    def analyse(self, revision_id: int) -> Json:
+        """Read the chosen series and ask the model.
+
+        Raises DicomReadError when pixels cannot be read, NotAnalysedError when it is not a whole head.
+        """
+        volume = self._volume(revision_id)
+        answer = self._analyser.analyse(volume)
+        with self._database.read() as session:
+            revision = results.get(session, revision_id)
+            self._masks.save(revision.study.study_instance_uid, revision.number, answer.masks)
+        self._pictures[revision_id] = _Pictures(volume=volume, masks=answer.masks)
+        state = StudyState.FLAGGED if answer.analysis.flagged else StudyState.NOT_FLAGGED
+        return _final(state, analysis=_ANALYSIS.dump_python(answer.analysis, mode="json"))
+
+    def render(self, revision_id: int, outcome: Json) -> list[Json]:
+        """Make the report's objects; returns the deliveries that they call for."""
+        if outcome["same_as"] is not None:
+            return []
+        report = self._report(revision_id, outcome)
+        pictures = self._pictures_of(revision_id) if report.flagged else None
+        planned = self._outbox.render(
+            report,
+            self._sources(revision_id),
+            volume=pictures.volume if pictures else None,
+            masks=pictures.masks if pictures else None,
+        )
+        return [asdict(each) for each in planned]
+
+    def store(self, revision_id: int, outcome: Json, planned: list[Json]) -> None:
+        """Write the result and its deliveries in one transaction."""
+        self._pictures.pop(revision_id, None)
+        with self._database.write() as session:
+            revision = results.get(session, revision_id)
+            revision.analysis = outcome["analysis"]
+            revision.same_as = outcome["same_as"]
+            revision.inferred_at = datetime.fromisoformat(outcome["at"]) if outcome["analysis"] else None
+            revision.stored_at = datetime.now(UTC)
+            code = ReasonCode(outcome["code"]) if outcome["code"] else None
+            results.finish(
+                session, revision, StudyState(outcome["state"]), code=code, reason=outcome["reason"]
+            )
+            deliveries.plan(session, revision, [Planned(**each) for each in planned])
+
+    def _selection(self, revision_id: int) -> Selection:
+        headers, unreadable = read_study(self._paths(revision_id))
+        return select(headers, unreadable=unreadable)
+
+    def _volume(self, revision_id: int) -> Volume:
+        chosen = self._selection(revision_id).chosen
+        assert chosen is not None  # the stage before has ended the revision otherwise
+        volume = assemble(chosen)
+        check_head(volume)
+        return volume
+
+    def _pictures_of(self, revision_id: int) -> _Pictures:
+        """From memory, or after a takeover from the files."""
+        if revision_id in self._pictures:
+            return self._pictures[revision_id]
+        with self._database.read() as session:
+            revision = results.get(session, revision_id)
+            masks = self._masks.load(revision.study.study_instance_uid, revision.number)
+        return _Pictures(volume=self._volume(revision_id), masks=masks)
+
+    def _paths(self, revision_id: int) -> list[Path]:
+        with self._database.read() as session:
+            revision = results.get(session, revision_id)
+            return [self._spool / each.path for each in results.instances(session, revision)]
+
+    def _sources(self, revision_id: int) -> list[Dataset]:
+        """Headers of the analysed images in order; of any one readable object when none was analysed."""
+        headers, unreadable = read_study(self._paths(revision_id))
+        chosen = select(headers, unreadable=unreadable).chosen
+        paths = dict.fromkeys(header.path for header in (chosen.headers if chosen else headers[:1]))
+        return [dcmread(path, stop_before_pixels=True) for path in paths]
+
+    def _report(self, revision_id: int, outcome: Json) -> Report:
+        with self._database.read() as session:
+            revision = results.get(session, revision_id)
+            replaced = results.reported_before(session, revision)
+            chosen = (revision.selection or {}).get("chosen")
+            return Report(
+                study_instance_uid=revision.study.study_instance_uid,
+                revision=revision.number,
+                state=StudyState(outcome["state"]),
+                reason_code=ReasonCode(outcome["code"]) if outcome["code"] else None,
+                reason=outcome["reason"],
+                analysis=_ANALYSIS.validate_python(outcome["analysis"]) if outcome["analysis"] else None,
+                series=ChosenSeries(
+                    series_instance_uid=chosen["series_instance_uid"],
+                    description=chosen["description"],
+                    number=chosen["number"],
+                )
+                if chosen and outcome["analysis"]
+                else None,
+                created_at=datetime.fromisoformat(outcome["at"]),
+                predecessor=self._predecessor(replaced) if replaced else None,
+                device=self._device,
+            )
+
+    def _predecessor(self, revision: Revision) -> DocumentReference:
+        """The report of an earlier revision, rebuilt from its rows: its UIDs are derived."""
+        state = StudyState(revision.state)
+        return Report(
+            study_instance_uid=revision.study.study_instance_uid,
+            revision=revision.number,
+            state=state,
+            reason=revision.reason,
+            analysis=_ANALYSIS.validate_python(revision.analysis) if revision.analysis else None,
+            created_at=revision.stored_at or revision.complete_at,
+            device=self._device,
+        ).document
+
+    def _fingerprint(self, chosen: Series | None) -> str | None:
+        """Same images and same model give the same answer."""
+        if chosen is None:
+            return None
+        images = (f"{each.sop_instance_uid}/{each.frame_number or ''}" for each in chosen.headers)
+        return _hash([self._analyser.identity.weights_sha256, *images])
+
+
+def _final(
+    state: StudyState,
+    *,
+    code: str | None = None,
+    reason: str | None = None,
+    analysis: Json | None = None,
+    same_as: int | None = None,
+) -> Json:
+    """The outcome of a revision, as the checkpoint keeps it."""
+    return {
+        "state": state.value,
+        "code": code,
+        "reason": reason,
+        "analysis": analysis,
+        "same_as": same_as,
+        "at": datetime.now(UTC).isoformat(),
+    }
+
+
+def failed(code: ReasonCode, reason: str) -> Json:
+    """The outcome of a revision that broke off."""
+    return _final(StudyState.FAILED, code=code, reason=reason)
+
+
+def not_analysed(code: ReasonCode, reason: str) -> Json:
+    """The outcome of a revision that the model was not made for."""
+    return _final(StudyState.NOT_ANALYSED, code=code, reason=reason)
+
+
+def _same_question(previous: Revision, revision: Revision) -> bool:
+    """Late objects changed nothing that is analysed; a person who asks again gets a new answer."""
+    before = (previous.selection or {}).get("fingerprint")
+    now = (revision.selection or {}).get("fingerprint")
+    return (
+        now is not None
+        and now == before
+        and previous.analysis is not None
+        and revision.completed_by != results.REPROCESS
+    )
+
+
+def _selection_json(selection: Selection) -> Json:
+    return {
+        "chosen": _chosen_json(selection.chosen, selection.reason) if selection.chosen else None,
+        "rejected": [asdict(each) for each in selection.rejected],
+    }
+
+
+def _chosen_json(series: Series, reason: str) -> Json:
+    first: SliceHeader = series.first
+    return {
+        "series_instance_uid": series.series_instance_uid,
+        "description": first.series_description,
+        "number": first.series_number,
+        "images": len(series.headers),
+        "reason": reason,
+    }
+
+
+def _hash(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

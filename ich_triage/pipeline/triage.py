@@ -1,0 +1,91 @@
+"""The way of one revision: select, analyse, render, store. Each stage is a checkpoint that is not run twice.
+
+A stage leaves nothing behind that running it again would not leave: files are replaced by equal files,
+UIDs are derived, rows are written in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from ..domain.states import ReasonCode
+from ..errors import DicomReadError, IchTriageError, NotAnalysedError, PackageError
+from ..store import problems, results
+from ..store.database import Database
+from .queue import step
+from .stages import Stages, failed, not_analysed
+
+log = structlog.get_logger(__name__)
+
+Json = dict[str, Any]
+
+
+class Triage:
+    """The workflow that the queue runs for each revision."""
+
+    def __init__(
+        self, database: Database, stages: Stages, *, max_attempts: int, on_stored: Callable[[], None]
+    ) -> None:
+        self._database = database
+        self._stages = stages
+        self._max_attempts = max_attempts
+        self._on_stored = on_stored
+
+    def run(self, revision_id: int) -> None:
+        """Take one revision to its final state, whatever happens to it on the way."""
+        try:
+            outcome = self._outcome(revision_id)
+        except Exception as error:
+            log.exception("revision_failed", revision=revision_id)
+            outcome = failed(ReasonCode.ANALYSIS_ERROR, _in_one_line(error))
+        step("store", self._stages.store, revision_id, outcome, self._deliveries(revision_id, outcome))
+        log.info("revision_stored", revision=revision_id, state=outcome["state"], code=outcome["code"])
+        self._on_stored()
+
+    def _outcome(self, revision_id: int) -> Json:
+        with self._database.write() as session:
+            attempts = results.begin(session, revision_id, datetime.now(UTC)).attempts
+        if attempts > self._max_attempts:
+            reason = f"{self._max_attempts} workers died on this study; run `ich-triage reprocess`."
+            return failed(ReasonCode.WORKER_DIED, reason)
+        outcome: Json = step("select", self._stages.select, revision_id)
+        if outcome["state"] is None:
+            outcome = step("analyse", _refusable(self._stages.analyse), revision_id)
+        return outcome
+
+    def _deliveries(self, revision_id: int, outcome: Json) -> list[Json]:
+        """A result is kept even when its report cannot be made; the problem is then shown with the study."""
+        try:
+            planned: list[Json] = step("render", self._stages.render, revision_id, outcome)
+        except Exception as error:
+            log.exception("report_not_made", revision=revision_id)
+            with self._database.write() as session:
+                problems.report_not_made(session, results.get(session, revision_id), type(error).__name__)
+            return []
+        return planned
+
+
+def _refusable(stage: Callable[[int], Json]) -> Callable[[int], Json]:
+    """Turn what a stage refuses by name into an outcome, which the checkpoint can keep."""
+
+    def run(revision_id: int) -> Json:
+        try:
+            return stage(revision_id)
+        except NotAnalysedError as refusal:
+            return not_analysed(ReasonCode(refusal.code), str(refusal))
+        except DicomReadError as error:
+            return not_analysed(ReasonCode.UNREADABLE_PIXELS, str(error))
+        except PackageError as error:
+            return failed(ReasonCode.MODEL_UNAVAILABLE, str(error))
+
+    return run
+
+
+def _in_one_line(error: Exception) -> str:
+    """Our own messages carry no patient data; a library's might, so only its kind is told."""
+    what = str(error) if isinstance(error, IchTriageError) else type(error).__name__
+    return f"The analysis broke off ({what}); see the worker's log, then run `ich-triage reprocess`."
