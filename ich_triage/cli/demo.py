@@ -81,10 +81,7 @@ def demo(
     run = folder.absolute() / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run.mkdir(parents=True)
     batches = _prepare(run / "scanner", study, slices)
-    names = {
-        str(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID): name
-        for name, files in batches.items()
-    }
+    names = {_study_uid(files): name for name, files in batches.items()}
     peer = scu.Peer(host="127.0.0.1", port=free_port(), ae_title="ICH_TRIAGE")
     with start_pacs(run / "pacs", peer.port) as pacs:
         config = _write_config(run, peer.port, pacs)
@@ -107,6 +104,10 @@ def _prepare(folder: Path, study: Path | None, slices: int) -> dict[str, list[Pa
     if study:
         batches[f"{len(batches) + 1} {study.name}"] = dicom_files(study)
     return batches
+
+
+def _study_uid(files: list[Path]) -> str:
+    return str(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
 
 
 def _write_config(run: Path, our_port: int, pacs: StandInPacs) -> Path:
@@ -198,9 +199,8 @@ def _settled(told: document.Json, studies: int) -> bool:
 def _tell(config: Path, names: dict[str, str], pacs: StandInPacs, run: Path) -> bool:
     """The closing table; whether every study's report is in the PACS, asked of the PACS itself."""
     database = Database(load(config).database.url)
-    rows = {
-        row["study_instance_uid"]: row for row in read_worklist(database, hours=24.0, limit=50)["studies"]
-    }
+    told = read_worklist(database, hours=24.0, limit=50)
+    rows = {row["study_instance_uid"]: row for row in told["studies"]}
     database.close()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("sent", "result", "any", "last slice to SR in the PACS", "SR in the PACS"):
@@ -208,9 +208,8 @@ def _tell(config: Path, names: dict[str, str], pacs: StandInPacs, run: Path) -> 
     complete = True
     for uid, name in names.items():
         row = rows.get(uid)
-        report = (
-            next((each for each in row["deliveries"] if each["kind"] == OutputKind.SR), None) if row else None
-        )
+        reports = [each for each in row["deliveries"] if each["kind"] == OutputKind.SR] if row else []
+        report = reports[0] if reports else None
         arrived = report is not None and pacs.holds(report["sop_instance_uid"])
         complete &= arrived
         table.add_row(name, *_result(row), _seconds(row, report), "✓" if arrived else "✗ MISSING")

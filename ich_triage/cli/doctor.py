@@ -87,7 +87,7 @@ def _port(loaded: Settings) -> Iterator[Finding]:
         yield Finding(
             subject="DICOM port",
             level="error",
-            seen=f"{where} cannot be used ({reason}) and does not answer C-ECHO as {listener.ae_title}: {error}",
+            seen=f"{where} cannot be used ({reason}), nor does {listener.ae_title} answer there: {error}",
             remedy="stop the other program, or set [dicom] host and port (a port below 1024 needs a right)",
         )
 

@@ -27,9 +27,7 @@ def send(
     folder: Annotated[
         Path | None, typer.Argument(help="Folder with DICOM files.", exists=True, file_okay=False)
     ] = None,
-    phantom: Annotated[
-        list[PhantomKind] | None, typer.Option(help="Send a phantom; may be repeated.")
-    ] = None,
+    phantom: Annotated[list[PhantomKind] | None, typer.Option(help="Send a phantom; repeatable.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the first phantom; the next ones count up.")] = 1,
     slices: Annotated[int, typer.Option(help="Slices of a phantom.")] = 32,
     to: Annotated[str | None, typer.Option(help="AE@host:port; else our own listener.")] = None,

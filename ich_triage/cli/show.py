@@ -23,6 +23,10 @@ STATES: dict[str, tuple[str, str]] = {
 }
 
 
+#: keys of a ledger, in order
+STAGES = ("first_slice", "last_slice", "complete", "started", "inferred", "stored", "sent", "committed")
+
+
 def worklist_table(told: dict[str, Any]) -> RenderableType:
     """The list, with the honest label under it."""
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -142,14 +146,12 @@ def _findings(told: dict[str, Any]) -> RenderableType:
 def _series(series: dict[str, Any]) -> RenderableType:
     lines = []
     if chosen := series.get("chosen"):
-        lines.append(
-            Text(f"chosen  {chosen['series_instance_uid']}  {chosen['description']}: {chosen['reason']}")
-        )
-    lines += [
-        Text(f"not     {each['series_instance_uid']}  {each['description']}: {each['reason']}")
-        for each in series.get("rejected", [])
-    ]
-    return Group(*lines)
+        lines.append(_series_line("chosen", chosen))
+    return Group(*lines, *(_series_line("not   ", each) for each in series.get("rejected", [])))
+
+
+def _series_line(verdict: str, series: dict[str, Any]) -> Text:
+    return Text(f"{verdict}  {series['series_instance_uid']}  {series['description']}: {series['reason']}")
 
 
 def _ledger(told: dict[str, Any]) -> RenderableType:
@@ -157,16 +159,7 @@ def _ledger(told: dict[str, Any]) -> RenderableType:
     ledger = told["ledger"]
     last = datetime.fromisoformat(ledger["last_slice"])
     table = Table(box=None, show_header=False, pad_edge=False)
-    for stage in (
-        "first_slice",
-        "last_slice",
-        "complete",
-        "started",
-        "inferred",
-        "stored",
-        "sent",
-        "committed",
-    ):
+    for stage in STAGES:
         moment = ledger.get(stage)
         after = (datetime.fromisoformat(moment) - last).total_seconds() if moment else None
         note = f"by {ledger['completed_by']}" if stage == "complete" else ""

@@ -63,9 +63,8 @@ class TriageQueue:
 
     def take_over(self, executor_id: str) -> list[str]:
         """Queue again what a dead executor had begun; returns the workflow ids."""
-        begun = [
-            each.workflow_id for each in DBOS.list_workflows(executor_id=executor_id, status=["PENDING"])
-        ]
+        pending = DBOS.list_workflows(executor_id=executor_id, status=["PENDING"])
+        begun = [each.workflow_id for each in pending]
         for workflow_id in begun:
             DBOS.resume_workflow(workflow_id, queue_name=QUEUE)
         return begun

@@ -57,7 +57,7 @@ class Stages:
         self._pictures: dict[int, _Pictures] = {}
 
     def select(self, revision_id: int) -> Json:
-        """Choose the series; the outcome is final when there is none, or when nothing new is to be analysed."""
+        """Choose the series; the outcome is final when there is none, or nothing new to be analysed."""
         selection = self._selection(revision_id)
         told = _selection_json(selection) | {"fingerprint": self._fingerprint(selection.chosen)}
         with self._database.write() as session:
