@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .records import HeadSpec
 from .shapes import capsule, chain, ellipsoid, smooth_min
-from .skull import Cranium, tentorium_height
+from .skull import tentorium_height
 
 #: gyral spacing: two sulci per wavelength
 GYRAL_WAVE_MM = 27.0
@@ -53,13 +53,13 @@ class Brain:
     cistern: Tensor
 
 
-def brain(head: HeadSpec, shell: Cranium, points: tuple[Tensor, Tensor, Tensor], noise: Tensor) -> Brain:
+def brain(head: HeadSpec, cavity: Tensor, points: tuple[Tensor, Tensor, Tensor], noise: Tensor) -> Brain:
     """``points``: displaced by mass effect. ``noise`` (4, …): folds (2), depth of sulci, small wobble."""
     x, y, z = points
     above = z - tentorium_height(x, y)
     stem = _brainstem(x, y, z)
     cistern = _cisterns(head, x, y, z, stem)
-    cerebrum, cerebellum = _envelopes(head, shell, points, above, stem, cistern)
+    cerebrum, cerebellum = _envelopes(head, cavity, points, above, stem, cistern)
     envelope = torch.maximum(torch.maximum(cerebrum, cerebellum), -stem)
     undivided = _undivided(y, z)
     is_cerebrum = cerebrum > torch.maximum(cerebellum, -stem)
@@ -77,14 +77,14 @@ def brain(head: HeadSpec, shell: Cranium, points: tuple[Tensor, Tensor, Tensor],
         no_tentorium=_incisura(x, y),
         ventricles=_ventricles(head, x, y, z),
         deep_grey=torch.minimum(_deep_grey(x, y, z), stem),
-        sinus=_sinuses(shell, x, y, z, above),
+        sinus=_sinuses(cavity, x, y, z, above),
         cistern=cistern,
     )
 
 
 def _envelopes(
     head: HeadSpec,
-    shell: Cranium,
+    cavity: Tensor,
     points: tuple[Tensor, Tensor, Tensor],
     above: Tensor,
     stem: Tensor,
@@ -92,7 +92,7 @@ def _envelopes(
 ) -> tuple[Tensor, Tensor]:
     x, y, z = points
     gap = 0.9 + 2.6 * head.atrophy
-    depth = -shell.cavity - gap
+    depth = -cavity - gap
     over = torch.where(y > -2.0, above - 1.0, torch.full_like(above, 40.0))
     around = torch.where(z < -4.0, stem - 3.0, torch.full_like(stem, 40.0))
     # the temporal lobes reach down beside the stem in front of the petrous ridge
@@ -189,8 +189,8 @@ def _deep_grey(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return torch.stack((putamen, pallidum, caudate, thalamus)).amin(0)
 
 
-def _sinuses(shell: Cranium, x: Tensor, y: Tensor, z: Tensor, above: Tensor) -> Tensor:
-    depth = -shell.cavity
+def _sinuses(cavity: Tensor, x: Tensor, y: Tensor, z: Tensor, above: Tensor) -> Tensor:
+    depth = -cavity
     sagittal = (x.abs() * 1.5 + depth - 6.5).maximum(-z - 22.0).maximum(-y - 70.0)
     straight = capsule(x, y, z, ((0, 30, 6), (0, 88, -12)), (2.0, 2.8))
     transverse = (above.abs() * 0.9 + depth - 6.5).maximum(28.0 - y).maximum(2.0 - x.abs())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,15 +15,15 @@ from ich_triage.domain.labels import Subtype
 
 from . import bleeds as grow
 from .bleeds import Clot, Points
-from .brain import Brain, brain
-from .face import face
+from .brain import GYRAL_WAVE_MM, Brain, brain
+from .face import Face, face
 from .grid import SliceGrid
 from .mass_effect import displaced
 from .mimics import mimics
 from .noise import NoiseField
 from .records import PhantomSpec
 from .shapes import coverage
-from .skull import cranium
+from .skull import Cranium, cranium
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,8 @@ class Fields:
     channels: dict[str, Tensor]
     #: bleeds in painting order; each has channels "bleed<i>" and "hu<i>"
     clots: tuple[Clot, ...]
+    #: first and last row, first and last column of the working image that the channels span
+    window: tuple[int, int, int, int]
 
 
 def pia(head_atrophy: float, f: dict[str, Tensor]) -> Tensor:
@@ -39,17 +45,23 @@ def pia(head_atrophy: float, f: dict[str, Tensor]) -> Tensor:
     return torch.minimum(torch.minimum(f["envelope"], sulcus), cleft)
 
 
-def build(spec: PhantomSpec, grid: SliceGrid, *, rows: int, device: str) -> Fields:
-    """Evaluate every field of ``spec`` on ``rows`` × ``rows`` points per sub-slice."""
+def build(
+    spec: PhantomSpec, grid: SliceGrid, *, working: int, samples_per_pixel: float, device: str
+) -> Fields:
+    """Evaluate every field of ``spec`` within the head's window of ``working``² pixels a sub-slice."""
     head = spec.head
-    x, y, z, patient_y = grid.points(rows, device)
+    window = grid.window(working)
+    spans = (window[1] - window[0], window[3] - window[2])
+    samples = (math.ceil(spans[0] * samples_per_pixel) + 1, math.ceil(spans[1] * samples_per_pixel) + 1)
+    x, y, z, patient_y = grid.points(window, working=working, samples=samples, device=device)
     seeds = NoiseField(head.seed, 4, bandwidth=0.5, device=device)
     warp = seeds.sample(x, y, z, wavelength_mm=85.0)
     points = (x + 1.6 * warp[0], y + 1.6 * warp[1], z + 1.2 * warp[2])
-    shell = cranium(head, *points, seeds.sample(*points, wavelength_mm=44.0))
-    voxel_ml = (
-        grid.spacing[0] / grid.subslices * (grid.spacing[1] * (grid.matrix - 1) / (rows - 1)) ** 2 / 1e3
-    )
+    wobble = seeds.sample(*points, wavelength_mm=44.0)
+    shell = _by_planes(lambda x, y, z, w: cranium(head, x, y, z, w), *points, wobble)
+    working_mm = grid.spacing[1] * (grid.matrix - 1) / (working - 1)
+    area = working_mm**2 * spans[0] * spans[1] / ((samples[0] - 1) * (samples[1] - 1))
+    voxel_ml = grid.spacing[0] / grid.subslices * area / 1e3
 
     clots: list[Clot] = []
     for bleed in spec.bleeds:
@@ -57,7 +69,8 @@ def build(spec: PhantomSpec, grid: SliceGrid, *, rows: int, device: str) -> Fiel
         if maker:
             clots.append(maker(bleed, shell, points, patient_y, voxel_ml))
     moved = displaced(points, shell, clots)
-    anatomy = _pushed(_brain(spec, shell, moved, seeds, device), shell, clots)
+    folds = NoiseField(head.seed + 1, 1, bandwidth=0.3, device=device)
+    anatomy = _pushed(_brain(spec, shell, moved, (seeds, folds)), clots)
     extras = mimics(spec.mimics, head, shell, points, moved)
     channels = _brain_channels(anatomy) | {
         "cavity": shell.cavity,
@@ -72,11 +85,11 @@ def build(spec: PhantomSpec, grid: SliceGrid, *, rows: int, device: str) -> Fiel
         "tumour": extras.tumour,
         "texture": seeds.sample(*points, wavelength_mm=24.0)[3],
     }
-    channels |= _face_channels(spec, shell, points, seeds)
+    channels |= vars(_face(spec, shell, points, seeds))
     clots += _fluid(spec, anatomy, channels, points, (patient_y, voxel_ml))
     for index, clot in enumerate(clots):
         channels[f"bleed{index}"], channels[f"hu{index}"] = clot.distance, clot.hu
-    return Fields(channels=channels, clots=tuple(clots))
+    return Fields(channels=channels, clots=tuple(clots), window=window)
 
 
 _SOLID = {
@@ -86,21 +99,37 @@ _SOLID = {
 }
 
 
-def _brain(spec: PhantomSpec, shell: object, moved: Points, seeds: NoiseField, device: str) -> Brain:
-    x, y, z = moved
-    radius = (x * x + y * y + z * z).sqrt().clamp_min(6.0)
-    # folds run along the radius: sample them on a sphere, with a slow drift towards the depth
-    share = 62.0 / radius + 0.35
-    folds = NoiseField(spec.head.seed + 1, 1, bandwidth=0.3, device=device)
-    fold = folds.sample(x * share, y * share, z * share, wavelength_mm=27.0)
-    broad = seeds.sample(x, y, z, wavelength_mm=36.0)
-    small = seeds.sample(x, y, z, wavelength_mm=20.0)
-    wobbled = (x + 0.7 * small[0], y + 0.7 * small[1], z + 0.7 * small[2])
-    noise = torch.stack((fold[0], fold[0], broad[0], broad[1]))
-    return brain(spec.head, shell, wobbled, noise)  # type: ignore[arg-type]
+T = TypeVar("T", Cranium, Brain, Face)
 
 
-def _pushed(anatomy: Brain, shell: object, clots: list[Clot]) -> Brain:
+def _by_planes(make: Callable[..., T], *fields: Tensor) -> T:
+    """Call a pointwise maker on a few planes at a time, so that its many temporaries stay in the cache."""
+    planes = fields[0].shape[0]
+    step = planes if fields[0].is_cuda else max(1, 60_000 // fields[0][0].numel())
+    parts = [
+        make(*(f[..., start : start + step, :, :] for f in fields)) for start in range(0, planes, step)
+    ]
+    names = [field.name for field in dataclass_fields(parts[0])]
+    whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return type(parts[0])(**whole)
+
+
+def _brain(spec: PhantomSpec, shell: Cranium, moved: Points, noises: tuple[NoiseField, NoiseField]) -> Brain:
+    seeds, folds = noises
+
+    def make(x: Tensor, y: Tensor, z: Tensor, cavity: Tensor) -> Brain:
+        # folds run along the radius: sample them on a sphere, with a slow drift towards the depth
+        share = 62.0 / (x * x + y * y + z * z).sqrt().clamp_min(6.0) + 0.35
+        fold = folds.sample(x * share, y * share, z * share, wavelength_mm=GYRAL_WAVE_MM)
+        broad = seeds.sample(x, y, z, wavelength_mm=36.0)
+        small = seeds.sample(x, y, z, wavelength_mm=20.0)
+        wobbled = (x + 0.7 * small[0], y + 0.7 * small[1], z + 0.7 * small[2])
+        return brain(spec.head, cavity, wobbled, torch.stack((fold[0], small[3], broad[0], broad[1])))
+
+    return _by_planes(make, *moved, shell.cavity)
+
+
+def _pushed(anatomy: Brain, clots: list[Clot]) -> Brain:
     """The envelope yields to what lies on it, and sulci beside a bleed close."""
     envelope, half = anatomy.envelope, anatomy.sulcus_half
     for clot in clots:
@@ -129,19 +158,15 @@ def _brain_channels(anatomy: Brain) -> dict[str, Tensor]:
     }
 
 
-def _face_channels(spec: PhantomSpec, shell: object, points: Points, seeds: NoiseField) -> dict[str, Tensor]:
-    x, y, z = points
-    cells = seeds.sample(x, y, z, wavelength_mm=9.0)
-    planes = seeds.sample(x, y, z, wavelength_mm=22.0)
-    noise = torch.stack((cells[0], cells[1], planes[0], planes[1]))
-    parts = face(spec.head, shell, points, noise)  # type: ignore[arg-type]
-    return {
-        "bone": parts.bone,
-        "density": parts.density,
-        "air": parts.air,
-        "fat": parts.fat,
-        "globe": parts.globe,
-    }
+def _face(spec: PhantomSpec, shell: Cranium, points: Points, seeds: NoiseField) -> Face:
+    def make(x: Tensor, y: Tensor, z: Tensor, *parts: Tensor) -> Face:
+        cells = seeds.sample(x, y, z, wavelength_mm=9.0)
+        planes = seeds.sample(x, y, 0.6 * z, wavelength_mm=22.0)
+        near = Cranium(**dict(zip(names, parts, strict=True)))
+        return face(spec.head, near, (x, y, z), torch.stack((cells[0], cells[1], planes[0], planes[1])))
+
+    names = [field.name for field in dataclass_fields(shell)]
+    return _by_planes(make, *points, *(getattr(shell, name) for name in names))
 
 
 def _fluid(

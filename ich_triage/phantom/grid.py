@@ -39,27 +39,46 @@ class SliceGrid:
         """ImagePositionPatient of every slice, (Z, 3), LPS, mm."""
         return self.origin + np.arange(self.slices)[:, None] * self.step
 
-    def points(self, rows: int, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Head-frame x, y, z and patient y of (Z * subslices, rows, rows) points, mm.
+    def window(self, working: int) -> tuple[int, int, int, int]:
+        """First and last row, first and last column of ``working``² pixels that can hold the head."""
+        steps = np.linspace(0, self.matrix - 1, 48)
+        x, y, *_ = self._at(np.arange(self.slices) * 1.0, steps, steps)
+        held = ((x / 94.0) ** 2 + (y / 122.0) ** 2 < 1.0).any(axis=0)
+        edges = []
+        for axis in (1, 0):
+            found = np.flatnonzero(held.any(axis=axis))
+            low, high = max(found[0] - 1, 0) if len(found) else 0, min(found[-1] + 1, 47) if len(found) else 47
+            edges += [math.floor(low / 47 * (working - 1)), math.ceil(high / 47 * (working - 1))]
+        return edges[0], edges[1], edges[2], edges[3]
 
-        The points span the image from the centre of its first to that of its last pixel, so an
-        ``align_corners`` interpolation maps them onto any finer grid.
+    def points(
+        self, window: tuple[int, int, int, int], *, working: int, samples: tuple[int, int], device: str
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Head-frame x, y, z and patient y of (Z * subslices, *samples) points, mm.
+
+        The points span ``window`` from the centre of its first to that of its last pixel, so an
+        ``align_corners`` interpolation maps them onto the window's pixels.
         """
         n = self.subslices
-        within = ((torch.arange(n, device=device, dtype=torch.float32) + 0.5) / n - 0.5) * self.fill
-        k = (torch.arange(self.slices, device=device)[:, None] + within).flatten()
-        i = torch.linspace(0, self.matrix - 1, rows, device=device)
+        within = ((np.arange(n) + 0.5) / n - 0.5) * self.fill
+        k = (np.arange(self.slices)[:, None] + within).ravel()
+        scale = (self.matrix - 1) / (working - 1)
+        i = np.linspace(window[0] * scale, window[1] * scale, samples[0])
+        j = np.linspace(window[2] * scale, window[3] * scale, samples[1])
+        x, y, z, patient_y = (torch.from_numpy(c).to(device) for c in self._at(k, i, j))
+        return x, y, z, patient_y
+
+    def _at(self, k: np.ndarray, i: np.ndarray, j: np.ndarray) -> list[np.ndarray]:
         row, column = np.asarray(self.orientation[:3]), np.asarray(self.orientation[3:])
-        patient_axes = np.stack((self.step, column * self.spacing[1], row * self.spacing[2]))
-        head_axes = patient_axes @ self.to_head.T
-        start = self.to_head @ self.origin
-
-        def along(axes: np.ndarray, offset: float) -> Tensor:
-            plane = i[:, None] * float(axes[1]) + i[None, :] * float(axes[2]) + offset
-            return k[:, None, None] * float(axes[0]) + plane[None]
-
-        x, y, z = (along(head_axes[:, c], float(start[c])) for c in range(3))
-        return x, y, z, along(patient_axes[:, 1], float(self.origin[1]))
+        axes = np.stack((self.step, column * self.spacing[1], row * self.spacing[2]))
+        every = np.hstack((axes @ self.to_head.T, axes[:, 1:2]))
+        start = (*(self.to_head @ self.origin), self.origin[1])
+        return [
+            ((start[c] + k * every[0, c])[:, None, None] + (i * every[1, c])[:, None] + j * every[2, c]).astype(
+                np.float32
+            )
+            for c in range(4)
+        ]
 
 
 def rotation(pose_deg: tuple[float, float, float]) -> np.ndarray:

@@ -19,13 +19,10 @@ from .records import Acquisition, PhantomSpec
 _TILES = 4
 
 
-def acquire(spec: PhantomSpec, grid: SliceGrid, ideal: Tensor, *, working_mm: float) -> Tensor:
-    """(Z, Y, X) HU as reconstructed, from (Z, h, w) ideal HU at ``working_mm`` pixels."""
+def acquire(spec: PhantomSpec, grid: SliceGrid, ideal: Tensor) -> Tensor:
+    """(Z, Y, X) HU as reconstructed, from (Z, h, h) ideal HU over the same field of view."""
     scan, rng = spec.acquisition, np.random.default_rng([spec.seed, 7])
-    hu = F.interpolate(ideal[None], size=(grid.matrix, grid.matrix), mode="bilinear", align_corners=True)[0]
-    already = working_mm / math.sqrt(6.0)
-    sigma = 0.42 if scan.bone_kernel else scan.psf_mm
-    hu = _blur(hu, math.sqrt(max(sigma**2 - already**2, 0.01)) / grid.spacing[1])
+    hu = _spread(ideal, grid, 0.4 if scan.bone_kernel else scan.psf_mm)
     hu = hu + _hardening(spec, grid, hu)
     if "metal" in spec.mimics.names:
         hu = hu + _streaks(hu, rng)
@@ -35,14 +32,19 @@ def acquire(spec: PhantomSpec, grid: SliceGrid, ideal: Tensor, *, working_mm: fl
     return hu.clamp_(-1024.0, 3071.0)
 
 
-def _blur(hu: Tensor, sigma_px: float) -> Tensor:
-    if sigma_px < 0.2:
-        return hu
-    reach = max(1, math.ceil(2.5 * sigma_px))
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=hu.device) / sigma_px) ** 2)
-    kernel = kernel / kernel.sum()
-    hu = F.conv2d(F.pad(hu[:, None], (0, 0, reach, reach), mode="replicate"), kernel[None, None, :, None])
-    return F.conv2d(F.pad(hu, (reach, reach, 0, 0), mode="replicate"), kernel[None, None, None, :])[:, 0]
+def _spread(ideal: Tensor, grid: SliceGrid, sigma_mm: float) -> Tensor:
+    """Resample to the stored matrix with the point spread function, one matrix product per axis."""
+    matrix = _gaussian(ideal.shape[-1], grid.matrix, sigma_mm / grid.spacing[1], ideal.device)
+    return matrix @ ideal @ matrix.T
+
+
+def _gaussian(source: int, target: int, sigma_px: float, device: torch.device) -> Tensor:
+    """(target, source) rows of Gaussian weights; sigma in target pixels, at least 0.5 source pixels."""
+    scale = (target - 1) / (source - 1)
+    centres = torch.arange(target, device=device, dtype=torch.float32)[:, None]
+    samples = torch.arange(source, device=device, dtype=torch.float32)[None, :] * scale
+    weights = torch.exp(-0.5 * ((centres - samples) / max(sigma_px, 0.5 * scale)) ** 2)
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def _hardening(spec: PhantomSpec, grid: SliceGrid, hu: Tensor) -> Tensor:
@@ -50,7 +52,8 @@ def _hardening(spec: PhantomSpec, grid: SliceGrid, hu: Tensor) -> Tensor:
     pixel = grid.spacing[1]
     small = F.avg_pool2d(hu[:, None], 8, ceil_mode=True)
     bone = ((small - 300.0) / 1000.0).clamp(0.0, 1.5)
-    near = _blur(bone[:, 0], 9.0 / (8 * pixel))
+    reach = _gaussian(small.shape[-1], small.shape[-1], 9.0 / (8 * pixel), hu.device)
+    near = reach @ bone[:, 0] @ reach.T
     left_right = bone.mean(dim=3, keepdim=True).expand_as(bone)[:, 0]
     dense = (bone[:, 0] > 0.75).float().mean(dim=2, keepdim=True)
     band = -60.0 * torch.relu(dense - 0.10) * (small[:, 0] < 200) - 6.0 * torch.relu(left_right - 0.22)
