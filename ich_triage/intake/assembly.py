@@ -1,0 +1,106 @@
+"""When is a study complete? Geometry first, then quiet time, then a cap.
+
+A study whose head series is geometrically whole need not wait for long. That its associations have ended
+says that the sender has nothing more in hand just now, but some scanners open one association for every
+image: so a whole series still waits `GRACE_S` after the last slice, which is well above the few tens of
+milliseconds between two such associations and well below what a reader notices. While associations are open
+it waits the settle time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ..domain.completeness import SlicePosition, whole_series
+from ..domain.states import CompletedBy
+from ..settings import Assembly as AssemblySettings
+from ..store.database import Database
+from ..store.revisions import open_revision
+from ..store.tables import Instance, Study
+from .associations import Associations
+
+log = structlog.get_logger(__name__)
+
+#: silence after which a whole series is complete once no association is open that brought any of it, s
+GRACE_S = 0.3
+
+
+class Assembly:
+    """Looks at the studies that are being received, and at no other."""
+
+    def __init__(
+        self,
+        settings: AssemblySettings,
+        database: Database,
+        associations: Associations,
+        *,
+        indexed_up_to: Callable[[datetime], datetime],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._associations = associations
+        self._indexed_up_to = indexed_up_to
+        #: study id → (its instance count, whether it was whole then): geometry is judged once per change
+        self._whole: dict[int, tuple[int, bool]] = {}
+
+    def sweep(self, now: datetime | None = None) -> int:
+        """Complete every study that is; returns how many. Raises SQLAlchemyError."""
+        # objects that are acknowledged but not indexed yet are no silence
+        known_until = self._indexed_up_to(now or datetime.now(UTC))
+        with self._database.read() as session:
+            assembling = list(session.scalars(select(Study).where(Study.assembling_since.is_not(None))))
+            due = [(study, self._completed_by(session, study, known_until)) for study in assembling]
+        self._whole = {study.id: self._whole[study.id] for study in assembling if study.id in self._whole}
+        return sum(self._complete(study, rule, now) for study, rule in due if rule)
+
+    def _completed_by(self, session: Session, study: Study, now: datetime) -> CompletedBy | None:
+        silence = now - study.last_slice_at
+        if silence >= timedelta(seconds=self._silence_needed_s(study)) and self._is_whole(session, study):
+            return CompletedBy.GEOMETRY
+        if silence >= timedelta(seconds=self._settings.quiet_s):
+            return CompletedBy.QUIET
+        if study.assembling_since and now - study.assembling_since >= timedelta(seconds=self._settings.cap_s):
+            return CompletedBy.CAP
+        return None
+
+    def _silence_needed_s(self, study: Study) -> float:
+        ended = self._associations.all_ended(study.study_instance_uid)
+        return min(GRACE_S, self._settings.settle_s) if ended else self._settings.settle_s
+
+    def _is_whole(self, session: Session, study: Study) -> bool:
+        count, whole = self._whole.get(study.id, (-1, False))
+        if count != study.instance_count:
+            query = select(Instance.position).where(
+                Instance.study_id == study.id, Instance.position.is_not(None), Instance.conflict.is_(False)
+            )
+            whole = bool(whole_series(_slice(position) for position in session.scalars(query) if position))
+            self._whole[study.id] = (study.instance_count, whole)
+        return whole
+
+    def _complete(self, seen: Study, rule: CompletedBy, now: datetime | None) -> bool:
+        """Open the revision, unless a slice or another receiver came between."""
+        with self._database.write() as session:
+            study = session.scalars(select(Study).where(Study.id == seen.id).with_for_update()).one()
+            if study.assembling_since is None or study.instance_count != seen.instance_count:
+                return False
+            revision = open_revision(session, study, rule, now or datetime.now(UTC))
+        log.info(
+            "study_complete",
+            study_instance_uid=seen.study_instance_uid,
+            revision=revision.number,
+            completed_by=rule.value,
+            instances=seen.instance_count,
+        )
+        return True
+
+
+def _slice(position: dict[str, object]) -> SlicePosition:
+    """What the index kept; JSON has turned tuples into lists."""
+    return SlicePosition(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in position.items()}  # type: ignore[arg-type]
+    )

@@ -1,0 +1,45 @@
+"""Which associations are open, and which studies each has touched; a shortcut for assembly, not kept."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import count
+from threading import Lock
+
+
+class Associations:
+    """Open associations of this receiver, by our own number."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._numbers = count(1)
+        self._open: set[int] = set()
+        self._studies: dict[str, set[int]] = defaultdict(set)
+
+    def begin(self) -> int:
+        """Note a new association; returns its number."""
+        with self._lock:
+            number = next(self._numbers)
+            self._open.add(number)
+            return number
+
+    def end(self, number: int) -> None:
+        """Note that an association is over, however it ended."""
+        with self._lock:
+            self._open.discard(number)
+
+    def touched(self, number: int | None, study_uid: str) -> None:
+        """Note that an association has brought an object of a study."""
+        with self._lock:
+            if number in self._open and number is not None:
+                self._studies[study_uid].add(number)
+
+    def all_ended(self, study_uid: str) -> bool:
+        """Whether no open association has brought anything of that study."""
+        with self._lock:
+            still_open = self._studies[study_uid] & self._open
+            if still_open:
+                self._studies[study_uid] = still_open
+            else:
+                del self._studies[study_uid]
+            return not still_open

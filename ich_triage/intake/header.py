@@ -1,0 +1,176 @@
+"""What the index needs of a received object. Headers are other people's: expect the worst.
+
+Values are taken as raw bytes and converted here, each on its own: pydicom's conversion warns and raises on
+what real scanners send, and quotes the value while it does.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+
+from pydicom.charset import decode_bytes, python_encoding
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset, read_file_meta_info
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian
+
+from ..domain.completeness import SlicePosition, slice_normal
+from ..errors import HeaderError
+from ..store.instances import Received
+from .spool import Arrival, digest, is_uid, seek_data_set
+
+#: All that we read stands in the first so many bytes, or the object is no use to us. Bounds memory, and
+#: what a deflated bomb can unfold to.
+HEADER_LIMIT_BYTES = 8 << 20
+
+#: longest text kept of a patient or study attribute; PS3.5 Table 6.2-1 allows 3 × 64 in the longest
+TEXT_LIMIT = 256
+
+#: cosine of the steepest inclination against the body axis at which we still call a slice axial
+_AXIAL_COS = math.cos(math.radians(45))
+
+_IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+_KEYWORDS = (
+    *_IDENTIFIERS,
+    "SpecificCharacterSet",
+    "ImageType",
+    "StudyDate",
+    "AccessionNumber",
+    "StudyDescription",
+    "PatientName",
+    "PatientID",
+    "SliceThickness",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "ImagesInAcquisition",
+)
+_TAGS: list[BaseTag | int] = [Tag(tag_for_keyword(keyword) or 0) for keyword in _KEYWORDS]
+_LAST_TAG = max(_TAGS)
+_ESCAPE = b"\x1b"
+_NAME_DELIMITERS = {ord(character) for character in "^=\\"}
+
+
+class RawHeader:
+    """Values as bytes, converted on request; what is missing or malformed is empty or None."""
+
+    def __init__(self, data: Dataset) -> None:
+        self._data = data
+        names = [name.strip() for name in self.ascii("SpecificCharacterSet").split("\\")]
+        # an unknown character set still lets through what is ASCII (PS3.3 section C.12.1.1.2)
+        self._encodings = [python_encoding.get(name, "latin-1") for name in names]
+
+    def _bytes(self, keyword: str) -> bytes:
+        element = self._data.get_item(keyword)
+        value = element.value if element is not None else None
+        return value[: 4 * TEXT_LIMIT] if isinstance(value, bytes) else b""
+
+    def ascii(self, keyword: str) -> str:
+        """A value of the default repertoire, padding removed."""
+        return self._bytes(keyword).decode("latin-1").strip(" \0")
+
+    def text(self, keyword: str) -> str:
+        """A value in the object's character set, cut to `TEXT_LIMIT`, without control characters."""
+        value = self._bytes(keyword)
+        try:
+            # only code extensions need pydicom
+            if _ESCAPE in value:
+                decoded = decode_bytes(value, self._encodings, _NAME_DELIMITERS)
+            else:
+                decoded = value.decode(self._encodings[0], "replace")
+        except (UnicodeError, Warning):
+            decoded = value.decode("latin-1")
+        return "".join(character for character in decoded if character.isprintable()).strip()[:TEXT_LIMIT]
+
+    def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
+        """`count` finite decimal numbers; None when it is not that."""
+        try:
+            values = tuple(float(part) for part in self.ascii(keyword).split("\\"))
+        except ValueError:
+            return None
+        return values if len(values) == count and all(map(math.isfinite, values)) else None
+
+    def integer(self, keyword: str) -> int | None:
+        """One integer that a database can keep; None when it is not that."""
+        number = self.numbers(keyword, 1)
+        return int(number[0]) if number and abs(number[0]) < 2**31 else None
+
+
+def read(arrival: Arrival) -> Received:
+    """Read the header of one file of the spool; where the file is to lie is for the caller to say.
+
+    Raises HeaderError when study, series, instance or class cannot be read from it, OSError.
+    """
+    header = _read_raw(arrival.path)
+    identifiers = {keyword: header.ascii(keyword) for keyword in _IDENTIFIERS}
+    for keyword, value in identifiers.items():
+        if not is_uid(value):
+            raise HeaderError(f"{keyword} is {'not a UID' if value else 'missing'}")
+    is_ct = identifiers["SOPClassUID"] == CTImageStorage
+    return Received(
+        study_instance_uid=identifiers["StudyInstanceUID"],
+        series_instance_uid=identifiers["SeriesInstanceUID"],
+        sop_instance_uid=identifiers["SOPInstanceUID"],
+        sop_class_uid=identifiers["SOPClassUID"],
+        patient_name=header.text("PatientName"),
+        patient_id=header.text("PatientID"),
+        accession_number=header.text("AccessionNumber"),
+        study_description=header.text("StudyDescription"),
+        study_date=header.text("StudyDate"),
+        calling_ae_title=_sender(arrival.path),
+        size=arrival.path.stat().st_size,
+        sha256=digest(arrival.path),
+        received_at=arrival.received_at,
+        stat=arrival.high_priority,
+        position=asdict(_position(header, identifiers["SeriesInstanceUID"])) if is_ct else None,
+    )
+
+
+def _read_raw(path: Path) -> RawHeader:
+    with path.open("rb") as file:
+        seek_data_set(file)
+        data = file.read(HEADER_LIMIT_BYTES)
+    # broad, since this is the boundary to hostile bytes, on which pydicom raises whatever it likes
+    try:
+        syntax = UID(read_file_meta_info(path).TransferSyntaxUID)
+        if syntax == DeflatedExplicitVRLittleEndian:
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, HEADER_LIMIT_BYTES)
+        return RawHeader(
+            read_dataset(
+                BytesIO(data),
+                syntax.is_implicit_VR,
+                syntax.is_little_endian,
+                stop_when=lambda tag, _vr, _length: tag > _LAST_TAG,
+                specific_tags=_TAGS,
+            )
+        )
+    except Exception as error:
+        raise HeaderError(f"the header cannot be parsed ({type(error).__name__})") from error
+
+
+def _sender(path: Path) -> str:
+    """AE title of the association that brought the file, as the receiver wrote it into it."""
+    title = read_file_meta_info(path).get("SendingApplicationEntityTitle")
+    return str(title or "").strip()[:16]
+
+
+def _position(header: RawHeader, series_instance_uid: str) -> SlicePosition:
+    position = header.numbers("ImagePositionPatient", 3)
+    orientation = header.numbers("ImageOrientationPatient", 6)
+    thickness = header.numbers("SliceThickness", 1)
+    is_localizer = "LOCALIZER" in header.ascii("ImageType").upper()
+    is_axial = orientation is not None and slice_normal(orientation)[2] > _AXIAL_COS
+    return SlicePosition(
+        series_instance_uid=series_instance_uid,
+        image_position=(position[0], position[1], position[2]) if position else None,
+        image_orientation=orientation,
+        is_axial_ct=is_axial and not is_localizer,
+        instance_number=header.integer("InstanceNumber"),
+        images_in_acquisition=header.integer("ImagesInAcquisition"),
+        slice_thickness=thickness[0] if thickness else None,
+    )

@@ -1,0 +1,199 @@
+"""From the inbox into the studies' folders and the database, off the path of the answer to the sender."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from threading import Condition, Event, Thread
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+
+from ..dicom.contexts import CT_IMAGE_CLASSES
+from ..errors import HeaderError
+from ..store.database import Database
+from ..store.instances import Indexed, index
+from ..store.problems import ProblemKind, report
+from .associations import Associations
+from .header import read
+from .spool import Arrival, Spool
+
+log = structlog.get_logger(__name__)
+
+#: objects written in one transaction
+BATCH = 64
+#: how long a batch waits for more: each transaction costs a disk flush that senders wait behind, s
+BATCH_WAIT_S = 0.05
+#: first and longest wait for a database that is away, s
+BACKOFF_S = (0.2, 10.0)
+
+T = TypeVar("T")
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_REOPENING = frozenset(str(uid) for uid in CT_IMAGE_CLASSES)
+
+
+class Indexer:
+    """One thread. What it holds in memory lies in the spool, too, so that a crash costs only time."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        database: Database,
+        associations: Associations,
+        *,
+        stat_ae_titles: Iterable[str] = (),
+    ) -> None:
+        self._spool = spool
+        self._database = database
+        self._associations = associations
+        self._stat_ae_titles = frozenset(stat_ae_titles)
+        self._queue: deque[Arrival] = deque()
+        self._changed = Condition()
+        self._stopping = Event()
+        self._thread = Thread(target=self._run, name="indexer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to index."""
+        self._thread.start()
+
+    def stop(self, *, patience_s: float) -> None:
+        """Index what is waiting, for `patience_s` at most; the next start finds the rest."""
+        self.wait_idle(patience_s)
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._thread.join(timeout=patience_s)
+
+    def put(self, arrivals: Iterable[Arrival]) -> None:
+        """Add objects; never blocks."""
+        with self._changed:
+            self._queue.extend(arrivals)
+            self._changed.notify_all()
+
+    def pending(self) -> int:
+        """Objects that are not in the database yet."""
+        with self._changed:
+            return len(self._queue)
+
+    def wait_idle(self, limit_s: float) -> bool:
+        """Wait until everything is in the database; whether that came true."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._queue, timeout=limit_s)
+
+    def indexed_up_to(self, now: datetime) -> datetime:
+        """The time up to which the index is complete: silence before it is real, after it only not known."""
+        with self._changed:
+            return min((arrival.received_at for arrival in self._queue), default=now)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._stopping.is_set())
+                self._changed.wait_for(self._batch_is_full, timeout=BATCH_WAIT_S)
+                batch = list(islice(self._queue, BATCH))
+            if self._stopping.is_set():
+                return
+            # broad, since a thread that dies silently would stop every study; the batch stays in the inbox
+            try:
+                self._index(batch)
+            except _Stopped:
+                return
+            except Exception as error:
+                log.error("indexing_failed", objects=len(batch), error=type(error).__name__, exc_info=True)
+            with self._changed:
+                for _ in batch:
+                    self._queue.popleft()
+                self._changed.notify_all()
+
+    def _batch_is_full(self) -> bool:
+        return len(self._queue) >= BATCH or self._stopping.is_set()
+
+    def _index(self, batch: list[Arrival]) -> None:
+        items: list[Indexed] = []
+        for arrival in batch:
+            try:
+                items.append(self._retrying(partial(self._place, arrival)))
+            except HeaderError as error:
+                self._set_aside(arrival, str(error))
+            except FileNotFoundError:
+                log.debug("taken_by_another_receiver", path=arrival.path.name)
+            except OSError as error:
+                reason = f"{self._spool.relative(arrival.path)}: {os.strerror(error.errno or errno.EIO)}"
+                self._report(reason, arrival.received_at, None)
+        if items:
+            self._write(items)
+
+    def _place(self, arrival: Arrival) -> Indexed:
+        """Read the header and move the file into its study. Raises HeaderError, OSError."""
+        received = read(arrival)
+        if received.calling_ae_title in self._stat_ae_titles:
+            received = replace(received, stat=True)
+        path, conflict = arrival.path, arrival.path.stem != received.sop_instance_uid
+        if path.parent == self._spool.inbox:
+            path, conflict = self._spool.place(
+                path,
+                study_uid=received.study_instance_uid,
+                sop_uid=received.sop_instance_uid,
+                sha256=received.sha256,
+            )
+        self._associations.touched(arrival.association, received.study_instance_uid)
+        return Indexed(received=received, path=self._spool.relative(path), conflict=conflict)
+
+    def _write(self, items: list[Indexed]) -> None:
+        try:
+            self._retrying(lambda: self._write_once(items))
+        except (DataError, IntegrityError) as error:
+            if len(items) > 1:
+                for item in items:
+                    self._write([item])
+                return
+            first = items[0]
+            uid = first.received.study_instance_uid
+            self._report(f"{first.path}: {type(error).__name__}", first.received.received_at, uid)
+
+    def _write_once(self, items: list[Indexed]) -> None:
+        with self._database.write() as session:
+            new = index(session, items, reopening=_REOPENING)
+        log.debug("indexed", objects=len(items), new=new)
+
+    def _set_aside(self, arrival: Arrival, why: str) -> None:
+        path = self._retrying(lambda: self._spool.set_aside(arrival.path))
+        self._report(f"{self._spool.relative(path)}: {why}", arrival.received_at, None)
+
+    def _report(self, detail: str, at: datetime, study_uid: str | None) -> None:
+        """Tell the log, and whoever looks at the study, that an object could not be used."""
+        log.error("object_not_usable", study_instance_uid=study_uid, detail=detail)
+
+        def write() -> None:
+            with self._database.write() as session:
+                kind = ProblemKind.UNREADABLE_OBJECT
+                report(session, kind, at=at, study_instance_uid=study_uid, detail=detail)
+
+        self._retrying(write)
+
+    def _retrying(self, action: Callable[[], T]) -> T:
+        """Try until database and disk take it. Raises what will not get better, _Stopped at the end."""
+        wait_s, longest_s = BACKOFF_S
+        while True:
+            try:
+                return action()
+            except (DataError, IntegrityError):
+                raise
+            except (SQLAlchemyError, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in _DISK_FULL:
+                    raise
+                log.error("indexing_waits", error=type(error).__name__, retry_in_s=wait_s)
+            if self._stopping.wait(wait_s):
+                raise _Stopped
+            wait_s = min(2 * wait_s, longest_s)
+
+
+class _Stopped(Exception):  # noqa: N818
+    """The receiver stops while something is being tried again."""

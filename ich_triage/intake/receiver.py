@@ -1,0 +1,115 @@
+"""The receiving process: listener, indexer and assembly on one spool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..domain.commitment import CommitmentResult
+from ..settings import Settings
+from ..store.database import Database
+from .assembly import GRACE_S, Assembly
+from .associations import Associations
+from .indexer import Indexer
+from .rescan import rescan_inbox, rescan_studies
+from .scp import Listener
+from .spool import Arrival, Spool
+
+log = structlog.get_logger(__name__)
+
+#: how long a stop lets running associations finish, s
+PATIENCE_S = 5.0
+_SWEEP = "sweep"
+
+
+class Receiver:
+    """Receives, indexes, and declares studies complete. Needs neither model nor network, nor a database that
+    is up: that one may come later."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        *,
+        on_commitment: Callable[[CommitmentResult], None],
+    ) -> None:
+        self._database = database
+        self._spool = Spool(settings.spool.path.absolute(), reserve_bytes=settings.spool.reserve_bytes)
+        associations = Associations()
+        self._indexer = Indexer(
+            self._spool, database, associations, stat_ae_titles=settings.dicom.stat_ae_titles
+        )
+        self._assembly = Assembly(
+            settings.assembly, database, associations, indexed_up_to=self._indexer.indexed_up_to
+        )
+        self._listener = Listener(
+            settings.dicom,
+            self._spool,
+            associations,
+            on_arrival=self._arrived,
+            on_commitment=on_commitment,
+            on_association_end=self._sweep_soon,
+        )
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(1)},  # one sweep at a time
+            job_defaults={"coalesce": True, "max_instances": 1},
+        )
+        self._sweep_s = settings.assembly.sweep_s
+        self._stopping = Event()
+        self._catching_up = Thread(target=self._catch_up, name="rescan", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port bound, also when the settings say 0."""
+        return self._listener.port
+
+    def start(self) -> None:
+        """Listen at once, catch up with the spool behind it. Raises SpoolError, OSError."""
+        self._spool.open()
+        self._indexer.start()
+        self._listener.start()
+        self._catching_up.start()
+        log.info("receiver_started", port=self.port)
+
+    def stop(self) -> None:
+        """Let running associations finish, index what came, stop."""
+        self._stopping.set()
+        self._listener.stop(patience_s=PATIENCE_S)
+        self._catching_up.join()
+        if self._scheduler.running:
+            self._scheduler.shutdown()
+        self._indexer.stop(patience_s=PATIENCE_S)
+        self._spool.close()
+        log.info("receiver_stopped")
+
+    def _arrived(self, arrival: Arrival) -> None:
+        self._indexer.put((arrival,))
+
+    def _catch_up(self) -> None:
+        # the inbox before the first sweep: a study of which half still lies there is not silent
+        rescan_inbox(self._spool, self._indexer)
+        self._scheduler.add_job(self._sweep, "interval", seconds=self._sweep_s)
+        self._scheduler.start()
+        try:
+            rescan_studies(self._spool, self._database, self._indexer, self._stopping)
+        except (OSError, SQLAlchemyError) as error:
+            log.error("rescan_failed", error=type(error).__name__)
+
+    def _sweep_soon(self) -> None:
+        """Look again as soon as the end of an association can complete a study."""
+        if self._scheduler.running:
+            due = datetime.now(UTC) + timedelta(seconds=GRACE_S)
+            self._scheduler.add_job(self._sweep, "date", run_date=due, id=_SWEEP, replace_existing=True)
+
+    def _sweep(self) -> None:
+        try:
+            self._assembly.sweep()
+        except SQLAlchemyError as error:
+            log.error("sweep_failed", error=type(error).__name__)

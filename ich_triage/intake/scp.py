@@ -1,0 +1,252 @@
+"""The listener: Verification, Storage, and the answers to our own storage commitment requests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from socketserver import BaseServer
+from threading import Thread
+from typing import Any, cast
+
+import structlog
+from pydicom.dataset import Dataset
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import A_P_ABORT
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    Verification,
+)
+from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from ..dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
+from ..domain.commitment import CommitmentResult
+from ..errors import SpoolError
+from ..settings import Dicom
+from .associations import Associations
+from .spool import Arrival, Spool
+from .stream import IncomingObject, PatientSocket, SpoolingProvider
+
+log = structlog.get_logger(__name__)
+
+#: PS3.4 Table B.2-1
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+CANNOT_UNDERSTAND = 0xC000
+#: PS3.7 section C
+PROCESSING_FAILURE = 0x0110
+
+#: A-ASSOCIATE-RJ (source, reason), PS3.8 Table 9-21, in words for the log
+_REJECTIONS: dict[tuple[int | None, int | None], str] = {
+    (1, 7): "called_ae_title_not_recognized",
+    (3, 2): "local_limit_exceeded",
+}
+
+
+class Listener:
+    """One AE on one port. Handlers store and answer; they never decode and never wait for anything else."""
+
+    def __init__(
+        self,
+        settings: Dicom,
+        spool: Spool,
+        associations: Associations,
+        *,
+        on_arrival: Callable[[Arrival], None],
+        on_commitment: Callable[[CommitmentResult], None],
+        on_association_end: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._associations = associations
+        self._on_arrival = on_arrival
+        self._on_commitment = on_commitment
+        self._on_association_end = on_association_end
+
+    def start(self) -> None:
+        """Bind and listen. Raises OSError when the address cannot be had."""
+        # pynetdicom's own handlers log identifiers, and cost a fifth of the throughput
+        _config.LOG_HANDLER_LEVEL = "none"
+        self._ae = _application_entity(self._settings)
+        handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_EVENT_REPORT, self._commitment_result),
+            (evt.EVT_CONN_CLOSE, _wake_if_not_negotiated),
+            (evt.EVT_REJECTED, _log_rejection),
+            (evt.EVT_ESTABLISHED, _log_established),
+        ]
+        self._server = cast(
+            ThreadedAssociationServer,
+            self._ae.make_server(
+                (self._settings.host, self._settings.port),
+                evt_handlers=handlers,
+                server_class=_Server,
+                request_handler=lambda *arguments: _Connection(self, *arguments),
+            ),
+        )
+        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port bound, also when the system chose it."""
+        return int(self._server.server_address[1])
+
+    def stop(self, *, patience_s: float) -> None:
+        """Accept nothing more, let running associations finish for a while, then abort them."""
+        BaseServer.shutdown(self._server)
+        self._server.server_close()
+        self._thread.join()
+        for association in self._ae.active_associations:
+            association.join(timeout=patience_s)
+        for association in self._ae.active_associations:
+            association.abort(block=False)
+        for association in self._ae.active_associations:
+            association.join(timeout=patience_s)
+
+    def serve(self, association: Association) -> None:
+        """Run one association to its end, whatever the end is."""
+        number = self._associations.begin()
+        provider = SpoolingProvider(association, self._spool, number=number)
+        association.dimse = provider
+        association.name = f"{association.name}-{number}"
+        association.dul.socket = PatientSocket(
+            cast(AssociationSocket, association.dul.socket),
+            timeout_s=self._settings.network_timeout_s,
+            max_pdu_bytes=self._settings.max_pdu_bytes,
+        )
+        try:
+            association.start()
+            association.join()
+        finally:
+            provider.discard_unserved()
+            self._associations.end(number)
+            self._on_association_end()
+
+    def _store(self, event: evt.Event) -> Dataset | int:
+        incoming = cast(C_STORE, event.request).DataSet
+        number = _number(event)
+        try:
+            arrival = incoming.commit(association=number) if isinstance(incoming, IncomingObject) else None
+        except (SpoolError, OSError) as error:
+            reason = _reason(error)
+            log.error("object_refused", association=number, reason=reason)
+            return _status(OUT_OF_RESOURCES, reason)
+        if arrival is None:
+            log.warning("object_refused", association=number, reason="no data set")
+            return _status(CANNOT_UNDERSTAND, "no data set")
+        self._on_arrival(arrival)
+        return SUCCESS
+
+    def _commitment_result(self, event: evt.Event) -> tuple[int, None]:
+        number = _number(event)
+        # broad, since this is the boundary to the peer: whatever goes wrong, it must hear that it did
+        try:
+            result = commitment_result(event.event_information)
+            self._on_commitment(result)
+        except Exception as error:  # noqa: BLE001
+            log.error("commitment_result_failed", association=number, error=type(error).__name__)
+            return PROCESSING_FAILURE, None
+        log.info(
+            "commitment_result",
+            association=number,
+            transaction_uid=result.transaction_uid,
+            committed=len(result.committed),
+            failed=len(result.failed),
+        )
+        return SUCCESS, None
+
+
+def commitment_result(information: Dataset) -> CommitmentResult:
+    """Read the Event Information of a result (PS3.4 Table J.3-2). Raises AttributeError, ValueError."""
+    return CommitmentResult(
+        transaction_uid=str(information.TransactionUID),
+        committed=frozenset(
+            str(item.ReferencedSOPInstanceUID) for item in information.get("ReferencedSOPSequence") or ()
+        ),
+        failed={
+            str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason") or PROCESSING_FAILURE)
+            for item in information.get("FailedSOPSequence") or ()
+        },
+    )
+
+
+def _application_entity(settings: Dicom) -> AE:
+    ae = AE(ae_title=settings.ae_title)
+    ae.require_called_aet = True
+    ae.maximum_associations = settings.max_associations
+    ae.maximum_pdu_size = settings.max_pdu_bytes
+    ae.network_timeout = settings.network_timeout_s
+    ae.acse_timeout = min(settings.network_timeout_s, 30.0)
+    ae.add_supported_context(Verification)
+    for storage_class in STORAGE_CLASSES:
+        ae.add_supported_context(storage_class, list(TRANSFER_SYNTAXES))
+    # the peer is the SCP here: it opens the association to tell us what it has committed to (PS3.4 J.3.3)
+    ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
+    return ae
+
+
+class _Server(ThreadedAssociationServer):
+    daemon_threads = True
+
+
+class _Connection(RequestHandler):
+    """One accepted connection, in a thread of its own that outlives the association."""
+
+    def __init__(self, listener: Listener, *arguments: Any) -> None:
+        self._listener = listener
+        super().__init__(*arguments)
+
+    def handle(self) -> None:
+        self._listener.serve(self._create_association())
+
+
+def _number(event: evt.Event) -> int:
+    return cast(SpoolingProvider, event.assoc.dimse).number
+
+
+def _wake_if_not_negotiated(event: evt.Event) -> None:
+    """End an association whose peer left before it asked for anything.
+
+    pynetdicom would keep it for the ACSE time-out: a port monitor would fill up all places.
+    """
+    association = event.assoc
+    if association.requestor.primitive is None:
+        association.is_aborted = True
+        association.dul.to_user_queue.put(A_P_ABORT())
+
+
+def _log_rejection(event: evt.Event) -> None:
+    sent = event.assoc.acceptor.primitive
+    source, reason = (sent.result_source, sent.diagnostic) if sent else (None, None)
+    log.warning(
+        "association_rejected",
+        association=_number(event),
+        reason=_REJECTIONS.get((source, reason), f"source {source} reason {reason}"),
+        calling_ae_title=event.assoc.requestor.ae_title,
+    )
+
+
+def _log_established(event: evt.Event) -> None:
+    requestor = event.assoc.requestor
+    log.info(
+        "association_established",
+        association=_number(event),
+        calling_ae_title=requestor.ae_title,
+        address=requestor.address,
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return os.strerror(error.errno) if error.errno else "input/output error"
+    return str(error)
+
+
+def _status(code: int, comment: str) -> Dataset:
+    """A status with its Error Comment (0000,0902), at most 64 characters."""
+    status = Dataset()
+    status.Status = code
+    status.ErrorComment = comment[:64]
+    return status

@@ -1,0 +1,220 @@
+"""The spool: where received objects lie, and how one becomes durable.
+
+::
+
+    incoming/<receiver>/   what is arriving; nothing here has been acknowledged
+    inbox/                 acknowledged, not yet indexed
+    studies/<Study Instance UID>/<SOP Instance UID>.dcm
+    quarantine/            acknowledged, but no study could be read from it
+
+The spool is the truth and the database its index: a file moves by rename only, and every folder can be
+read again after a crash.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import SpoolError, SpoolFullError
+
+#: how long a look at the free space holds, s
+SPACE_CHECK_S = 1.0
+
+_LOCK = ".lock"
+_INBOX_NAME = re.compile(r"^(?P<ns>\d{20})-(?P<priority>[hr])-[0-9a-f]{16}\.dcm$")
+# looser than PS3.5 section 9.1 (leading zeros occur), but nothing that can climb out of a folder
+_UID = re.compile(r"^[0-9][0-9.]{0,63}$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """One durable object that waits to be indexed."""
+
+    #: the file
+    path: Path
+    #: when it was acknowledged
+    received_at: datetime
+    #: sent with DIMSE priority HIGH
+    high_priority: bool = False
+    #: association that brought it; None after a restart
+    association: int | None = None
+
+
+def seek_data_set(file: BinaryIO) -> None:
+    """Put `file` behind its file meta information: after (0002,0000) and as many bytes as that says.
+
+    PS3.10 section 7.1. A file without it is taken to be all data set. Raises OSError.
+    """
+    head = file.read(144)
+    described = head[128:138] == b"DICM\x02\x00\x00\x00UL"
+    file.seek(144 + int.from_bytes(head[140:144], "little") if described else 0)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's data set, hex; its file meta information names the sender, so it is left out.
+
+    The same object in another transfer syntax has another digest. Raises OSError.
+    """
+    with path.open("rb") as file:
+        seek_data_set(file)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_uid(value: str) -> bool:
+    """Whether `value` is digits and dots, at most 64, and so safe as a file name."""
+    return bool(_UID.match(value))
+
+
+class Spool:
+    """One spool folder, and this process's own corner of `incoming/`."""
+
+    def __init__(self, root: Path, *, reserve_bytes: int) -> None:
+        self.root = root
+        self.inbox = root / "inbox"
+        self.studies = root / "studies"
+        self.quarantine = root / "quarantine"
+        self._incoming = root / "incoming" / secrets.token_hex(8)
+        self._reserve_bytes = reserve_bytes
+        self._checked_at = -SPACE_CHECK_S
+        self._free_bytes = 0
+
+    def open(self) -> None:
+        """Make the folders, clear what dead receivers left half-received. Raises SpoolError."""
+        try:
+            for folder in (self.inbox, self.studies, self.quarantine, self._incoming.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            # one receiver at a time: between another's mkdir and its lock it would look dead
+            with (self._incoming.parent / _LOCK).open("ab") as door:
+                fcntl.flock(door, fcntl.LOCK_EX)
+                self._incoming.mkdir()
+                self._lock = (self._incoming / _LOCK).open("wb")
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
+                self._clear_dead_receivers()
+            self._inbox_fd = os.open(self.inbox, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise SpoolError(f"cannot use the spool {self.root}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Give up this process's corner of `incoming/`."""
+        shutil.rmtree(self._incoming, ignore_errors=True)
+        self._lock.close()
+        os.close(self._inbox_fd)
+
+    def _clear_dead_receivers(self) -> None:
+        """Remove the corners whose lock nobody holds: the kernel lets go of a dead process's locks."""
+        for corner in self._incoming.parent.iterdir():
+            if corner == self._incoming or not corner.is_dir():
+                continue
+            with (corner / _LOCK).open("ab") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                shutil.rmtree(corner, ignore_errors=True)
+
+    def create(self) -> tuple[Path, BinaryIO]:
+        """Open a new file for an arriving object. Raises SpoolFullError, OSError."""
+        now = time.monotonic()
+        if now - self._checked_at >= SPACE_CHECK_S:
+            status = os.statvfs(self.root)
+            self._free_bytes, self._checked_at = status.f_bavail * status.f_frsize, now
+        if self._free_bytes < self._reserve_bytes:
+            raise SpoolFullError
+        path = self._incoming / secrets.token_hex(8)
+        return path, path.open("xb")
+
+    def make_durable(
+        self, path: Path, file: BinaryIO, *, high_priority: bool, association: int | None
+    ) -> Arrival:
+        """Bring a complete file to stable storage and into the inbox. Raises OSError.
+
+        The order matters: contents before name, so that no name in the inbox ever stands for half a file;
+        the folder last, so that the name outlives a power cut.
+        """
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        ns = time.time_ns()
+        inboxed = self.inbox / f"{ns:020d}-{'h' if high_priority else 'r'}-{secrets.token_hex(8)}.dcm"
+        path.rename(inboxed)
+        os.fsync(self._inbox_fd)
+        return Arrival(
+            path=inboxed,
+            received_at=datetime.fromtimestamp(ns / 1e9, UTC),
+            high_priority=high_priority,
+            association=association,
+        )
+
+    def inboxed(self) -> list[Arrival]:
+        """What lies in the inbox, in order of receipt."""
+        found = []
+        for name in sorted(os.listdir(self.inbox)):
+            if match := _INBOX_NAME.match(name):
+                received_at = datetime.fromtimestamp(int(match["ns"]) / 1e9, UTC)
+                high = match["priority"] == "h"
+                found.append(Arrival(path=self.inbox / name, received_at=received_at, high_priority=high))
+        return found
+
+    def study_folders(self) -> Iterator[Path]:
+        """Every study's folder."""
+        with os.scandir(self.studies) as entries:
+            for entry in entries:
+                if is_uid(entry.name):
+                    yield self.studies / entry.name
+
+    def study_files(self, folder: Path) -> list[Arrival]:
+        """What lies in a study's folder, for the database to catch up on; priority is no longer known."""
+        found = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(".dcm"):
+                    received_at = datetime.fromtimestamp(entry.stat().st_mtime, UTC)
+                    found.append(Arrival(path=folder / entry.name, received_at=received_at))
+        return sorted(found, key=lambda arrival: arrival.received_at)
+
+    def place(self, path: Path, *, study_uid: str, sop_uid: str, sha256: str) -> tuple[Path, bool]:
+        """Move an inboxed file into its study; returns where it lies now and whether it is a conflict.
+
+        An object that is there already is dropped. One with the same UID and other content is kept
+        beside, as `<SOP Instance UID>.<8 hex digits>.dcm`. Raises OSError.
+        """
+        folder = self.studies / study_uid
+        folder.mkdir(exist_ok=True)
+        plain = folder / f"{sop_uid}.dcm"
+        if self._move(path, plain) or digest(plain) == sha256:
+            path.unlink(missing_ok=True)
+            return plain, False
+        beside = folder / f"{sop_uid}.{sha256[:8]}.dcm"
+        self._move(path, beside)
+        path.unlink(missing_ok=True)
+        return beside, True
+
+    @staticmethod
+    def _move(source: Path, target: Path) -> bool:
+        """Move unless the target exists: a link fails on an existing name, where a rename overwrites."""
+        try:
+            target.hardlink_to(source)
+        except FileExistsError:
+            return False
+        return True
+
+    def set_aside(self, path: Path) -> Path:
+        """Move a file that cannot be assigned to any study into the quarantine. Raises OSError."""
+        target = self.quarantine / path.name
+        path.rename(target)
+        return target
+
+    def relative(self, path: Path) -> str:
+        """The path as the database keeps it."""
+        return path.relative_to(self.root).as_posix()

@@ -1,0 +1,169 @@
+"""pynetdicom's transport and DIMSE provider, changed where a hospital network needs it.
+
+pynetdicom can receive a data set in chunks by itself (`STORE_RECV_CHUNKED_DATASET`), but then a full disk
+in the middle of an object kills the association without a status, and an abort leaves the half file
+behind. Here an :class:`IncomingObject` takes the place of the message's data set instead.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from queue import Empty
+from time import monotonic
+from typing import BinaryIO, cast
+
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomIO
+from pydicom.filewriter import write_file_meta_info
+from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import AssociationSocket
+
+from ..errors import SpoolError
+from .spool import Arrival, Spool
+
+#: Priority (0000,0700) HIGH, PS3.7 Table 9.1-1
+PRIORITY_HIGH = 0x0001
+#: an A-ASSOCIATE-RQ has no maximum length (PS3.8 section 9.3.2); the largest sensible one is far below
+_LARGEST_NEGOTIATION_BYTES = 1 << 20
+
+
+class PatientSocket(AssociationSocket):
+    """A PDU must arrive within the network time-out and be no longer than agreed.
+
+    pynetdicom waits forever for the rest of a PDU, and takes any length that a peer claims.
+    """
+
+    def __init__(self, accepted: AssociationSocket, *, timeout_s: float, max_pdu_bytes: int) -> None:
+        vars(self).update(vars(accepted))
+        self._timeout_s = timeout_s
+        self._longest = max(max_pdu_bytes, _LARGEST_NEGOTIATION_BYTES)
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read exactly `nr_bytes`, fewer only at the end of the stream. Raises OSError, TimeoutError."""
+        if nr_bytes > self._longest:
+            raise OSError(f"a PDU of {nr_bytes} bytes is longer than agreed")
+        peer = cast(socket.socket, self.socket)
+        deadline = monotonic() + self._timeout_s
+        data = bytearray(nr_bytes)
+        view, read = memoryview(data), 0
+        while read < nr_bytes:
+            peer.settimeout(max(deadline - monotonic(), 0.001))
+            count = peer.recv_into(view[read:])
+            if count == 0:
+                break
+            read += count
+        peer.settimeout(self._timeout_s)
+        view.release()
+        del data[read:]
+        return data
+
+
+class IncomingObject(BytesIO):
+    """A message's data set: a C-STORE's goes to the spool as it arrives, any other into memory.
+
+    A failing disk is remembered, not raised, so that the peer gets its status after the last fragment.
+    """
+
+    def __init__(self, message: DIMSEMessage, association: Association, spool: Spool) -> None:
+        super().__init__()
+        self._message: DIMSEMessage | None = message
+        self._association = association
+        self._spool = spool
+        self._path: Path | None = None
+        self._file: BinaryIO | None = None
+        self._error: SpoolError | OSError | None = None
+
+    def write(self, fragment: bytes) -> int:  # type: ignore[override]
+        """Take one fragment."""
+        if not isinstance(self._message, C_STORE_RQ):
+            return super().write(fragment)
+        if self._error is None:
+            try:
+                if self._file is None:
+                    self._begin()
+                cast(BinaryIO, self._file).write(fragment)
+            except (SpoolError, OSError) as error:
+                self.discard()
+                self._error = error
+        return len(fragment)
+
+    def _begin(self) -> None:
+        """Open the file and write its header (PS3.10 section 7.1), the sender's AE title included."""
+        message = cast(DIMSEMessage, self._message)
+        command = message.command_set
+        context = self._association._accepted_cx[cast(int, message.context_id)]
+        meta = FileMetaDataset()
+        meta.FileMetaInformationGroupLength = 0  # set while writing
+        meta.FileMetaInformationVersion = b"\x00\x01"
+        meta.MediaStorageSOPClassUID = command.AffectedSOPClassUID
+        meta.MediaStorageSOPInstanceUID = command.AffectedSOPInstanceUID
+        meta.TransferSyntaxUID = context.transfer_syntax[0]
+        meta.ImplementationClassUID = PYNETDICOM_IMPLEMENTATION_UID
+        meta.SendingApplicationEntityTitle = self._association.requestor.ae_title
+        self._path, self._file = self._spool.create()
+        self._file.write(b"\x00" * 128 + b"DICM")
+        write_file_meta_info(cast(DicomIO, self._file), meta, enforce_standard=False)
+
+    def commit(self, *, association: int) -> Arrival | None:
+        """Make the object durable; None when no data set came. Raises SpoolError, OSError."""
+        if self._error is not None:
+            raise self._error
+        if self._file is None or self._path is None or self._message is None:
+            return None
+        high = self._message.command_set.get("Priority") == PRIORITY_HIGH
+        try:
+            return self._spool.make_durable(
+                self._path, self._file, high_priority=high, association=association
+            )
+        except OSError:
+            self.discard()
+            raise
+        finally:
+            # message and data set refer to each other; nobody should wait for the garbage collector
+            self._message = None
+
+    def discard(self) -> None:
+        """Remove what has arrived so far."""
+        if self._file is not None and self._path is not None:
+            # a full disk fails the last flush, too; the file goes anyway
+            with suppress(OSError):
+                self._file.close()
+            self._path.unlink(missing_ok=True)
+        self._file = None
+
+
+class SpoolingProvider(DIMSEServiceProvider):
+    """Gives every message an :class:`IncomingObject` for its data set."""
+
+    def __init__(self, association: Association, spool: Spool, *, number: int) -> None:
+        super().__init__(association)
+        self._spool = spool
+        #: our own number of the association
+        self.number = number
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take one P-DATA primitive of the peer."""
+        if self.message is None:
+            self.message = DIMSEMessage()
+            self.message.data_set = IncomingObject(self.message, self.assoc, self._spool)
+        super().receive_primitive(primitive)
+
+    def discard_unserved(self) -> None:
+        """Remove every object that nobody will answer any more: half of one, or one behind an abort."""
+        unserved = [self.message.data_set] if self.message else []
+        while True:
+            try:
+                _, request = self.msg_queue.get_nowait()
+            except Empty:
+                break
+            unserved.append(getattr(request, "DataSet", None))
+        for data_set in unserved:
+            if isinstance(data_set, IncomingObject):
+                data_set.discard()
