@@ -5,36 +5,45 @@ What loads torch is imported inside the functions: the receiver and the lists mu
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from .domain.commitment import CommitmentResult
 from .settings import Settings
 from .store.database import Database
 
 if TYPE_CHECKING:
     from .inference.analyse import Analyser
-    from .intake.scp import Receiver
+    from .intake.receiver import Receiver
     from .model.package import Package
     from .pipeline.worker import Worker
 
 
 def receiver(settings: Settings, database: Database) -> Receiver:
     """The DICOM listener with its index and assembly."""
-    from .intake.scp import Receiver
+    from .intake.receiver import Receiver
     from .store import deliveries
 
-    def on_commitment(result: deliveries.CommitmentResult) -> None:
+    def on_commitment(result: CommitmentResult) -> None:
         with database.write() as session:
-            deliveries.commitment_result(session, result)
+            deliveries.commitment_result(session, result, policy=settings.delivery, now=datetime.now(UTC))
 
     return Receiver(settings, database, on_commitment=on_commitment)
 
 
 def package(settings: Settings) -> Package:
     """The model package in force. Raises PackageError."""
-    from .model.package import Package
+    from .model.package import Package, embedded_path
 
-    return Package.load(settings.model.package) if settings.model.package else Package.embedded()
+    return Package.load(settings.model.package or embedded_path())
+
+
+def package_card(settings: Settings) -> str:
+    """What the package in force says about itself to people."""
+    from .model.package import CARD, embedded_path
+
+    return ((settings.model.package or embedded_path()) / CARD).read_text(encoding="utf-8")
 
 
 def analyser(settings: Settings) -> Analyser:
@@ -47,7 +56,7 @@ def analyser(settings: Settings) -> Analyser:
     model = settings.model
     engine = make_engine(loaded, device=model.device, threads=model.threads, batch=model.batch_slices)
     batcher = Batcher(engine, batch=model.batch_slices, wait_s=model.batch_wait_s)
-    ready = Analyser(loaded, batcher, operating_point=model.operating_point)
+    ready = Analyser(batcher, operating_point=model.operating_point, prevalence=model.prevalence)
     ready.self_test()
     return ready
 

@@ -105,6 +105,8 @@ class Model(_Section):
     package: Path | None = None
     #: operating point of the package
     operating_point: str = "balanced"
+    #: share of this site's studies with a bleed; probabilities are corrected to it, empty means as trained
+    prevalence: float | None = Field(default=None, gt=0, lt=1)
     #: where inference runs
     device: Device = Device.AUTO
     #: CPU threads for inference; 0 means all
@@ -127,7 +129,7 @@ class Worker(_Section):
     #: silence after which a worker is taken for dead, s
     dead_after_s: float = Field(default=10.0, gt=0)
     #: a study on which that many workers died is failed
-    max_attempts: int = Field(default=3, ge=1)
+    max_attempts: int = Field(default=5, ge=1)
 
 
 class Delivery(_Section):

@@ -34,11 +34,11 @@ from .show import STATES, worklist_table
 
 #: what the demo sends, in this order: the flagged ones come late and must rise
 STUDIES = (
-    PhantomKind.normal,
-    PhantomKind.cta,
-    PhantomKind.normal,
+    PhantomKind.NORMAL,
+    PhantomKind.CTA,
+    PhantomKind.NORMAL,
     *(PhantomKind(each) for each in SUBTYPES),
-    PhantomKind.mixed,
+    PhantomKind.MIXED,
 )
 #: longest wait for everything to be reported once all was sent, s
 LIMIT_S = 300.0
@@ -95,7 +95,7 @@ def demo(
 
 def _prepare(folder: Path, study: Path | None, slices: int) -> dict[str, list[Path]]:
     """Every study's files by a name to show."""
-    kinds = STUDIES if study else (*STUDIES, PhantomKind.subdural)
+    kinds = STUDIES if study else (*STUDIES, PhantomKind.SUBDURAL)
     batches: dict[str, list[Path]] = {}
     with bar() as progress:
         for number, kind in enumerate(kinds, start=1):

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from ..errors import IchTriageError
 
@@ -118,7 +118,8 @@ def _pynetdicom(folder: Path) -> Iterator[StandInPacs]:
     ae.add_supported_context(Verification)
 
     def keep(event: evt.Event) -> int:
-        (folder / f"{event.request.AffectedSOPInstanceUID}.dcm").write_bytes(event.encoded_dataset())
+        uid = getattr(event.request, "AffectedSOPInstanceUID", "unnamed")
+        (folder / f"{uid}.dcm").write_bytes(event.encoded_dataset())
         return 0x0000
 
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])

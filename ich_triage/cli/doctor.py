@@ -156,7 +156,7 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
     except Exception:  # noqa: BLE001 - told by the check of the database
         return
     with database.read() as session:
-        dead, troubled = deliveries.dead_studies(session), problems.count(session)
+        dead, troubled = deliveries.dead_studies(session), problems.recent(session)
     for uid in dead:
         yield Finding(
             subject="deliveries",
@@ -168,7 +168,7 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
         yield Finding(
             subject="received objects",
             level="warning",
-            seen=f"{troubled} problems recorded",
+            seen=f"{len(troubled)} problems recorded, the latest {troubled[0].kind} at {troubled[0].at}",
             remedy=f"look at {loaded.spool.path / 'quarantine'} and at `ich-triage study UID`",
         )
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
+from ..store import problems
 from ..store import worklist as query
 from ..store.database import Database
 from ..worklist import document
@@ -64,7 +65,7 @@ def study(
     with database.read() as session:
         row = query.one(session, uid)
         told = document.study(
-            row, query.revisions(session, row.study), query.problems(session, uid), datetime.now(UTC)
+            row, query.revisions(session, row.study), problems.of_study(session, uid), datetime.now(UTC)
         )
     if as_json:
         print_json(told)

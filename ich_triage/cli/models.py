@@ -19,15 +19,19 @@ def models(
     """Describe the model package in force: origin, operating points, figures."""
     from .. import bootstrap  # loads torch
 
-    package = bootstrap.package(settings(context, config))
+    loaded = settings(context, config)
+    package = bootstrap.package(loaded)
     if card:
-        typer.echo(package.card)
+        typer.echo(bootstrap.package_card(loaded))
     elif as_json:
-        print_json(package.manifest.to_json())
+        print_json(package.manifest.model_dump(mode="json"))
     else:
         identity = package.identity
-        console.print(f"{identity.name} {identity.version}  weights {identity.weights_sha256}")
+        console.print(
+            f"{identity.name} {identity.version}, weights {identity.weights_sha256}", soft_wrap=True
+        )
         for name, point in package.manifest.operating_points.items():
-            console.print(f"operating point {name}: {point}")
+            told = f"threshold {point.threshold:.3f}, sensitivity {point.sensitivity:.3f}"
+            console.print(f"operating point {name}: {told}, specificity {point.specificity:.3f}")
         if identity.synthetic:
             console.print(SYNTHETIC, style="yellow")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..store import deliveries, results, revisions, studies
+from ..domain.states import CompletedBy
+from ..store import deliveries, revisions, studies
 from .options import ConfigOption, console, open_database, settings
 
 UidArgument = Annotated[str, typer.Argument(help="Study Instance UID.")]
@@ -35,7 +36,7 @@ def reprocess(context: typer.Context, uid: UidArgument, config: ConfigOption = N
     with database.write() as session:
         study = studies.get(session, uid)
         revision = revisions.open_revision(
-            session, study, completed_by=results.REPROCESS, now=datetime.now(UTC)
+            session, study, completed_by=CompletedBy.REPROCESS, now=datetime.now(UTC)
         )
         number = revision.number
     console.print(f"revision {number} queued")

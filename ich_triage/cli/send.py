@@ -12,12 +12,27 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..dicom import scu
-from ..domain.labels import SUBTYPES, Subtype
+from ..domain.labels import Subtype
 from ..errors import DicomReadError
 from .options import ConfigOption, console, settings
 
-#: what a phantom study can be made of; "cta" must be refused analysis
-PhantomKind = StrEnum("PhantomKind", [*SUBTYPES, "mixed", "normal", "cta"])
+
+class PhantomKind(StrEnum):
+    """What a phantom study can be."""
+
+    EPIDURAL = Subtype.EPIDURAL
+    INTRAPARENCHYMAL = Subtype.INTRAPARENCHYMAL
+    INTRAVENTRICULAR = Subtype.INTRAVENTRICULAR
+    SUBARACHNOID = Subtype.SUBARACHNOID
+    SUBDURAL = Subtype.SUBDURAL
+    #: several bleeds at once
+    MIXED = "mixed"
+    #: no bleed, but what looks like one
+    NORMAL = "normal"
+    #: CT angiography, which must be refused analysis
+    CTA = "cta"
+
+
 #: a mixed phantom carries these
 MIXED = (Subtype.INTRAPARENCHYMAL, Subtype.INTRAVENTRICULAR, Subtype.SUBARACHNOID)
 
@@ -82,11 +97,11 @@ def make_phantom(kind: PhantomKind, seed: int, folder: Path, slices: int, progre
     from ..phantom import dicom, generate, spec  # loads torch
 
     task = progress.add_task(f"phantom {kind}", total=1)
-    bleeds = {"mixed": MIXED, "normal": None, "cta": None}.get(kind, (kind,))
-    wanted = tuple(Subtype(each) for each in bleeds) if bleeds else None
-    made = generate.generate(spec.draw(seed, bleeds=wanted, slices=slices))
-    series = ("cta",) if kind == "cta" else ("localizer", "soft")
-    files = dicom.write_study(made, folder, series=series, fresh=True)
+    without = (PhantomKind.NORMAL, PhantomKind.CTA)
+    bleeds = MIXED if kind is PhantomKind.MIXED else None if kind in without else (Subtype(kind),)
+    contrast = kind is PhantomKind.CTA
+    made = generate.generate(spec.draw(seed, bleeds=bleeds, slices=slices, contrast=contrast))
+    files = dicom.write_study(made, folder, series=("localizer", "soft"), fresh=True)
     progress.advance(task)
     return files
 

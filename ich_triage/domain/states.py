@@ -68,7 +68,7 @@ class ReasonCode(StrEnum):
 
 
 class CompletedBy(StrEnum):
-    """Which rule declared a study complete."""
+    """What made a revision of a study ready for analysis."""
 
     #: a head series is geometrically whole
     GEOMETRY = "geometry"
@@ -76,6 +76,8 @@ class CompletedBy(StrEnum):
     QUIET = "quiet"
     #: the cap on waiting was reached
     CAP = "cap"
+    #: a person asked for it again
+    REPROCESS = "reprocess"
 
 
 class DeliveryState(StrEnum):

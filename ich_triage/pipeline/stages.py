@@ -15,13 +15,13 @@ from pydantic import TypeAdapter
 from pydicom import Dataset, dcmread
 
 from ..domain.finding import Analysis
-from ..domain.states import ReasonCode, StudyState
-from ..imaging.gate import check_head
+from ..domain.states import CompletedBy, ReasonCode, StudyState
+from ..imaging import gate, head
 from ..imaging.header import SliceHeader, read_study
 from ..imaging.select import Selection, Series, select
 from ..imaging.volume import Volume, assemble
 from ..inference.analyse import Analyser
-from ..outputs.outbox import Outbox, Planned
+from ..outputs.outbox import Outbox
 from ..outputs.report import ChosenSeries, Device, DocumentReference, Report
 from ..store import deliveries, results
 from ..store.database import Database
@@ -83,7 +83,9 @@ class Stages:
         Raises DicomReadError when pixels cannot be read, NotAnalysedError when it is not a whole head.
         """
         volume = self._volume(revision_id)
-        answer = self._analyser.analyse(volume)
+        found = head.find(volume)
+        gate.check(volume, found)
+        answer = self._analyser.analyse(volume, head=found)
         with self._database.read() as session:
             revision = results.get(session, revision_id)
             self._masks.save(revision.study.study_instance_uid, revision.number, answer.masks)
@@ -118,7 +120,7 @@ class Stages:
             results.finish(
                 session, revision, StudyState(outcome["state"]), code=code, reason=outcome["reason"]
             )
-            deliveries.plan(session, revision, [Planned(**each) for each in planned])
+            deliveries.plan(session, revision, [deliveries.Planned(**each) for each in planned])
 
     def _selection(self, revision_id: int) -> Selection:
         headers, unreadable = read_study(self._paths(revision_id))
@@ -127,9 +129,7 @@ class Stages:
     def _volume(self, revision_id: int) -> Volume:
         chosen = self._selection(revision_id).chosen
         assert chosen is not None  # the stage before has ended the revision otherwise
-        volume = assemble(chosen)
-        check_head(volume)
-        return volume
+        return assemble(chosen)
 
     def _pictures_of(self, revision_id: int) -> _Pictures:
         """From memory, or after a takeover from the files."""
@@ -234,7 +234,7 @@ def _same_question(previous: Revision, revision: Revision) -> bool:
         now is not None
         and now == before
         and previous.analysis is not None
-        and revision.completed_by != results.REPROCESS
+        and revision.completed_by != CompletedBy.REPROCESS
     )
 
 

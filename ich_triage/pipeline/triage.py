@@ -64,7 +64,13 @@ class Triage:
         except Exception as error:
             log.exception("report_not_made", revision=revision_id)
             with self._database.write() as session:
-                problems.report_not_made(session, results.get(session, revision_id), type(error).__name__)
+                problems.report(
+                    session,
+                    problems.ProblemKind.REPORT_NOT_MADE,
+                    at=datetime.now(UTC),
+                    study_instance_uid=results.get(session, revision_id).study.study_instance_uid,
+                    detail=f"The report could not be made ({type(error).__name__}); see the worker's log.",
+                )
             return []
         return planned
 

@@ -12,9 +12,6 @@ from ..domain.states import FINAL_STATES, OutputKind, ReasonCode, StudyState
 from . import studies
 from .tables import Delivery, Instance, Revision, Study
 
-#: Revision.completed_by of a revision that a person asked for
-REPROCESS = "reprocess"
-
 
 def waiting(session: Session, *, limit: int = 100) -> Sequence[Revision]:
     """Complete revisions that no queue has yet, urgent ones first."""

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, selectinload
 from ..domain.priority import Rank
 from ..domain.states import FINAL_STATES
 from . import studies
-from .tables import Problem, Revision, Study
+from .tables import Revision, Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +59,6 @@ def revisions(session: Session, study: Study) -> Sequence[Revision]:
         .where(Revision.study_id == study.id)
         .order_by(Revision.number)
         .options(selectinload(Revision.deliveries))
-    ).all()
-
-
-def problems(session: Session, study_instance_uid: str) -> Sequence[Problem]:
-    """What went wrong while this study was received."""
-    return session.scalars(
-        select(Problem).where(Problem.study_instance_uid == study_instance_uid).order_by(Problem.id)
     ).all()
 
 
