@@ -1,0 +1,297 @@
+"""Our requests to other AEs: echo, store, storage commitment (PS3.4 Annexes A, B, J)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom import AE, _config, evt
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+    Verification,
+)
+
+from ..domain.commitment import CommitmentResult
+from ..errors import DeliveryError, SettingsError
+from ..settings import Destination
+from .uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+# Files go out byte for byte as they lie on disk, in chunks, without being decoded.
+_config.STORE_SEND_CHUNKED_DATASET = True
+
+DEFAULT_TIMEOUT_S = 30.0
+_MAX_PDU_BYTES = 131072
+#: presentation context ids are the odd numbers of one byte (PS3.8 section 9.3.2.2)
+_MAX_CONTEXTS = 128
+_HIGH, _MEDIUM = 1, 0
+_PROCESSING_FAILURE = 0x0110
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """Another application entity."""
+
+    #: host name or address
+    host: str
+    #: TCP port
+    port: int
+    #: its AE title
+    ae_title: str
+
+    @classmethod
+    def of(cls, destination: Destination) -> Self:
+        """The peer that a configured destination names."""
+        return cls(host=destination.host, port=destination.port, ae_title=destination.ae_title)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `AE@host:port`; an IPv6 address may stand in brackets. Raises SettingsError."""
+        ae_title, at, where = text.partition("@")
+        host, colon, port = where.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not (at and colon and host and 1 <= len(ae_title) <= 16 and port.isdigit()):
+            raise SettingsError(f"{text!r} is not of the form AE@host:port")
+        return cls(host=host, port=int(port), ae_title=ae_title)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """The answer to one C-STORE."""
+
+    #: DIMSE status
+    status: int
+    #: Error Comment of the answer
+    comment: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Success, or a warning: the object is stored (PS3.4 Table B.2-1, PS3.7 Annex C)."""
+        return self.status == 0 or self.warning
+
+    @property
+    def warning(self) -> bool:
+        """Stored, but coerced or with elements discarded."""
+        return self.status & 0xF000 == 0xB000 or self.status in (0x0001, 0x0107, 0x0116)
+
+    def __str__(self) -> str:
+        return f"status 0x{self.status:04X}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """What became of one file."""
+
+    #: the file
+    path: Path
+    #: why it was not stored, one line; None when it was
+    error: str | None = None
+
+
+class Link:
+    """One association on which we are the SCU; released at the end of its `with` block."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        *,
+        calling: str,
+        contexts: Sequence[PresentationContext],
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        on_commitment: Callable[[CommitmentResult], None] | None = None,
+    ) -> None:
+        """Open it. Raises DeliveryError when the peer cannot be reached or rejects it."""
+        ae = AE(ae_title=calling)
+        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_s
+        self._on_commitment = on_commitment
+        self._association = ae.associate(
+            peer.host,
+            peer.port,
+            contexts=list(contexts)[:_MAX_CONTEXTS],
+            ae_title=peer.ae_title,
+            max_pdu=_MAX_PDU_BYTES,
+            evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._event_report)],
+        )
+        if not self._association.is_established:
+            raise DeliveryError(self._why_not())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._association.is_established:
+            self._association.release()
+
+    @property
+    def offers_commitment(self) -> bool:
+        """Whether the peer has accepted Storage Commitment Push Model."""
+        return any(
+            context.abstract_syntax == StorageCommitmentPushModel
+            for context in self._association.accepted_contexts
+        )
+
+    def echo(self) -> None:
+        """C-ECHO. Raises DeliveryError unless it is answered with success."""
+        status = self._association.send_c_echo()
+        if status.get("Status") != 0:
+            raise DeliveryError(f"C-ECHO: {_status_text(status)}")
+
+    def store(self, path: Path, *, high_priority: bool = False) -> Stored:
+        """C-STORE of one file as it is; re-encoded only for a peer that takes nothing but implicit VR.
+
+        Raises DeliveryError when the file cannot be sent, or the association is gone.
+        """
+        priority = _HIGH if high_priority else _MEDIUM
+        try:
+            status = self._association.send_c_store(self._sendable(path), priority=priority)
+        except (ValueError, AttributeError, RuntimeError, OSError, InvalidDicomError) as error:
+            raise DeliveryError(f"not sent: {_one_line(error)}") from error
+        if "Status" not in status:
+            raise DeliveryError("no answer to C-STORE, association lost")
+        return Stored(status=int(status.Status), comment=str(status.get("ErrorComment") or ""))
+
+    def request_commitment(self, transaction_uid: str, references: Collection[tuple[str, str]]) -> None:
+        """N-ACTION for (SOP Class UID, SOP Instance UID) pairs (PS3.4 Table J.3-1).
+
+        Raises DeliveryError unless it is answered with success.
+        """
+        information = Dataset()
+        information.TransactionUID = transaction_uid
+        information.ReferencedSOPSequence = DicomSequence([_reference(*pair) for pair in references])
+        try:
+            status, _ = self._association.send_n_action(
+                information, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+            )
+        except (ValueError, RuntimeError) as error:
+            raise DeliveryError(f"commitment not requested: {_one_line(error)}") from error
+        if status.get("Status") != 0:
+            raise DeliveryError(f"commitment request: {_status_text(status)}")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the association still stands."""
+        return bool(self._association.is_established)
+
+    def _sendable(self, path: Path) -> Path | Dataset:
+        meta = read_file_meta_info(path)
+        accepted = {
+            context.transfer_syntax[0]
+            for context in self._association.accepted_contexts
+            if context.abstract_syntax == meta.get("MediaStorageSOPClassUID")
+        }
+        transfer_syntax = meta.get("TransferSyntaxUID")
+        if accepted == {ImplicitVRLittleEndian} != {transfer_syntax} and not transfer_syntax.is_compressed:
+            return dcmread(path)
+        return path
+
+    def _why_not(self) -> str:
+        if self._association.is_rejected:
+            answer = self._association.acceptor.primitive
+            reason = getattr(answer, "reason_str", "") or "no reason given"
+            return f"association rejected: {reason}"
+        if self._association.is_aborted:
+            return "association aborted by the peer, or nothing answered"
+        return "no association: no presentation context accepted"
+
+    def _event_report(self, event: evt.Event) -> tuple[int, None]:
+        """N-EVENT-REPORT on our own association, which some PACS use."""
+        if self._on_commitment is None:
+            return _PROCESSING_FAILURE, None
+        self._on_commitment(read_commitment_result(event.event_information))
+        return 0x0000, None
+
+
+def echo(peer: Peer, *, calling: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    """C-ECHO over an association of its own. Raises DeliveryError."""
+    with Link(peer, calling=calling, contexts=[build_context(Verification)], timeout_s=timeout_s) as link:
+        link.echo()
+
+
+def store(
+    files: Sequence[Path],
+    peer: Peer,
+    *,
+    calling: str,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    high_priority: bool = False,
+) -> Iterator[Sent]:
+    """Send files over one association, each in its own transfer syntax; yields what became of each.
+
+    Raises DeliveryError when there is no association to begin with.
+    """
+    contexts = storage_contexts(_kinds(files))
+    with Link(peer, calling=calling, contexts=contexts, timeout_s=timeout_s) as link:
+        for path in files:
+            try:
+                answer = link.store(path, high_priority=high_priority)
+                yield Sent(path=path, error=None if answer.ok else f"refused: {answer}")
+            except DeliveryError as error:
+                yield Sent(path=path, error=str(error))
+
+
+def storage_contexts(kinds: Iterable[tuple[str, str]]) -> list[PresentationContext]:
+    """One context for each (SOP Class UID, Transfer Syntax UID); native classes also with implicit VR.
+
+    One transfer syntax in each, since a peer accepts only one of those that stand together.
+    """
+    pairs = dict.fromkeys(kinds)
+    pairs |= dict.fromkeys((sop_class, ImplicitVRLittleEndian) for sop_class, _ in tuple(pairs))
+    return [build_context(sop_class, transfer_syntax) for sop_class, transfer_syntax in pairs]
+
+
+def commitment_context() -> PresentationContext:
+    """Storage Commitment Push Model, we as its SCU."""
+    return build_context(StorageCommitmentPushModel)
+
+
+def read_commitment_result(information: Dataset) -> CommitmentResult:
+    """The Event Information of a commitment result (PS3.4 Table J.3-2). Raises AttributeError."""
+    return CommitmentResult(
+        transaction_uid=str(information.TransactionUID),
+        committed=frozenset(
+            str(item.ReferencedSOPInstanceUID) for item in information.get("ReferencedSOPSequence") or ()
+        ),
+        failed={
+            str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason") or _PROCESSING_FAILURE)
+            for item in information.get("FailedSOPSequence") or ()
+        },
+    )
+
+
+def _kinds(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    for path in files:
+        try:
+            meta = read_file_meta_info(path)
+        except (InvalidDicomError, OSError):
+            continue  # `store` says so when its turn comes
+        if "MediaStorageSOPClassUID" in meta and "TransferSyntaxUID" in meta:
+            yield str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
+
+
+def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    return item
+
+
+def _status_text(status: Dataset) -> str:
+    return f"status 0x{int(status.Status):04X}" if "Status" in status else "no answer"
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

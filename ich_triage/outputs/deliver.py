@@ -1,0 +1,103 @@
+"""Results travel: one thread for each destination, so that a slow one delays no other.
+
+Within a destination, flagged studies go first, then older revisions before newer ones. An older report
+that fails does not hold back the newer one, which is what the radiologist needs: it names the older one
+in Predecessor Documents Sequence whether or not that has arrived.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+
+import structlog
+
+from ..settings import Settings
+from ..store import deliveries
+from ..store.database import Database
+from .courier import Courier
+
+log = structlog.get_logger(__name__)
+
+#: how often work is looked for that another process has made due, s
+POLL_S = 1.0
+
+
+class Deliverer:
+    """The couriers of one process. `start` and `stop` once; `wake` from any thread."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._worker_id = f"deliverer-{uuid.uuid4().hex}"
+        self._settings = settings
+        self._database = database
+        self._lease_s = settings.worker.dead_after_s
+        self._stopping = Event()
+        self._wakes = {destination.name: Event() for destination in settings.destinations}
+        self._couriers = {
+            destination.name: Courier(
+                settings,
+                destination,
+                database,
+                worker_id=self._worker_id,
+                wake=self._wakes[destination.name],
+            )
+            for destination in settings.destinations
+        }
+        self._threads: list[Thread] = []
+
+    def start(self) -> None:
+        """Begin to deliver; what waits for a destination that is gone from the configuration is ended."""
+        with self._database.write() as session:
+            ended = deliveries.give_up_elsewhere(session, self._couriers)
+        if ended:
+            log.error("deliveries_without_destination", deliveries=ended)
+        for name in self._couriers:
+            self._threads.append(Thread(target=self._run, args=(name,), name=f"deliver-{name}", daemon=True))
+        self._threads.append(Thread(target=self._keep_claims, name="deliver-claims", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """There may be something due now."""
+        for wake in self._wakes.values():
+            wake.set()
+
+    def stop(self) -> None:
+        """Finish the batches under way, then give back what is claimed."""
+        self._stopping.set()
+        self.wake()
+        for thread in self._threads:
+            thread.join()
+        with self._database.write() as session:
+            deliveries.release(session, self._worker_id)
+
+    def deliver_due(self) -> int:
+        """One batch for each destination, in this thread; returns how many deliveries were taken up."""
+        return sum(courier.deliver_due() for courier in self._couriers.values())
+
+    def _run(self, name: str) -> None:
+        courier, wake = self._couriers[name], self._wakes[name]
+        while not self._stopping.is_set():
+            wake.clear()
+            # broad, since this is the boundary of the thread: whatever goes wrong with one batch (the
+            # database is away, a peer breaks the library), later batches must still be tried
+            try:
+                if courier.deliver_due():
+                    continue
+                due_in_s = courier.next_due_in_s()
+            except Exception as error:  # noqa: BLE001
+                log.error("courier_failed", destination=name, error=type(error).__name__)
+                due_in_s = None
+            wake.wait(POLL_S if due_in_s is None else min(max(due_in_s, 0.05), POLL_S))
+
+    def _keep_claims(self) -> None:
+        """Renew our claims, however long a peer takes; those of a process that died run out."""
+        while not self._stopping.wait(self._lease_s / 3):
+            until = datetime.now(UTC) + timedelta(seconds=self._lease_s)
+            # broad, since this is the boundary of the thread: a claim that cannot be renewed now may be later
+            try:
+                with self._database.write() as session:
+                    deliveries.renew(session, self._worker_id, until=until)
+            except Exception as error:  # noqa: BLE001
+                log.error("claims_not_renewed", error=type(error).__name__)
