@@ -7,7 +7,7 @@ the level, so a volume asked for is met wherever the anatomy can hold it. Length
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -79,25 +79,25 @@ def epidural(spec: BleedSpec, shell: Cranium, points: Points, patient_y: Tensor,
     depth = -shell.cavity
     noise = NoiseField(spec.seed, 2, device=str(depth.device)).sample(*points, wavelength_mm=32.0)
     r = _tangential(points, u) + 1.5 * noise[0]
-    suture = points[1] * rng.choice([-1, 1]) - u[1] * 72.0 - rng.uniform(16, 30)
-    field = depth / high + (r / wide) ** 2 + torch.relu(suture) * 0.25
+    suture = points[1] * rng.choice([-1, 1]) - u[1] * 72.0 - rng.uniform(24, 40)
+    field = depth / high + (r / wide) ** 2 + torch.relu(suture) * 0.07
     infratentorial = points[2] < tentorium_height(points[0], points[1])
-    allowed = (depth > 0) & (points[0] * spec.side > 2) & (infratentorial == (spec.site == "posterior_fossa"))
-    level = level_for_volume(field, allowed.float(), voxel_ml=voxel_ml, volume_ml=spec.volume_ml)
+    zone = (points[0] * spec.side > 2) & (infratentorial == (spec.site == "posterior_fossa"))
+    level = level_for_volume(field, (zone & (depth > 0)).float(), voxel_ml=voxel_ml, volume_ml=spec.volume_ml)
     lift = high * (level - field + depth / high).clamp_min(0.0)
-    return _finish(spec, (field - level) * high, lift, points, patient_y, (noise[1], allowed))
+    return _finish(spec, (field - level) * high, lift, points, patient_y, (noise[1], zone, depth > 0))
 
 
 def subdural(spec: BleedSpec, shell: Cranium, points: Points, patient_y: Tensor, voxel_ml: float) -> Clot:
     """A crescent over the convexity, or a sheet along falx or tentorium; never across the falx."""
     rng = np.random.default_rng(spec.seed)
     x, y, z = points
-    thick = float(np.clip(2.1 * spec.volume_ml**0.42 * rng.uniform(0.75, 1.3), 2.2, 20.0))
-    wide = math.sqrt(1000.0 * spec.volume_ml / (0.8 * math.pi * thick))
+    thick = float(np.clip(1.65 * spec.volume_ml**0.42 * rng.uniform(0.75, 1.35), 2.0, 20.0))
+    wide = math.sqrt(1000.0 * spec.volume_ml / (0.65 * math.pi * thick))
     above = z - tentorium_height(x, y)
     noise = NoiseField(spec.seed, 2, device=str(x.device)).sample(x, y, z, wavelength_mm=38.0)
     supratentorial = (above > 0) | (y < -2)
-    allowed = (shell.cavity < 0) & (x * spec.side > 0.7) & supratentorial & (shell.above_floor > 2)
+    zone = (x * spec.side > 0.7) & supratentorial & (shell.above_floor > 2)
     depth = -shell.cavity
     u = _direction(rng.uniform(62, 125), rng.uniform(5, 42), spec.side)
     r = _tangential(points, u)
@@ -105,17 +105,19 @@ def subdural(spec: BleedSpec, shell: Cranium, points: Points, patient_y: Tensor,
         depth = (x * spec.side - 0.7) * 1.6
         along, up = rng.choice([-48.0, 50.0]), rng.uniform(28, 42)
         r = ((y - along) ** 2 + 1.6 * (z - up) ** 2).sqrt()
-        allowed &= _falx_zone(y, z)
+        zone &= _falx_zone(y, z)
     elif spec.site == "tentorium":
         depth = (above - 0.6) * 1.3
         r = ((x - spec.side * 26.0) ** 2 + (y - rng.uniform(36, 55)) ** 2).sqrt()
-        allowed &= (above > 0) & (y > 0) & (((x / 20.0) ** 2 + ((y - 10) / 26.0) ** 2) > 1)
-    reach = ((r + 4.0 * noise[0]).clamp_min(0.0) / wide) ** 4
+        zone &= (above > 0) & (y > 0) & (((x / 20.0) ** 2 + ((y - 10) / 26.0) ** 2) > 1)
+    reach = ((r + 4.0 * noise[0]).clamp_min(0.0) / wide) ** 3
     field = (depth / thick).clamp_min(0.0) ** 2 + reach
-    level = level_for_volume(field, allowed.float(), voxel_ml=voxel_ml, volume_ml=spec.volume_ml)
+    level = level_for_volume(
+        field, (zone & (shell.cavity < 0)).float(), voxel_ml=voxel_ml, volume_ml=spec.volume_ml
+    )
     local = thick * (level - reach).clamp_min(0.0).sqrt()
     lift = local if spec.site == "convexity" else None
-    return _finish(spec, depth - local, lift, points, patient_y, (noise[1], allowed))
+    return _finish(spec, depth - local, lift, points, patient_y, (noise[1], zone, shell.cavity < 0))
 
 
 def _falx_zone(y: Tensor, z: Tensor) -> Tensor:
@@ -128,20 +130,21 @@ def _finish(
     lift: Tensor | None,
     points: Points,
     patient_y: Tensor,
-    rest: tuple[Tensor, Tensor],
+    rest: tuple[Tensor, Tensor, Tensor],
 ) -> Clot:
-    wobble, allowed = rest
-    outside = torch.where(allowed, torch.zeros_like(distance), torch.full_like(distance, 1.5))
-    distance = distance + outside
-    inside = (distance < 0) & allowed
+    """``rest``: unit noise; the zone that bounds the clot (where false, not inside); where it can be seen."""
+    wobble, zone, shown = rest
+    distance = torch.where(zone, distance, distance.abs().clamp_min(1.2))
+    inside = (distance < 0) & shown
     if lift is not None:
-        lift = lift * allowed
+        lift = lift * zone
     if not bool(inside.any()):
         return Clot(spec=spec, distance=distance, lift=lift, centre=(0.0, 0.0, 0.0), hu=wobble * 0 + spec.hu)
-    centre = tuple(float(c[inside].mean()) for c in points)
+    x, y, z = (float(c[inside].mean()) for c in points)
     down = patient_y - float(patient_y[inside].mean())
-    hu = _clot_hu(spec, wobble, down)
-    return Clot(spec=spec, distance=distance, lift=lift, centre=centre, hu=hu)  # type: ignore[arg-type]
+    return Clot(
+        spec=spec, distance=distance, lift=lift, centre=(x, y, z), hu=_clot_hu(spec, wobble, down)
+    )
 
 
 def _intraparenchymal_centre(spec: BleedSpec, shell_half_mm: float, rng: np.random.Generator) -> np.ndarray:
@@ -181,7 +184,7 @@ def intraparenchymal(
     if abs(centre[0]) > 6:
         allowed &= x * spec.side > 1.5
     level = level_for_volume(field, allowed.float(), voxel_ml=voxel_ml, volume_ml=spec.volume_ml)
-    return _finish(spec, field - level, None, points, patient_y, (fine[2], allowed))
+    return _finish(spec, field - level, None, points, patient_y, (fine[2], allowed, allowed))
 
 
 def intraventricular(
@@ -201,8 +204,8 @@ def intraventricular(
         away = sum((c - s) ** 2 for c, s in zip(points, start, strict=True))
         field = torch.as_tensor(away).sqrt() + 3.0 * noise[0] + other
     level = level_for_volume(field, space, voxel_ml=voxel_ml, volume_ml=spec.volume_ml)
-    clot = _finish(spec, field - level, None, points, patient_y, (noise[1], space > 0.3))
-    return replace(clot, distance=field - level)
+    everywhere = torch.ones_like(space, dtype=torch.bool)
+    return _finish(spec, field - level, None, points, patient_y, (noise[1], everywhere, space > 0.3))
 
 
 def subarachnoid(spec: BleedSpec, space: Tensor, points: Points, patient_y: Tensor, voxel_ml: float) -> Clot:
@@ -220,5 +223,5 @@ def subarachnoid(spec: BleedSpec, space: Tensor, points: Points, patient_y: Tens
     other = torch.relu(-x * spec.side - 2.0) * (0.2 if spec.site == "basal" else 1.2)
     field = away + 6.0 * noise[0] + other
     level = level_for_volume(field, space, voxel_ml=voxel_ml, volume_ml=spec.volume_ml / spec.fraction)
-    clot = _finish(spec, field - level, None, points, patient_y, (noise[1], space > 0.2))
-    return replace(clot, distance=field - level)
+    everywhere = torch.ones_like(space, dtype=torch.bool)
+    return _finish(spec, field - level, None, points, patient_y, (noise[1], everywhere, space > 0.2))

@@ -54,16 +54,16 @@ class Brain:
 
 
 def brain(head: HeadSpec, cavity: Tensor, points: tuple[Tensor, Tensor, Tensor], noise: Tensor) -> Brain:
-    """``points``: displaced by mass effect. ``noise`` (4, …): folds (2), depth of sulci, small wobble."""
+    """``points``: displaced by mass effect. ``noise`` (4, …): folds, fine and two broad ones, unit variance."""
     x, y, z = points
     above = z - tentorium_height(x, y)
     stem = _brainstem(x, y, z)
-    cistern = _cisterns(head, x, y, z, stem)
+    cistern = _cisterns(head, points, stem, noise)
     cerebrum, cerebellum = _envelopes(head, cavity, points, above, stem, cistern)
     envelope = torch.maximum(torch.maximum(cerebrum, cerebellum), -stem)
     undivided = _undivided(y, z)
     is_cerebrum = cerebrum > torch.maximum(cerebellum, -stem)
-    sulcal_depth = torch.where(is_cerebrum, 13.0 + 6.0 * noise[2], 1.5 + 0.0 * noise[2])
+    sulcal_depth = torch.where(is_cerebrum, 13.0 + 6.0 * noise[2], 1.5)
     half = 0.35 + 1.25 * head.atrophy**1.5 * (1.0 + 0.5 * noise[3]).clamp_min(0.1)
     return Brain(
         envelope=envelope,
@@ -98,12 +98,11 @@ def _envelopes(
     # the temporal lobes reach down beside the stem in front of the petrous ridge
     over = torch.maximum(over, torch.minimum(8.0 - y + 0.62 * x.abs() - 8.0, x.abs() - 9.0))
     cerebrum = torch.minimum(torch.minimum(depth, over), torch.minimum(around, cistern - 0.3))
-    lateral = x.abs() - 2.0 + torch.relu(40.0 - y)
     cerebellum = torch.minimum(torch.minimum(depth, -above - 1.5), stem + 2.5)
-    body = ellipsoid(x, y, z, (0, 44, -34), (56, 40, 34))
-    vallecula = capsule(x, y, z, ((0, 70, -50), (0, 40, -58)), (5.0 + 2 * head.atrophy, 6.0))
+    body = ellipsoid(x, y, z, (0, 46, -30), (57, 42, 40))
+    vallecula = capsule(x, y, z, ((0, 70, -50), (0, 40, -58)), (2.5 + 2 * head.atrophy, 3.5))
     cerebellum = torch.minimum(torch.minimum(cerebellum, -body), vallecula)
-    cerebellum = torch.where((y > 12.0) & (lateral > -1e6), cerebellum, torch.full_like(cerebellum, -9.0))
+    cerebellum = torch.where(y > 12.0, cerebellum, torch.full_like(cerebellum, -9.0))
     return cerebrum, cerebellum
 
 
@@ -117,25 +116,26 @@ def _brainstem(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return smooth_min(stem, arms, 3.0)
 
 
-def _cisterns(head: HeadSpec, x: Tensor, y: Tensor, z: Tensor, stem: Tensor) -> Tensor:
+def _cisterns(head: HeadSpec, points: tuple[Tensor, Tensor, Tensor], stem: Tensor, noise: Tensor) -> Tensor:
+    x, y, z = points
     ax, wide = x.abs(), 0.75 + 0.6 * head.atrophy
-    star = ellipsoid(x, y, z, (0, -13, -17), (10.0 * wide, 9.0 * wide, 7.0))
+    star = ellipsoid(x, y, z, (0, -14, -17), (11.5 * wide, 10.0 * wide, 6.0))
     arms = capsule(ax, y, z, ((6, -18, -16), (30, -24, -10)), (2.6 * wide, 2.2 * wide))
     between = capsule(ax, y, z, ((0, -6, -18), (0, 0, -14)), (4.5 * wide, 3.0 * wide))
     ambient = torch.maximum(stem - 2.6 * wide, (z + 8.0).abs() - 9.0)
-    plate = capsule(ax, y, z, ((0, 24, -3), (11, 21, -1)), (4.5 * wide, 2.6 * wide))
-    vermian = capsule(ax, y, z, ((0, 22, 4), (0, 36, 6)), (3.0 * wide, 2.2 * wide))
-    parts = (star, arms, between, ambient, plate, vermian, _sylvian(head, ax, y, z))
+    plate = capsule(ax, y, z, ((0, 23, -3), (11, 20, -1)), (3.2 * wide, 2.0 * wide))
+    vermian = capsule(ax, y, z, ((0, 22, 3), (0, 32, 7)), (2.0 * wide, 1.4 * wide))
+    parts = (star, arms, between, ambient, plate, vermian, _sylvian(head, ax, y, z, noise))
     return torch.stack(parts).amin(0)
 
 
-def _sylvian(head: HeadSpec, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
+def _sylvian(head: HeadSpec, ax: Tensor, y: Tensor, z: Tensor, noise: Tensor) -> Tensor:
     """A sheet over the insula and one that opens it to the surface."""
-    half = 0.7 + 2.6 * head.atrophy
-    island = ellipsoid(ax, y, z, (38, -14, 4), (6.0, 25.0, 17.0))
-    sheet = (ax - 40.0 + 0.004 * (y + 14) ** 2).abs() - half
-    over = torch.maximum(sheet, island - 6.0).clamp_min(-half)
-    rise = -8.0 + 0.42 * (y + 30.0)
+    half = (0.5 + 2.0 * head.atrophy) * (1.0 + 0.35 * noise[1])
+    island = ellipsoid(ax, y, z, (38, -14, 3), (7.0, 22.0, 15.0))
+    sheet = (ax - 41.0 + 0.011 * (y + 14) ** 2 + 1.8 * noise[1]).abs() - half
+    over = torch.maximum(sheet, island - 3.0)
+    rise = -8.0 + 0.42 * (y + 30.0) + 3.0 * noise[3] + 0.25 * (ax - 40.0)
     slit = ((z - rise).abs() * 0.9 - half * 0.9).maximum(38.0 - ax).maximum((y + 10).abs() - 30.0)
     return torch.minimum(over, slit)
 
@@ -161,8 +161,8 @@ def _ventricles(head: HeadSpec, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     ax, s = x.abs(), head.ventricles
     lateral = chain(
         ax / 1.0, y, z * 0.8,
-        [(13 + 2 * s, -46, 3, 2.2 * s), (9 + s, -32, 9, 4.6 * s), (8 + s, -12, 17, 5.0 * s),
-         (12 + s, 10, 19, 5.4 * s), (22, 26, 11, 6.4 * s), (25, 42, 7, 4.2 * s), (23, 57, 5, 1.8 * s)],
+        [(14 + 2 * s, -46, 2, 2.6 * s), (8 + 2 * s, -33, 7, 5.6 * s), (7 + 2 * s, -12, 15, 6.0 * s),
+         (11 + 2 * s, 10, 17, 6.2 * s), (22, 26, 10, 7.0 * s), (25, 42, 6, 4.6 * s), (23, 57, 4, 2.0 * s)],
     )  # fmt: skip
     temporal = chain(
         ax,
@@ -170,7 +170,7 @@ def _ventricles(head: HeadSpec, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         z,
         [(23, 26, 10, 5.0 * s), (32, 14, -8, 2.4 * s), (31, -2, -17, 2.2 * s), (27, -10, -19, 1.6 * s)],
     )
-    caudate = ellipsoid(ax, y, z, (14.5, -30, 9), (6.0, 13.0, 12.0))
+    caudate = ellipsoid(ax, y, z, (16.0, -29, 7), (6.0, 11.0, 11.0))
     thalamus = ellipsoid(ax, y, z, (11.5, 3, 8), (10.0, 15.0, 9.5))
     lateral = torch.maximum(lateral, -torch.minimum(caudate, thalamus))
     lateral = torch.maximum(lateral, 0.9 - ax)

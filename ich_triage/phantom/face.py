@@ -53,7 +53,7 @@ def face(head: HeadSpec, shell: Cranium, points: tuple[Tensor, Tensor, Tensor], 
 
 def _base_bone(shell: Cranium, ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """A shell under the floor, thicker at the petrous pyramids, the clivus and the sphenoid."""
-    under = (shell.above_floor.abs() - 2.0).maximum(shell.vault - 3.0)
+    under = (shell.above_floor.abs() - 1.3).maximum(shell.vault - 3.0)
     pyramid = capsule(ax, y, z, ((13, -2, -38), (58, 27, -40)), (8.0, 15.0))
     sphenoid = ellipsoid(ax, y, z, (0, -20, -37), (20, 19, 14))
     clivus = capsule(ax, y, z, ((0, -8, -28), (0, 4, -60)), (9.0, 8.0))
@@ -122,8 +122,8 @@ def _eye_muscles(ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
 def _fat(shell: Cranium, eye_fat: Tensor, noise: Tensor, z: Tensor) -> Tensor:
     """Subcutaneous fat between skin and galea, fat planes between muscles below, fat of the orbits."""
     under_skin = shell.skin + 1.8
-    layer = torch.maximum(under_skin, -(shell.outer - 1.6))
+    layer = torch.maximum(torch.maximum(under_skin, -(shell.outer - 1.2)), -(shell.skin + 6.0))
     scalp = torch.where(z > -22, layer, torch.maximum(under_skin, -(shell.skin + 7.5)))
-    planes = torch.maximum(under_skin, noise[3].abs() * 5.0 - 1.0)
+    planes = torch.maximum(under_skin, noise[3].abs() * 9.0 - 0.9)
     planes = torch.where(z < -24, planes, torch.full_like(planes, 9.0))
     return torch.stack((scalp, planes, eye_fat)).amin(0)

@@ -41,7 +41,7 @@ class Fields:
 def pia(head_atrophy: float, f: dict[str, Tensor]) -> Tensor:
     """Distance to the brain's surface, sulci and midline cleft folded in; positive inside, mm."""
     sulcus = torch.hypot(f["fold"], torch.relu(f["below_sulcus"])) - f["sulcus_half"]
-    cleft = torch.hypot(f["midline"], torch.relu(f["undivided"])) - (0.7 + 1.1 * head_atrophy)
+    cleft = torch.hypot(f["midline"], torch.relu(f["undivided"])) - (1.0 + 1.3 * head_atrophy)
     return torch.minimum(torch.minimum(f["envelope"], sulcus), cleft)
 
 
@@ -56,7 +56,7 @@ def build(
     x, y, z, patient_y = grid.points(window, working=working, samples=samples, device=device)
     seeds = NoiseField(head.seed, 4, bandwidth=0.5, device=device)
     warp = seeds.sample(x, y, z, wavelength_mm=85.0)
-    points = (x + 1.6 * warp[0], y + 1.6 * warp[1], z + 1.2 * warp[2])
+    points = (x + 1.6 * warp[0], y + 1.6 * warp[1], z + 0.8 * warp[2])
     wobble = seeds.sample(*points, wavelength_mm=44.0)
     shell = _by_planes(lambda x, y, z, w: cranium(head, x, y, z, w), *points, wobble)
     working_mm = grid.spacing[1] * (grid.matrix - 1) / (working - 1)

@@ -42,8 +42,8 @@ def cranium(head: HeadSpec, x: Tensor, y: Tensor, z: Tensor, wobble: Tensor) -> 
     above = (z - floor) * slope
     canal = (x * x + (y - 24) ** 2).sqrt() - 13.0
     cavity = smooth_max(vault, -smooth_max(above, -canal, 4.0), 4.0)
-    thick = head.skull_mm * (1.0 + 0.16 * wobble[0])
-    thick = thick + 5.0 * torch.exp(-((x / 9.0) ** 2) - ((z + 18) / 16.0) ** 2) * (y > 0)
+    thick = head.skull_mm * (1.0 + 0.10 * wobble[0])
+    thick = thick + 3.5 * torch.exp(-((x / 14.0) ** 2) - ((z + 18) / 18.0) ** 2) * (y > 0)
     thick = thick + 2.5 * torch.exp(-((x / 16.0) ** 2) - ((z - 2) / 28.0) ** 2) * (y < 0)
     thick = thick - 2.6 * torch.exp(-(((z + 14) / 22.0) ** 2) - ((y + 8) / 30.0) ** 2)
     outer = vault - thick.clamp_min_(2.0)
@@ -66,7 +66,7 @@ def _vault(head: HeadSpec, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 def _skin(head: HeadSpec, x: Tensor, y: Tensor, z: Tensor, outer: Tensor, wobble: Tensor) -> Tensor:
     ax = x.abs()
-    scalp = head.scalp_mm * (1.0 + 0.12 * wobble[1])
+    scalp = head.scalp_mm * (1.0 + 0.09 * wobble[1])
     temporal = 9.0 * torch.exp(-(((z + 12) / 30.0) ** 2) - ((y + 22) / 26.0) ** 2) * (ax > 30)
     nape = 12.0 * torch.exp(-(((z + 48) / 26.0) ** 2)) * (y > 20)
     cap = outer - scalp - temporal - nape
@@ -96,15 +96,14 @@ def _floor_map(device: torch.device) -> Tensor:
     petrous, wing = petrous_line(ax), -20.0 - 0.52 * (ax - 10.0).clamp_min(0.0)
     back, front = _sigmoid(y - petrous, 1.6), _sigmoid(wing - y, 2.0)
     sella = _sigmoid(13.0 - ax, 1.6) * (1 - back) * (1 - front)
-    anterior = -27.0 + 9.0 * torch.exp(-(((ax - 27) / 13.0) ** 2) - ((y + 58) / 24.0) ** 2)
-    anterior = anterior + 0.012 * ax * ax * (ax > 0) * 0.3
+    anterior = -27.0 + 6.5 * torch.exp(-(((ax - 29) / 14.0) ** 2) - ((y + 56) / 26.0) ** 2)
     middle = -45.0 + 8.0 * ((ax - 38) / 24.0) ** 2 + 8.0 * ((y + 14) / 26.0) ** 2
     saddle = -21.0 - 7.0 * torch.exp(-(((y + 17) / 5.0) ** 2))
     posterior = -63.0 + 16.0 * ((ax / 44.0) ** 2 + ((y - 40) / 42.0) ** 2)
     height = back * posterior + front * anterior + sella * saddle + (1 - back - front - sella) * middle
     ridge = -25.0 - 0.05 * ax - 1.25 * (y - petrous - 3.0).abs()
     wings = -20.0 - 1.5 * (y - wing).abs()
-    clivus = torch.where((ax < 15) & (y > -9), -19.0 - 2.0 * (y + 8.0), torch.full_like(y, -99.0))
+    clivus = torch.where((ax < 8.0 + 0.6 * (y + 9.0).clamp_min(0.0)) & (y > -9), -19.0 - 2.0 * (y + 8.0), torch.full_like(y, -99.0))
     height = torch.maximum(height, torch.where(ax > 9, ridge, -99.0))
     height = torch.maximum(height, torch.where((ax > 9) & (ax < 56), wings, -99.0))
     height = torch.maximum(height, clivus)

@@ -63,7 +63,7 @@ def _head(rng: Generator, style: Style) -> HeadSpec:
     def uniform(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
 
-    atrophy = float(rng.beta(1.6, 2.0)) if style == "a" else float(rng.beta(2.2, 1.8))
+    atrophy = float(rng.beta(1.9, 1.7)) if style == "a" else float(rng.beta(2.2, 1.8))
     grey = uniform(36.5, 40.5)
     return HeadSpec(
         seed=int(rng.integers(2**31)),
@@ -89,7 +89,7 @@ def _acquisition(rng: Generator, style: Style) -> Acquisition:
     top = float(rng.uniform(76, 94))
     tilt = float(rng.choice([0.0, rng.uniform(4, 22)], p=[0.55, 0.45]))
     clip = lambda sd, limit: float(np.clip(rng.normal(0, sd), -limit, limit))  # noqa: E731
-    sigma = float(np.clip(rng.uniform(2.6, 4.6) * math.sqrt(5.0 / spacing), 2.5, 7.0))
+    sigma = float(np.clip(rng.uniform(2.3, 4.2) * math.sqrt(5.0 / spacing), 2.5, 7.0))
     peak = rng.uniform(0.22, 0.34) if style == "a" else rng.uniform(0.10, 0.20)
     return Acquisition(
         slices=int(np.clip(round((top - bottom) / spacing), 20, 60)),
