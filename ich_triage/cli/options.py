@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,10 @@ from ..store import migrate
 from ..store.database import Database
 from ..telemetry import logs
 
-console = Console(highlight=False)
+#: columns where no terminal says how many it has
+_PIPED_COLUMNS = 160
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
 
 ConfigOption = Annotated[
     Path | None,

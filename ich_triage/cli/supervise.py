@@ -75,7 +75,7 @@ def _look_after(child: _Child, config: Path | None) -> None:
         return
     if now - child.started_at > STABLE_S:
         child.backoff_s = BACKOFF_S[0]
-    log.error("process_died", process=child.name, status=status, restart_in_s=child.backoff_s)
+    log.error("process_died", name=child.name, status=status, restart_in_s=child.backoff_s)
     child.process = None
     child.restart_at = now + child.backoff_s
     child.backoff_s = min(2 * child.backoff_s, BACKOFF_S[1])
@@ -90,7 +90,7 @@ def _start(child: _Child, config: Path | None, now: float) -> None:
         start_new_session=True,  # Ctrl-C reaches us alone; we end the others in order
     )
     child.started_at = now
-    log.info("process_started", process=child.name, pid=child.process.pid)
+    log.info("process_started", name=child.name, pid=child.process.pid)
 
 
 def _end(children: list[_Child]) -> None:

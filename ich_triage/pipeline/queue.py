@@ -43,7 +43,12 @@ class TriageQueue:
                 "log_level": "WARNING",
             }
         )
-        self._workflow = DBOS.workflow(name="triage", max_recovery_attempts=_NEVER)(triage)
+
+        @DBOS.workflow(name="triage", max_recovery_attempts=_NEVER)
+        def workflow(revision_id: int) -> None:
+            triage(revision_id)
+
+        self._workflow = workflow
 
     def start(self, *, concurrency: int, poll_s: float) -> None:
         """Begin to run what is queued, `concurrency` studies at once."""
