@@ -148,10 +148,15 @@ def first_line(error: Exception) -> str:
 
 
 def self_test(engine: Engine) -> None:
-    """Ask the package's golden question; raises EngineError where the answer is off by more than the tolerance."""
+    """Ask the package's golden question; an answer off by more than the tolerance raises EngineError."""
     golden = engine.package.golden
     slices = engine.slices(golden.tensor)
-    study = engine.study(slices.embedding, golden.height)
+    compare(engine, slices, engine.study(slices.embedding, golden.height))
+
+
+def compare(engine: Engine, slices: SliceOutput, study: StudyOutput) -> None:
+    """Hold an engine's answers to the golden question against the package's. Raises EngineError."""
+    golden = engine.package.golden
     pairs = (
         ("mask", slices.mask_logits, golden.mask_logits),
         ("slice", study.slice_logits, golden.slice_logits),

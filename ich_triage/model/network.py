@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import structlog
 import timm
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -57,15 +59,14 @@ class SliceNet(nn.Module):
 
     def __init__(self, spec: ArchitectureSpec) -> None:
         super().__init__()
-        self.backbone: Any = timm.create_model(
+        self.backbone = timm.create_model(
             spec.backbone, pretrained=False, features_only=True, in_chans=spec.channels
         )
+        feature_info: Any = self.backbone.feature_info
         info = [
             (index, channels)
             for index, (channels, stride) in enumerate(
-                zip(
-                    self.backbone.feature_info.channels(), self.backbone.feature_info.reduction(), strict=True
-                )
+                zip(feature_info.channels(), feature_info.reduction(), strict=True)
             )
             if stride >= MASK_STRIDE
         ]
@@ -121,6 +122,12 @@ class SequenceNet(nn.Module):
         # The study can hardly be surer than its surest slice: pooling corrects that maximum.
         study = self.study_head((weights * states).sum(1)) + slices.amax(1)
         return slices, study
+
+
+def relative_height(positions_mm: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Ascending positions along the slice normal, (Z,) mm, to 0 (lowest slice) … 1 (highest)."""
+    low, high = positions_mm[0], positions_mm[-1]
+    return ((positions_mm - low) / max(high - low, 1e-6)).astype(np.float32)
 
 
 class IchNet(nn.Module):

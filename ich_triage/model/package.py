@@ -93,7 +93,7 @@ class Package:
     def load(cls, path: Path) -> Package:
         """Read and check a package folder.
 
-        Raises PackageError, which names the file that is missing, altered or of another release and what to do.
+        Raises PackageError: which file is missing, altered or of another release, and what to do.
         """
         try:
             manifest = Manifest.model_validate_json(_read(path, MANIFEST))
@@ -107,7 +107,7 @@ class Package:
         weights = _read(path, WEIGHTS)
         if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
             raise PackageError(
-                f"{WEIGHTS} of model package {path} is not the one that its manifest names (SHA-256 differs); "
+                f"{WEIGHTS} of model package {path} has another SHA-256 than its manifest says; "
                 "copy the package again from where it was made"
             )
         try:
@@ -154,7 +154,7 @@ def save(path: Path, *, manifest: Manifest, weights: bytes, golden: Golden, card
 
 
 def unpack_weights(network: IchNet, weights: bytes) -> IchNet:
-    """Load stored weights and make the network ready for inference. Raises RuntimeError if they do not fit."""
+    """Load stored weights and set up for inference. Raises RuntimeError if they do not fit."""
     network.load_state_dict(
         {
             name: value.float() if value.is_floating_point() else value

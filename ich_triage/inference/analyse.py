@@ -1,0 +1,131 @@
+"""A volume in, an analysis out: prepare, run, calibrate, measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..domain.finding import Analysis, Finding, PackageIdentity, SliceScore
+from ..domain.labels import SUBTYPES
+from ..errors import EngineError
+from ..imaging import head as heads
+from ..imaging.prepare import Prepared, prepare, unproject
+from ..imaging.volume import Volume
+from ..model.calibration import at_prevalence
+from ..model.manifest import Manifest
+from ..model.network import relative_height
+from . import findings
+from .batcher import Batcher, NetworkOutput, Progress
+from .engine import compare
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AnalysisResult:
+    """An analysis with the masks that it was measured on."""
+
+    #: the numbers
+    analysis: Analysis
+    #: masks of the subtypes found, in the order of `SUBTYPES`, (5, Z, Y, X); all false where not flagged
+    masks: Bools
+
+
+class Analyser:
+    """Analyses volumes on the batcher's engine; any number of threads may call it at once."""
+
+    def __init__(
+        self, batcher: Batcher, *, operating_point: str = "balanced", prevalence: float | None = None
+    ) -> None:
+        """`prevalence`: the site's share of studies with a bleed, to which probabilities are corrected.
+
+        Raises EngineError when the package does not have the operating point.
+        """
+        self._batcher = batcher
+        self._prevalence = prevalence
+        self._operating_point = operating_point
+        self._threshold(batcher.engine.package.manifest)
+
+    @property
+    def identity(self) -> PackageIdentity:
+        """The package that the next study will be analysed with."""
+        return self._batcher.engine.package.identity
+
+    def analyse(
+        self, volume: Volume, *, head: heads.Head | None = None, progress: Progress | None = None
+    ) -> AnalysisResult:
+        """Analyse one volume; `head` saves finding it again. Raises EngineError."""
+        engine = self._batcher.engine
+        manifest = engine.package.manifest
+        prepared = prepare(volume.hu, volume.positions_mm, volume.pixel_spacing, manifest.input_spec)
+        height = relative_height(volume.positions_mm)
+        future = self._batcher.submit(prepared.tensor, height, engine=engine, progress=progress)
+        output = future.result()
+        study, slices = self._probabilities(output, manifest)
+        threshold = self._threshold(manifest)
+        flagged = bool(study[0] >= threshold)
+        masks = np.zeros((len(SUBTYPES), *volume.hu.shape), bool)
+        found: tuple[Finding, ...] = ()
+        if flagged:
+            midline = (head or heads.find(volume)).midline
+            scene = findings.Scene(volume=volume, midline=midline, rule=manifest.mask)
+            for k in findings.reported(study, manifest.mask):
+                masks[k] = findings.cleaned(_mask(output, k, prepared, manifest), scene)
+            found = findings.measure(masks, study, slices, scene)
+        analysis = Analysis(
+            package=engine.package.identity,
+            operating_point=self._operating_point,
+            threshold=threshold,
+            probabilities=tuple(study.tolist()),
+            flagged=flagged,
+            slices=_scores(volume, slices),
+            findings=found,
+        )
+        return AnalysisResult(analysis=analysis, masks=masks)
+
+    def self_test(self) -> None:
+        """Ask the engine its package's golden question, before the first study. Raises EngineError."""
+        engine = self._batcher.engine
+        golden = engine.package.golden
+        output = self._batcher.submit(golden.tensor, golden.height, engine=engine).result()
+        compare(engine, output.slices, output.study)
+
+    def _threshold(self, manifest: Manifest) -> float:
+        point = manifest.operating_points.get(self._operating_point)
+        if point is None:
+            raise EngineError(
+                f"package {manifest.name} has no operating point {self._operating_point!r}; "
+                f"set `[model] operating_point` to one of {', '.join(sorted(manifest.operating_points))}"
+            )
+        return float(
+            at_prevalence(np.array(point.threshold), manifest.calibration.prevalence, self._prevalence)
+        )
+
+    def _probabilities(
+        self, output: NetworkOutput, manifest: Manifest
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Study (6,) and slices (Z, 6)."""
+        calibration = manifest.calibration
+        study = calibration.study.probabilities(output.study.study_logits)
+        slices = calibration.slices.probabilities(output.study.slice_logits)
+        return (
+            at_prevalence(study, calibration.prevalence, self._prevalence),
+            at_prevalence(slices, calibration.prevalence, self._prevalence),
+        )
+
+
+def _mask(output: NetworkOutput, subtype: int, prepared: Prepared, manifest: Manifest) -> Bools:
+    """One subtype's mask at the resolution of the volume, (Z, Y, X)."""
+    logits = torch.from_numpy(output.slices.mask_logits[:, subtype : subtype + 1])
+    probabilities = unproject(torch.sigmoid(logits), prepared)[:, 0]
+    return (probabilities >= manifest.mask.threshold).numpy()
+
+
+def _scores(volume: Volume, slices: NDArray[np.float64]) -> tuple[SliceScore, ...]:
+    return tuple(
+        SliceScore(image=image, position_mm=float(position), probabilities=tuple(row.tolist()))
+        for image, position, row in zip(volume.images, volume.positions_mm, slices, strict=True)
+    )

@@ -1,0 +1,106 @@
+"""Random changes to a prepared study, the same for all its slices: what scanners and patients vary.
+
+They act on the network's input, where a window has cut off most of the HU range: what is cut off stays so.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ich_triage.domain.input_spec import InputSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    """How far each change goes."""
+
+    #: probability of a left-right flip; never up-down, blood settles with gravity
+    flip: float = 0.5
+    #: rotation, ± degrees
+    rotation_deg: float = 15.0
+    #: scale, ± share
+    scale: float = 0.10
+    #: shift, ± share of the side
+    shift: float = 0.04
+    #: stretch of one axis against the other, ± share
+    stretch: float = 0.05
+    #: HU shift, ± HU
+    hu: float = 3.0
+    #: contrast about 35 HU, ± share
+    contrast: float = 0.12
+    #: noise added, standard deviation up to, HU
+    noise_hu: float = 5.0
+    #: Gaussian blur (positive) or sharpening (negative) in units of one blur, between
+    blur: tuple[float, float] = (-0.6, 1.0)
+
+
+def augment(
+    x: Tensor, masks: Tensor, spec: InputSpec, *, generator: torch.Generator, ranges: Ranges | None = None
+) -> tuple[Tensor, Tensor]:
+    """Change slices (Z, C, S, S) in 0..1 and masks (Z, 5, s, s) in 0..1 alike; returns new tensors."""
+    ranges = ranges or Ranges()
+    theta = _affine(ranges, generator)
+    x, masks = _warp(x, theta), _warp(masks, theta)
+    return _appearance(x, spec, ranges, generator), masks
+
+
+def _uniform(limit: float, generator: torch.Generator) -> float:
+    return float(torch.empty(1).uniform_(-limit, limit, generator=generator))
+
+
+def _affine(ranges: Ranges, generator: torch.Generator) -> Tensor:
+    """(1, 2, 3) for `affine_grid`."""
+    angle = math.radians(_uniform(ranges.rotation_deg, generator))
+    scale = 1 + _uniform(ranges.scale, generator)
+    stretch = 1 + _uniform(ranges.stretch, generator)
+    flip = -1.0 if float(torch.rand(1, generator=generator)) < ranges.flip else 1.0
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    linear = turn @ torch.diag(torch.tensor([flip * scale * stretch, scale / stretch]))
+    shift = torch.tensor([[2 * _uniform(ranges.shift, generator)], [2 * _uniform(ranges.shift, generator)]])
+    return torch.cat([linear, shift], dim=1)[None]
+
+
+def _warp(images: Tensor, theta: Tensor) -> Tensor:
+    slices, channels, rows, columns = images.shape
+    grid = F.affine_grid(theta, [1, 1, rows, columns], align_corners=False)
+    # All slices move alike, so they are the channels of one image: one grid for all.
+    flat = images.reshape(1, slices * channels, rows, columns)
+    return F.grid_sample(flat, grid, align_corners=False).reshape(images.shape)
+
+
+def _appearance(x: Tensor, spec: InputSpec, ranges: Ranges, generator: torch.Generator) -> Tensor:
+    """HU shift, contrast, noise and sharpness, in the units of each channel's window."""
+    windows = [*spec.windows, *([spec.windows[0]] * len(spec.neighbour_offsets_mm))]
+    width = torch.tensor([window.width for window in windows]).reshape(1, -1, 1, 1)
+    low = torch.tensor([window.level - window.width / 2 for window in windows]).reshape(1, -1, 1, 1)
+    inside = (x > 0.002) & (x < 0.998)
+    sharpness = float(torch.empty(1).uniform_(*ranges.blur, generator=generator))
+    blurred = _blur(x)
+    changed = x + sharpness * (blurred - x)
+    gain, shift = 1 + _uniform(ranges.contrast, generator), _uniform(ranges.hu, generator)
+    pivot = (35 - low) / width
+    changed = (changed - pivot) * gain + pivot + shift / width
+    sigma = abs(_uniform(ranges.noise_hu, generator))
+    changed = changed + _noise(x, len(spec.windows), sigma, generator) / width
+    return torch.where(inside, changed, x).clamp(0, 1)
+
+
+def _noise(x: Tensor, own: int, sigma_hu: float, generator: torch.Generator) -> Tensor:
+    """(Z, C, S, S) HU: the `own` windows of a slice share a field, its neighbour channels have theirs."""
+    fine = torch.randn(len(x), 1, *x.shape[2:], generator=generator)
+    grain = float(torch.rand(1, generator=generator))
+    field = sigma_hu * ((1 - grain) * fine + grain * 2.2 * _blur(fine))
+    neighbours = [field.roll(-1 if k % 2 == 0 else 1, dims=0) for k in range(x.shape[1] - own)]
+    return torch.cat([field.expand(-1, own, -1, -1), *neighbours], dim=1)
+
+
+def _blur(x: Tensor) -> Tensor:
+    """A 3 × 3 binomial low-pass, by two passes of averaging neighbours."""
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    rows = (padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]) / 4
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4

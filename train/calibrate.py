@@ -1,0 +1,68 @@
+"""Fits what turns logits into probabilities and decisions, on studies that the network was not trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from ich_triage.inference.findings import VOLUME_FLOOR_ML
+from ich_triage.model.calibration import Platt
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+#: Pull of scale towards 1 and offset towards 0, so that a few or no positives cannot send them to infinity.
+_PRIOR = 0.5
+
+
+def fit_platt(logits: Floats, labels: Bools) -> Platt:
+    """Scale and offset for each column of logits (N, 6), by penalised maximum likelihood (Platt 1999)."""
+    pairs = [_fit_one(logits[:, k], labels[:, k]) for k in range(logits.shape[1])]
+    scales, offsets = zip(*pairs, strict=True)
+    return Platt(scale=scales, offset=offsets)
+
+
+def _fit_one(logit: Floats, label: Bools) -> tuple[float, float]:
+    positive, negative = int(label.sum()), int((~label).sum())
+    # Platt's targets: never quite 0 or 1, so that separable data stay finite.
+    target = np.where(label, (positive + 1) / (positive + 2), 1 / (negative + 2))
+
+    def loss(parameters: Floats) -> float:
+        z = np.exp(parameters[0]) * logit + parameters[1]
+        likelihood = np.logaddexp(0, z) - target * z
+        return float(likelihood.sum() + _PRIOR * (parameters**2).sum())
+
+    log_scale, offset = minimize(loss, np.zeros(2), method="Nelder-Mead").x
+    return float(np.exp(log_scale)), float(offset)
+
+
+def threshold_for_sensitivity(probability: Floats, label: Bools, sensitivity: float) -> float:
+    """The highest threshold that still flags this share of the positive studies."""
+    ranked = np.sort(probability[label])[::-1]
+    kept = int(np.ceil(sensitivity * len(ranked)))
+    return _between(float(ranked[kept - 1]), probability)
+
+
+def balanced_threshold(probability: Floats, label: Bools) -> float:
+    """The threshold with the best mean of sensitivity and specificity (Youden 1950)."""
+    candidates = np.unique(probability)
+    flagged = probability[None] >= candidates[:, None]
+    index = flagged[:, label].mean(1) - flagged[:, ~label].mean(1)
+    return _between(float(candidates[index.argmax()]), probability)
+
+
+def _between(lowest_flagged: float, probability: Floats) -> float:
+    """Half-way (in log odds) between the lowest flagged study and the next below it."""
+    below = probability[probability < lowest_flagged]
+    pair = np.clip([lowest_flagged, below.max() if len(below) else lowest_flagged], 1e-6, 1 - 1e-6)
+    return float(expit(np.log(pair / (1 - pair)).mean()))
+
+
+def volume_error(measured_ml: Floats, true_ml: Floats) -> tuple[float, float]:
+    """5% and 95% quantile of (true − measured) / (measured + floor); see `MaskRule.volume_error`."""
+    if not len(measured_ml):
+        return (-1.0, 1.0)
+    low, high = np.quantile((true_ml - measured_ml) / (measured_ml + VOLUME_FLOOR_ML), [0.05, 0.95])
+    return float(min(low, 0.0)), float(max(high, 0.0))

@@ -1,0 +1,195 @@
+"""The training loop: losses, optimiser and what Lightning needs to know."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from ich_triage.domain.input_spec import InputSpec
+from ich_triage.model.network import IchNet
+
+from .augment import augment
+from .cases import Case
+
+#: Weight of the positive examples in each loss: most slices, and nearly all mask cells, are negative.
+_SLICE_POSITIVE, _MASK_POSITIVE = 2.0, 4.0
+#: Weight of `any` against a subtype, as in the RSNA metric.
+_ANY_WEIGHT = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """Everything that decides a training run."""
+
+    #: random seed
+    seed: int = 0
+    #: passes over the cases
+    epochs: int = 6
+    #: studies in a batch
+    studies: int = 4
+    #: consecutive slices taken of a study
+    window: int = 24
+    #: peak learning rate of the one-cycle schedule
+    learning_rate: float = 2e-3
+    #: AdamW
+    weight_decay: float = 0.01
+    #: Lightning's name of the number format
+    precision: Any = "bf16-mixed"
+
+
+class Sample(NamedTuple):
+    """Consecutive slices of one study; a tuple, since Lightning moves no frozen dataclass to a device."""
+
+    #: (Z, C, S, S) in 0..1
+    x: Tensor
+    #: (Z, 5, s, s) in 0..1
+    masks: Tensor
+    #: (Z, 6) in 0..1
+    labels: Tensor
+    #: (Z,)
+    height: Tensor
+
+
+class Windows(Dataset[Sample]):
+    """A random run of consecutive slices of each case, freshly augmented each time."""
+
+    def __init__(self, paths: Sequence[Path], spec: InputSpec, *, window: int) -> None:
+        self.paths = list(paths)
+        self.spec = spec
+        self.window = window
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        case = Case.load(self.paths[index])
+        start = random.randint(0, max(0, len(case.x) - self.window))
+        part = slice(start, start + self.window)
+        x, masks = augment(
+            torch.from_numpy(case.x[part]).float() / 255,
+            torch.from_numpy(case.masks[part]).float() / 255,
+            self.spec,
+            generator=torch.Generator().manual_seed(random.getrandbits(62)),
+        )
+        labels = torch.from_numpy(case.labels[part]).float()
+        return Sample(x=x, masks=masks, labels=labels, height=torch.from_numpy(case.height[part]))
+
+
+class Learner(pl.LightningModule):
+    """Weighted BCE per slice + 0.5 BCE per study + 0.5 (Dice + BCE) on the masks."""
+
+    def __init__(self, network: IchNet, settings: FitSettings) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+
+    def training_step(self, batch: list[Sample], batch_index: int) -> Tensor:
+        """One optimiser step over a few studies."""
+        x = torch.cat([sample.x for sample in batch]).to(memory_format=torch.channels_last)
+        embedding, mask_logits = self.network.slice_net(x)
+        slices, studies = [], []
+        for sample, part in zip(batch, embedding.split([len(s.x) for s in batch]), strict=True):
+            slice_logits, study_logits = self.network.sequence_net(part[None], sample.height[None, :, None])
+            slices.append(slice_logits[0])
+            studies.append(study_logits[0])
+        labels = torch.cat([sample.labels for sample in batch])
+        study_labels = torch.stack([sample.labels.amax(0) for sample in batch])
+        losses = {
+            "slice": _label_loss(torch.cat(slices), labels),
+            "study": _label_loss(torch.stack(studies), study_labels),
+            "mask": mask_loss(mask_logits.float(), torch.cat([sample.masks for sample in batch])),
+        }
+        self.log_dict({f"loss_{name}": value for name, value in losses.items()}, batch_size=len(batch))
+        return losses["slice"] + 0.5 * losses["study"] + 0.5 * losses["mask"]
+
+    def configure_optimizers(self) -> Any:
+        """AdamW and one cycle."""
+        settings = self.settings
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=settings.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=0.15,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Dice + BCE of (N, 5, s, s); Dice over the whole batch, of the subtypes that occur in it."""
+    weight = torch.tensor(_MASK_POSITIVE, device=logits.device)
+    bce = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
+    found = torch.sigmoid(logits)
+    overlap = (found * target).sum((0, 2, 3))
+    dice = 1 - (2 * overlap + 1) / (found.sum((0, 2, 3)) + target.sum((0, 2, 3)) + 1)
+    present = target.amax((0, 2, 3)) > 0
+    return bce + (dice[present].mean() if bool(present.any()) else dice.sum() * 0)
+
+
+def _label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """BCE of (N, 6), `any` weighted twice, positives weighted up."""
+    per_label = F.binary_cross_entropy_with_logits(
+        logits.float(),
+        labels,
+        pos_weight=torch.tensor(_SLICE_POSITIVE, device=logits.device),
+        reduction="none",
+    ).mean(0)
+    weights = torch.ones_like(per_label)
+    weights[0] = _ANY_WEIGHT
+    return (per_label * weights).sum() / weights.sum()
+
+
+def fit(
+    network: IchNet,
+    paths: Sequence[Path],
+    spec: InputSpec,
+    settings: FitSettings,
+    *,
+    folder: Path,
+    callbacks: Sequence[Callback] = (),
+) -> IchNet:
+    """Train `network` on the cases at `paths`, resuming from `folder` where a run was cut off; in place."""
+    pl.seed_everything(settings.seed, verbose=False)
+    loader = DataLoader(
+        Windows(paths, spec, window=settings.window),
+        batch_size=settings.studies,
+        shuffle=True,
+        drop_last=len(paths) > settings.studies,
+        num_workers=1,
+        persistent_workers=True,
+        collate_fn=list,
+    )
+    network.slice_net.to(memory_format=torch.channels_last)
+    learner = Learner(network.train().requires_grad_(True), settings)
+    steps = settings.epochs * len(loader)
+    trainer = pl.Trainer(
+        max_epochs=settings.epochs,
+        accelerator="auto",
+        precision=settings.precision,
+        gradient_clip_val=1.0,
+        default_root_dir=folder,
+        callbacks=[
+            # Short runs must not average in the random start.
+            EMAWeightAveraging(decay=0.99 if steps < 2000 else 0.998),
+            ModelCheckpoint(dirpath=folder, save_last=True, save_top_k=0),
+            *callbacks,
+        ],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    last = folder / "last.ckpt"
+    trainer.fit(learner, loader, ckpt_path=last if last.exists() else None)
+    return network
