@@ -15,7 +15,7 @@ from pathlib import Path
 from pydicom.charset import decode_bytes, python_encoding
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset, read_file_meta_info
+from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian
 
@@ -24,8 +24,11 @@ from ..errors import HeaderError
 from ..store.instances import Received
 from .spool import Arrival, digest, is_uid, seek_data_set
 
-#: All that we read stands in the first so many bytes, or the object is no use to us. Bounds memory, and
-#: what a deflated bomb can unfold to.
+#: Nearly always all that we read stands in the first so many bytes, before the pixels.
+_USUAL_BYTES = 32 << 10
+
+#: It stands in the first so many, or the object is no use to us. Bounds memory, and what a deflated bomb
+#: can unfold to.
 HEADER_LIMIT_BYTES = 8 << 20
 
 #: longest text kept of a patient or study attribute; PS3.5 Table 6.2-1 allows 3 × 64 in the longest
@@ -50,8 +53,12 @@ _KEYWORDS = (
     "ImageOrientationPatient",
     "ImagesInAcquisition",
 )
-_TAGS: list[BaseTag | int] = [Tag(tag_for_keyword(keyword) or 0) for keyword in _KEYWORDS]
-_LAST_TAG = max(_TAGS)
+_TAGS = {keyword: Tag(tag_for_keyword(keyword) or 0) for keyword in _KEYWORDS}
+_LAST_TAG = max(_TAGS.values())
+_TRANSFER_SYNTAX = Tag(0x0002, 0x0010)
+_SENDING_AE_TITLE = Tag(0x0002, 0x0017)
+#: preamble and prefix before the file meta information
+_PREAMBLE_BYTES = 132
 _ESCAPE = b"\x1b"
 _NAME_DELIMITERS = {ord(character) for character in "^=\\"}
 
@@ -59,14 +66,16 @@ _NAME_DELIMITERS = {ord(character) for character in "^=\\"}
 class RawHeader:
     """Values as bytes, converted on request; what is missing or malformed is empty or None."""
 
-    def __init__(self, data: Dataset) -> None:
+    def __init__(self, data: Dataset, *, sender: str) -> None:
         self._data = data
+        #: AE title of the association that brought the file, as the receiver wrote it into it
+        self.sender = sender
         names = [name.strip() for name in self.ascii("SpecificCharacterSet").split("\\")]
         # an unknown character set still lets through what is ASCII (PS3.3 section C.12.1.1.2)
         self._encodings = [python_encoding.get(name, "latin-1") for name in names]
 
     def _bytes(self, keyword: str) -> bytes:
-        element = self._data.get_item(keyword)
+        element = self._data.get_item(_TAGS[keyword])
         value = element.value if element is not None else None
         return value[: 4 * TEXT_LIMIT] if isinstance(value, bytes) else b""
 
@@ -122,7 +131,7 @@ def read(arrival: Arrival) -> Received:
         accession_number=header.text("AccessionNumber"),
         study_description=header.text("StudyDescription"),
         study_date=header.text("StudyDate"),
-        calling_ae_title=_sender(arrival.path),
+        calling_ae_title=header.sender,
         size=arrival.path.stat().st_size,
         sha256=digest(arrival.path),
         received_at=arrival.received_at,
@@ -134,29 +143,43 @@ def read(arrival: Arrival) -> Received:
 def _read_raw(path: Path) -> RawHeader:
     with path.open("rb") as file:
         seek_data_set(file)
-        data = file.read(HEADER_LIMIT_BYTES)
-    # broad, since this is the boundary to hostile bytes, on which pydicom raises whatever it likes
-    try:
-        syntax = UID(read_file_meta_info(path).TransferSyntaxUID)
-        if syntax == DeflatedExplicitVRLittleEndian:
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, HEADER_LIMIT_BYTES)
-        return RawHeader(
-            read_dataset(
-                BytesIO(data),
-                syntax.is_implicit_VR,
-                syntax.is_little_endian,
-                stop_when=lambda tag, _vr, _length: tag > _LAST_TAG,
-                specific_tags=_TAGS,
-            )
-        )
-    except Exception as error:
-        raise HeaderError(f"the header cannot be parsed ({type(error).__name__})") from error
+        length, usual = file.tell(), _USUAL_BYTES
+        file.seek(0)
+        # broad, since this is the boundary to hostile bytes, on which pydicom raises whatever it likes
+        try:
+            meta = read_dataset(BytesIO(file.read(length)[_PREAMBLE_BYTES:]), False, True)
+            syntax = UID(_decode(meta, _TRANSFER_SYNTAX))
+            data, whole = _parse(file.read(usual), syntax)
+            if not whole:
+                file.seek(length)
+                data, _ = _parse(file.read(HEADER_LIMIT_BYTES), syntax)
+            return RawHeader(data, sender=_decode(meta, _SENDING_AE_TITLE)[:16])
+        except Exception as error:
+            raise HeaderError(f"the header cannot be parsed ({type(error).__name__})") from error
 
 
-def _sender(path: Path) -> str:
-    """AE title of the association that brought the file, as the receiver wrote it into it."""
-    title = read_file_meta_info(path).get("SendingApplicationEntityTitle")
-    return str(title or "").strip()[:16]
+def _parse(data: bytes, syntax: UID) -> tuple[Dataset, bool]:
+    """The elements we want, and whether `data` went beyond the last of them."""
+    beyond = False
+
+    def stop(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        nonlocal beyond
+        beyond = tag > _LAST_TAG
+        return beyond
+
+    if syntax == DeflatedExplicitVRLittleEndian:
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, HEADER_LIMIT_BYTES)
+    wanted: list[BaseTag | int] = list(_TAGS.values())
+    header = read_dataset(
+        BytesIO(data), syntax.is_implicit_VR, syntax.is_little_endian, stop_when=stop, specific_tags=wanted
+    )
+    return header, beyond
+
+
+def _decode(data: Dataset, tag: BaseTag) -> str:
+    element = data.get_item(tag)
+    value = element.value if element is not None else None
+    return value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else ""
 
 
 def _position(header: RawHeader, series_instance_uid: str) -> SlicePosition:

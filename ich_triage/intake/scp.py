@@ -21,6 +21,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from ..dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
+from ..dicom.scu import read_commitment_result
+from ..dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..domain.commitment import CommitmentResult
 from ..errors import SpoolError
 from ..settings import Dicom
@@ -143,7 +145,7 @@ class Listener:
         number = _number(event)
         # broad, since this is the boundary to the peer: whatever goes wrong, it must hear that it did
         try:
-            result = commitment_result(event.event_information)
+            result = read_commitment_result(event.event_information)
             self._on_commitment(result)
         except Exception as error:  # noqa: BLE001
             log.error("commitment_result_failed", association=number, error=type(error).__name__)
@@ -158,25 +160,13 @@ class Listener:
         return SUCCESS, None
 
 
-def commitment_result(information: Dataset) -> CommitmentResult:
-    """Read the Event Information of a result (PS3.4 Table J.3-2). Raises AttributeError, ValueError."""
-    return CommitmentResult(
-        transaction_uid=str(information.TransactionUID),
-        committed=frozenset(
-            str(item.ReferencedSOPInstanceUID) for item in information.get("ReferencedSOPSequence") or ()
-        ),
-        failed={
-            str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason") or PROCESSING_FAILURE)
-            for item in information.get("FailedSOPSequence") or ()
-        },
-    )
-
-
 def _application_entity(settings: Dicom) -> AE:
     ae = AE(ae_title=settings.ae_title)
     ae.require_called_aet = True
     ae.maximum_associations = settings.max_associations
     ae.maximum_pdu_size = settings.max_pdu_bytes
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     ae.network_timeout = settings.network_timeout_s
     ae.acse_timeout = min(settings.network_timeout_s, 30.0)
     ae.add_supported_context(Verification)

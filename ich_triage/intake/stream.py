@@ -12,19 +12,17 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from queue import Empty
+from struct import pack
 from time import monotonic
 from typing import BinaryIO, cast
 
-from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomIO
-from pydicom.filewriter import write_file_meta_info
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
+from ..dicom.uids import IMPLEMENTATION_CLASS_UID
 from ..errors import SpoolError
 from .spool import Arrival, Spool
 
@@ -99,17 +97,18 @@ class IncomingObject(BytesIO):
         message = cast(DIMSEMessage, self._message)
         command = message.command_set
         context = self._association._accepted_cx[cast(int, message.context_id)]
-        meta = FileMetaDataset()
-        meta.FileMetaInformationGroupLength = 0  # set while writing
-        meta.FileMetaInformationVersion = b"\x00\x01"
-        meta.MediaStorageSOPClassUID = command.AffectedSOPClassUID
-        meta.MediaStorageSOPInstanceUID = command.AffectedSOPInstanceUID
-        meta.TransferSyntaxUID = context.transfer_syntax[0]
-        meta.ImplementationClassUID = PYNETDICOM_IMPLEMENTATION_UID
-        meta.SendingApplicationEntityTitle = self._association.requestor.ae_title
+        meta = b"".join(
+            (
+                _element(0x0001, b"OB", b"\x00\x01"),
+                _element(0x0002, b"UI", command.AffectedSOPClassUID),
+                _element(0x0003, b"UI", command.AffectedSOPInstanceUID),
+                _element(0x0010, b"UI", context.transfer_syntax[0]),
+                _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+                _element(0x0017, b"AE", self._association.requestor.ae_title),
+            )
+        )
         self._path, self._file = self._spool.create()
-        self._file.write(b"\x00" * 128 + b"DICM")
-        write_file_meta_info(cast(DicomIO, self._file), meta, enforce_standard=False)
+        self._file.write(bytes(128) + b"DICM" + _element(0x0000, b"UL", pack("<L", len(meta))) + meta)
 
     def commit(self, *, association: int) -> Arrival | None:
         """Make the object durable; None when no data set came. Raises SpoolError, OSError."""
@@ -137,6 +136,17 @@ class IncomingObject(BytesIO):
                 self._file.close()
             self._path.unlink(missing_ok=True)
         self._file = None
+
+
+def _element(number: int, vr: bytes, value: str | bytes) -> bytes:
+    """One element of group 0002, explicit VR little endian (PS3.5 section 7.1.2).
+
+    By hand, since pydicom takes a tenth of the time that an object takes.
+    """
+    data = value if isinstance(value, bytes) else value.encode("ascii", "replace")
+    data += (b" " if vr == b"AE" else b"\0") * (len(data) % 2)
+    length = pack("<2xL", len(data)) if vr == b"OB" else pack("<H", len(data))
+    return pack("<HH", 0x0002, number) + vr + length + data
 
 
 class SpoolingProvider(DIMSEServiceProvider):

@@ -1,0 +1,249 @@
+"""Receiving side by side: this receiver with fsync, pynetdicom's storescp, DCMTK's storescp, Orthanc.
+
+One sender for all: DCMTK's `dcmsend`, one process for each association, the same files, 128 KiB PDUs. Every
+run gets a fresh server on a fresh folder; servers take turns, so that a noisy minute hits all of them. The
+clock runs from the start of the senders until the last one has its last acknowledgement.
+
+    python -m bench.receive [--repeats 3] [--images 400]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import monotonic, sleep
+from typing import Any
+
+import numpy as np
+import psutil
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from rich.console import Console
+from rich.table import Table
+
+AE_TITLE = "BENCH"
+PDU_BYTES = 131072
+START_LIMIT_S = 30.0
+SEND_LIMIT_S = 300.0
+
+_OWN = """
+import signal, sys, threading
+from pathlib import Path
+from ich_triage.intake.receiver import Receiver
+from ich_triage.settings import Settings
+from ich_triage.store import migrate
+from ich_triage.store.database import Database
+from ich_triage.telemetry.logs import configure
+
+folder, port = Path(sys.argv[1]), int(sys.argv[2])
+settings = Settings(
+    dicom={"ae_title": "BENCH", "host": "127.0.0.1", "port": port},
+    spool={"path": folder / "spool", "reserve_bytes": 0},
+)
+configure(settings.log, process="receiver")
+database = Database(f"sqlite:///{folder / 'ich.sqlite'}")
+migrate.upgrade(database)
+receiver = Receiver(settings, database, on_commitment=lambda result: None)
+receiver.start()
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+stop.wait()
+receiver.stop()
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """One receiving program."""
+
+    #: name in the table
+    name: str
+    #: program that must be there
+    program: str
+    #: folder and port → command line
+    command: Callable[[Path, int], list[str]]
+    #: pattern of the files that it must hold in the end
+    stored: str
+    #: whether it flushes each object to stable storage before it answers
+    durable: bool
+
+
+def _own(folder: Path, port: int) -> list[str]:
+    return [sys.executable, "-c", _OWN, str(folder), str(port)]
+
+
+def _pynetdicom(folder: Path, port: int) -> list[str]:
+    options = ["--quiet", "-aet", AE_TITLE, "-ba", "127.0.0.1", "-pdu", str(PDU_BYTES), "-od", str(folder)]
+    return [sys.executable, "-m", "pynetdicom", "storescp", str(port), *options]
+
+
+def _dcmtk(folder: Path, port: int) -> list[str]:
+    return ["storescp", "--fork", "+B", "-pdu", str(PDU_BYTES), "-od", str(folder), str(port)]
+
+
+def _orthanc(folder: Path, port: int) -> list[str]:
+    configuration = folder / "orthanc.json"
+    configuration.write_text(
+        json.dumps(
+            {
+                "StorageDirectory": str(folder / "db"),
+                "IndexDirectory": str(folder / "db"),
+                "DicomAet": AE_TITLE,
+                "DicomPort": port,
+                "DicomAlwaysAllowStore": True,
+                "MaximumPduLength": PDU_BYTES,
+                "HttpServerEnabled": False,
+                "RemoteAccessAllowed": False,
+                "Plugins": [],
+            }
+        )
+    )
+    return ["Orthanc", str(configuration)]
+
+
+SERVERS = (
+    Server(
+        name="ich-triage receiver",
+        program=sys.executable,
+        command=_own,
+        stored="spool/studies/*/*.dcm",
+        durable=True,
+    ),
+    Server(
+        name="pynetdicom storescp", program=sys.executable, command=_pynetdicom, stored="CT.*", durable=False
+    ),
+    Server(name="DCMTK storescp", program="storescp", command=_dcmtk, stored="CT.*", durable=False),
+    Server(name="Orthanc", program="Orthanc", command=_orthanc, stored="db/*/*/*", durable=False),
+)
+
+
+def make_images(folder: Path, count: int) -> list[Path]:
+    """`count` CT images of 512² with noise in them, of one series."""
+    rng = np.random.default_rng(0)
+    study, series = generate_uid(), generate_uid()
+    files = []
+    for number in range(1, count + 1):
+        data = Dataset()
+        data.file_meta = FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, generate_uid()
+        data.StudyInstanceUID, data.SeriesInstanceUID = study, series
+        data.PatientID, data.PatientName, data.Modality = "BENCH", "Bench^Mark", "CT"
+        data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        data.ImagePositionPatient, data.ImageOrientationPatient = [0, 0, number], [1, 0, 0, 0, 1, 0]
+        data.InstanceNumber, data.SliceThickness, data.PixelSpacing = number, 1, [0.5, 0.5]
+        data.Rows = data.Columns = 512
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.BitsAllocated = data.BitsStored = 16
+        data.HighBit, data.PixelRepresentation = 15, 1
+        data.RescaleIntercept, data.RescaleSlope = 0, 1
+        data.PixelData = rng.normal(40, 10, (512, 512)).astype("<i2").tobytes()
+        files.append(folder / f"{number:04d}.dcm")
+        data.save_as(files[-1], enforce_file_format=True)
+    return files
+
+
+@contextmanager
+def _running(server: Server, folder: Path) -> Iterator[tuple[psutil.Process, int]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    command = server.command(folder, port)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = monotonic() + START_LIMIT_S
+        while subprocess.run(
+            ["echoscu", "-aec", AE_TITLE, "127.0.0.1", str(port)], capture_output=True
+        ).returncode:
+            if process.poll() is not None or monotonic() > deadline:
+                raise RuntimeError(f"{server.name} did not start")
+            sleep(0.1)
+        yield psutil.Process(process.pid), port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _send(files: list[Path], port: int, associations: int) -> float:
+    """Seconds until every file is acknowledged. Raises RuntimeError when one is not."""
+    command = ["dcmsend", "-q", "-aet", "SENDER", "-aec", AE_TITLE, "127.0.0.1", str(port)]
+    started = monotonic()
+    senders = [
+        subprocess.Popen([*command, *map(str, files[part::associations])]) for part in range(associations)
+    ]
+    codes = [sender.wait(timeout=SEND_LIMIT_S) for sender in senders]
+    seconds = monotonic() - started
+    if any(codes):
+        raise RuntimeError(f"dcmsend failed: {codes}")
+    return seconds
+
+
+def measure(server: Server, files: list[Path], associations: int) -> tuple[float, float]:
+    """Images per second, and the server's resident memory after it, MiB."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-receive-"))
+    try:
+        with _running(server, folder) as (process, port):
+            seconds = _send(files, port, associations)
+            memory = sum(part.memory_info().rss for part in (process, *process.children(recursive=True)))
+        stored = sum(path.is_file() for path in folder.glob(server.stored))
+        if stored < len(files):
+            raise RuntimeError(f"{server.name} holds {stored} of {len(files)} images")
+        return len(files) / seconds, memory / 2**20
+    finally:
+        shutil.rmtree(folder)
+
+
+def run(*, images: int = 400, repeats: int = 3) -> list[dict[str, Any]]:
+    """One row for each server and number of associations, medians over `repeats`."""
+    present = [server for server in SERVERS if shutil.which(server.program)]
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="bench-images-") as folder:
+        files = make_images(Path(folder), images)
+        for associations in (1, 4):
+            seen: dict[str, list[tuple[float, float]]] = {server.name: [] for server in present}
+            for _ in range(repeats):
+                for server in present:
+                    seen[server.name].append(measure(server, files, associations))
+            own = median(rate for rate, _ in seen[SERVERS[0].name])
+            for server in present:
+                rates = [rate for rate, _ in seen[server.name]]
+                rows.append(
+                    {
+                        "server": server.name,
+                        "fsync": server.durable,
+                        "associations": associations,
+                        "images_per_s": round(median(rates), 1),
+                        "lowest": round(min(rates), 1),
+                        "highest": round(max(rates), 1),
+                        "ours_over_it": round(own / median(rates), 2),
+                        "rss_mib": round(median(memory for _, memory in seen[server.name])),
+                    }
+                )
+    return rows
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    rows = run(images=arguments.images, repeats=arguments.repeats)
+    table = Table(*rows[0], title=f"Receiving {arguments.images} CT images of 512²")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
