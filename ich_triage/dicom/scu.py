@@ -116,13 +116,17 @@ class Link:
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_s
         self._on_commitment = on_commitment
+        self._connected = False
         self._association = ae.associate(
             peer.host,
             peer.port,
             contexts=list(contexts)[:_MAX_CONTEXTS],
             ae_title=peer.ae_title,
             max_pdu=_MAX_PDU_BYTES,
-            evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._event_report)],
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, self._connection_open),
+                (evt.EVT_N_EVENT_REPORT, self._event_report),
+            ],
         )
         if not self._association.is_established:
             raise DeliveryError(self._why_not())
@@ -203,9 +207,12 @@ class Link:
             answer = self._association.acceptor.primitive
             reason = getattr(answer, "reason_str", "") or "no reason given"
             return f"association rejected: {reason}"
-        if self._association.is_aborted:
-            return "association aborted by the peer, or nothing answered"
-        return "no association: no presentation context accepted"
+        if not self._connected:
+            return "no connection: refused, unreachable, or nothing answered in time"
+        return "no association: aborted, unanswered, or no presentation context accepted"
+
+    def _connection_open(self, _event: evt.Event) -> None:
+        self._connected = True
 
     def _event_report(self, event: evt.Event) -> tuple[int, None]:
         """N-EVENT-REPORT on our own association, which some PACS use."""

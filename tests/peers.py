@@ -1,0 +1,173 @@
+"""Real DICOM peers and judges for tests: Orthanc, DCMTK's dcmqrscp and storescp, dciodvfy, dsrdump.
+
+Each server runs on loopback, on a freshly probed port, in a folder of its own; it is stopped through its
+own process handle. A test that needs a program which is not installed is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from ich_triage.dicom.scu import Peer
+
+LOOPBACK = "127.0.0.1"
+START_LIMIT_S = 30.0
+
+
+def program(name: str) -> str:
+    """Path of an installed program; skips the test where it is absent."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def probe_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def dciodvfy_errors(path: Path) -> list[str]:
+    """What dciodvfy calls an error in a file; warnings left aside."""
+    result = subprocess.run([program("dciodvfy"), str(path)], capture_output=True, text=True, check=False)
+    told = result.stdout + result.stderr
+    return [line for line in told.splitlines() if line.startswith("Error")]
+
+
+def dsrdump(path: Path) -> str:
+    """DCMTK's reading of a structured report, long values in full. Fails where it cannot be read."""
+    command = [program("dsrdump"), "--print-long", "--print-all-codes", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@contextmanager
+def running(
+    command: Sequence[str], folder: Path, *, port: int, name: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server process that listens on `port`, from when it does until the block ends."""
+    with (folder / f"{name}.log").open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            _wait_for_port(process, port, folder / f"{name}.log")
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
+    deadline = monotonic() + START_LIMIT_S
+    while monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"server ended: {output.read_text(errors='replace')[-2000:]}")
+        with socket.socket() as probe:
+            if probe.connect_ex((LOOPBACK, port)) == 0:
+                return
+        sleep(0.05)
+    raise AssertionError(f"server does not listen: {output.read_text(errors='replace')[-2000:]}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orthanc:
+    """A running Orthanc."""
+
+    #: its DICOM side
+    peer: Peer
+    #: port of its REST interface
+    http_port: int
+
+    def get(self, path: str) -> Any:
+        """GET of a JSON resource."""
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.http_port}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def file(self, instance: str) -> bytes:
+        """The stored file of an instance, by Orthanc's own id."""
+        url = f"http://{LOOPBACK}:{self.http_port}/instances/{instance}/file"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return bytes(answer.read())
+
+    def sop_instance_uids(self) -> list[str]:
+        """SOP Instance UIDs of everything it has stored."""
+        return [str(each["MainDicomTags"]["SOPInstanceUID"]) for each in self.get("/instances?expand")]
+
+
+@contextmanager
+def orthanc(
+    folder: Path, *, port: int | None = None, modalities: dict[str, Peer] | None = None
+) -> Iterator[Orthanc]:
+    """Orthanc as a PACS with AE title ORTHANC; `modalities` are those it sends commitment results to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    dicom_port, http_port = port or probe_port(), probe_port()
+    configuration = {
+        "Name": "test",
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "Plugins": [],
+        "DicomAet": "ORTHANC",
+        "DicomPort": dicom_port,
+        "DicomCheckCalledAet": True,
+        "DicomAlwaysAllowStore": True,
+        "HttpPort": http_port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "HttpServerEnabled": True,
+        "DicomModalities": {
+            name: [each.ae_title, each.host, each.port] for name, each in (modalities or {}).items()
+        },
+    }
+    path = folder / "orthanc.json"
+    path.write_text(json.dumps(configuration), encoding="utf-8")
+    server = Orthanc(peer=Peer(host=LOOPBACK, port=dicom_port, ae_title="ORTHANC"), http_port=http_port)
+    with running([program("Orthanc"), str(path)], folder, port=http_port, name="orthanc") as process:
+        _wait_for_port(process, dicom_port, folder / "orthanc.log")
+        yield server
+
+
+@contextmanager
+def dcmqrscp(folder: Path, *, port: int | None = None) -> Iterator[tuple[Peer, Path]]:
+    """DCMTK's archive with AE title DCMQR; yields it and the folder in which it stores."""
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = folder / "storage"
+    storage.mkdir(exist_ok=True)
+    port = port or probe_port()
+    path = folder / "dcmqrscp.cfg"
+    path.write_text(
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
+        "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\nDCMQR {storage} RW (200, 1024mb) ANY\nAETable END\n",
+        encoding="utf-8",
+    )
+    command = [program("dcmqrscp"), "-c", str(path)]
+    with running(command, folder, port=port, name="dcmqrscp"):
+        yield Peer(host=LOOPBACK, port=port, ae_title="DCMQR"), storage
+
+
+@contextmanager
+def storescp(folder: Path, *options: str, port: int | None = None) -> Iterator[tuple[Peer, Path]]:
+    """DCMTK's storescp with `options`; yields it and the folder in which it stores."""
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = folder / "stored"
+    storage.mkdir(exist_ok=True)
+    port = port or probe_port()
+    command = [program("storescp"), *options, "-od", str(storage), str(port)]
+    with running(command, folder, port=port, name="storescp"):
+        yield Peer(host=LOOPBACK, port=port, ae_title="STORESCP"), storage
