@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from copy import deepcopy
 
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -69,6 +70,10 @@ def copy_patient_study(source: Dataset, target: Dataset) -> None:
     for keyword in _TYPE_2:
         if keyword not in target:
             setattr(target, keyword, None)
+    # so that pydicom writes these bytes as they are instead of decoding and encoding them
+    declared = "SpecificCharacterSet" in target
+    encodings = convert_encodings(target.SpecificCharacterSet or "") if declared else default_encoding
+    target.set_original_encoding(False, True, encodings)
 
 
 def _element(source: Dataset, tag: BaseTag) -> DataElement | RawDataElement | None:
