@@ -1,0 +1,79 @@
+"""The network on this machine: torch eager beside the engine that serving uses, same input, same outputs.
+
+Turns are taken, so that a noisy minute hits both. Preparation from HU is timed on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from ich_triage.imaging.prepare import prepare
+from ich_triage.inference.devices import make_engine
+from ich_triage.inference.engine import Engine, TorchEngine
+from ich_triage.model.network import relative_height
+from ich_triage.model.package import Package
+from ich_triage.phantom.generate import generate
+from ich_triage.phantom.spec import draw
+
+from .table import Rows
+
+SLICES, REPEATS = 32, 7
+
+
+def run() -> Rows:
+    """Medians of `REPEATS` turns, after one that is not counted."""
+    package = Package.embedded()
+    phantom = generate(draw(1, bleeds="random", slices=SLICES), matrix=512)
+    hu = phantom.hu.cpu().numpy()
+    positions = np.arange(SLICES) * phantom.spacing[0]
+
+    def prepared() -> torch.Tensor:
+        return prepare(hu, positions, phantom.spacing[1:], package.manifest.input_spec).tensor
+
+    x, height = prepared(), relative_height(positions)
+    cuda = torch.cuda.is_available()
+    peer = TorchEngine(package, device="cuda" if cuda else "cpu", batch=SLICES)
+    own = make_engine(package, batch=SLICES)
+    works: dict[str, Callable[[], object]] = {
+        "preparation, HU to tensor": prepared,
+        f"torch eager, {peer.device}": lambda: _forward(peer, x, height),
+        f"engine in force, {own.device}": lambda: _forward(own, x, height),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(REPEATS + 1):
+        for name, work in works.items():
+            started = perf_counter()
+            work()
+            if turn:
+                seconds[name].append(perf_counter() - started)
+    eager = median(seconds[f"torch eager, {peer.device}"])
+    difference = _difference(peer, own, x, height)
+    return [
+        {
+            "what": name,
+            "median_s": round(median(each), 3),
+            "slices_per_s": round(SLICES / median(each), 1),
+            "times_torch_eager": round(eager / median(each), 2),
+            "largest_difference_of_probabilities": f"{difference:.1e}" if "engine" in name else "",
+        }
+        for name, each in seconds.items()
+    ]
+
+
+def _forward(engine: Engine, x: torch.Tensor, height: np.ndarray) -> np.ndarray:
+    return engine.study(engine.slices(x).embedding, height).study_logits
+
+
+def _difference(one: Engine, other: Engine, x: torch.Tensor, height: np.ndarray) -> float:
+    answers = []
+    for engine in (one, other):
+        slices = engine.slices(x)
+        study = engine.study(slices.embedding, height)
+        logits = (slices.mask_logits, study.slice_logits, study.study_logits)
+        answers.append(np.concatenate([1 / (1 + np.exp(-each.ravel())) for each in logits]))
+    return float(np.abs(answers[0] - answers[1]).max())
