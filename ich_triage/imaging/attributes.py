@@ -8,13 +8,14 @@ import zlib
 from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from ich_triage.domain.finding import Vector3
 
 #: What pydicom and its codecs raise on malformed input, by experience of hostile files.
 MALFORMED = (
     InvalidDicomError,
+    BytesLengthException,
     OSError,
     EOFError,
     ValueError,

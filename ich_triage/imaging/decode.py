@@ -28,6 +28,8 @@ from .header import PixelLocation, SliceHeader, open_dataset
 
 # The C codec, where pydicom would otherwise take its own in Python.
 _PLUGINS = {RLELossless: "pylibjpeg"}
+# EOI and EOC alike; cannot occur within coded data. Decoders conceal its absence and guess the rest.
+_END_OF_IMAGE = b"\xff\xd9"
 
 
 def read_pixels(header: SliceHeader) -> np.ndarray:
@@ -52,7 +54,7 @@ def read_frames(headers: Sequence[SliceHeader]) -> Iterator[np.ndarray]:
     except HeaderError as error:
         raise PixelDataError(str(error)) from error
     except MALFORMED as error:
-        raise PixelDataError(f"pixels cannot be decoded ({type(error).__name__})") from error
+        raise PixelDataError(f"pixels cannot be decoded ({type(error).__name__})") from None
 
 
 def _decoder(header: SliceHeader) -> Decoder:
@@ -113,6 +115,8 @@ def _compressed(
             raise PixelDataError("compressed frame has no readable start")
         if (size.rows, size.columns, size.components) != (header.rows, header.columns, 1):
             raise PixelDataError("compressed frame is not of the stated size")
+        if _END_OF_IMAGE not in frame[-16:]:
+            raise PixelDataError("compressed frame truncated")
     pixels, _ = decoder.as_array(
         encapsulate([frame]),
         index=0,

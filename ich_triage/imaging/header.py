@@ -205,7 +205,8 @@ def read_headers(path: Path) -> tuple[SliceHeader, ...]:
             pixels = _locate_pixels(file, ds)
         return tuple(_headers(path, ds, pixels))
     except MALFORMED as error:
-        raise HeaderError(f"header cannot be read ({type(error).__name__})") from error
+        # The cause quotes values of the object, which may be patient data: its type alone is kept.
+        raise HeaderError(f"header cannot be read ({type(error).__name__})") from None
 
 
 def read_study(paths: Iterable[Path]) -> tuple[tuple[SliceHeader, ...], tuple[UnreadableFile, ...]]:

@@ -86,8 +86,6 @@ def _not_an_image_plane(stack: Series) -> str | None:
 
 
 def _angiography(stack: Series) -> str | None:
-    if stack.phases > 2:
-        return f"dynamic series, {stack.phases} images at the same position"
     if words.ANGIOGRAPHY.search(_description(stack) + _image_type(stack)):
         return "CT angiography or perfusion by its description"
     return None
@@ -109,6 +107,10 @@ def _not_axial(stack: Series) -> str | None:
     if stack.normal[2] < _AXIAL_WITHIN_COS:
         return "not axial by its orientation"
     return "not axial by its description" if words.OTHER_PLANE.search(_description(stack)) else None
+
+
+def _dynamic(stack: Series) -> str | None:
+    return f"dynamic series, {stack.phases} images at the same position" if stack.phases > 2 else None
 
 
 def _secondary(stack: Series) -> str | None:
@@ -194,6 +196,9 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion(code=ReasonCode.CONTRAST, source="PS3.3 C.7.6.4 and C.7.6.4b", explain=_contrast),
     Exclusion(code=ReasonCode.NO_GEOMETRY, source="PS3.3 C.7.6.2, Type 1 attributes", explain=_no_geometry),
     Exclusion(code=ReasonCode.NOT_AXIAL_ORIGINAL, source="PS3.3 C.7.6.2.1.1", explain=_not_axial),
+    Exclusion(
+        code=ReasonCode.ANGIOGRAPHY, source="perfusion and bolus tracking repeat places", explain=_dynamic
+    ),
     Exclusion(code=ReasonCode.NOT_AXIAL_ORIGINAL, source="PS3.3 C.7.6.1.1.2", explain=_secondary),
     Exclusion(code=ReasonCode.BONE_KERNEL, source="kernels.py", explain=_bone_kernel),
     Exclusion(

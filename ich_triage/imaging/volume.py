@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import ndimage
 
 from ich_triage.domain.completeness import SAME_POSITION_MM, Gap
 from ich_triage.domain.finding import ImageReference, Vector3
@@ -103,16 +104,16 @@ class Volume:
 def slice_extents_mm(positions_mm: np.ndarray, thickness_mm: np.ndarray) -> np.ndarray:
     """Half the distance to each neighbour, mm, (Z,); at the ends half the slice's own thickness.
 
-    No half exceeds 0.75 of the larger of thickness and median distance: a gap is not filled with what
-    stands at its edges.
+    No half exceeds 0.75 of the median of the five distances around: a gap is not filled with what stands
+    at its edges.
     """
     if len(positions_mm) < 2:
         return np.asarray(thickness_mm, dtype=np.float64).copy()
     steps = np.diff(positions_mm)
-    below = np.concatenate([[thickness_mm[0] / 2], steps / 2])
-    above = np.concatenate([steps / 2, [thickness_mm[-1] / 2]])
-    cap = _MAX_HALF_EXTENT * np.maximum(thickness_mm, np.median(steps))
-    return np.minimum(below, cap) + np.minimum(above, cap)
+    halves = np.minimum(steps / 2, _MAX_HALF_EXTENT * ndimage.median_filter(steps, 5, mode="nearest"))
+    below = np.concatenate([[thickness_mm[0] / 2], halves])
+    above = np.concatenate([halves, [thickness_mm[-1] / 2]])
+    return below + above
 
 
 def assemble(series: Series) -> Volume:
