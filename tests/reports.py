@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
@@ -20,8 +21,9 @@ from ich_triage.domain.finding import (
     Side,
     SliceScore,
 )
-from ich_triage.domain.labels import Subtype
+from ich_triage.domain.labels import SUBTYPES, Subtype
 from ich_triage.domain.states import ReasonCode, StudyState
+from ich_triage.imaging.volume import InPlane, Volume
 from ich_triage.outputs.report import ChosenSeries, Device, Report
 
 PACKAGE = PackageIdentity(name="phantom-resnet18", version="1", weights_sha256="ab" * 32, synthetic=True)
@@ -117,3 +119,46 @@ def report_of(headers: Sequence[Dataset], state: StudyState = StudyState.FLAGGED
         values["reason_code"] = ReasonCode.ANGIOGRAPHY
         values["reason"] = "CT angiography"
     return Report(**(values | changes))
+
+
+def made_volume(headers: Sequence[Dataset], *, size: int = 128) -> Volume:
+    """A round skull with brain in it on `headers`' slices, HU (Z, size, size), 1 mm pixels, 5 mm apart."""
+    slices = len(headers)
+    y, x = np.ogrid[:size, :size]
+    radius = np.hypot(y - size / 2, x - size / 2)
+    plane = np.full((size, size), -1000, dtype=np.float32)
+    plane[radius < size * 0.42] = 800
+    plane[radius < size * 0.38] = 30
+    positions = np.arange(slices) * 5.0
+    origins = np.stack([np.full(slices, -size / 2), np.full(slices, -size / 2), positions], axis=1)
+    return Volume(
+        series_instance_uid=str(headers[0].SeriesInstanceUID),
+        hu=np.repeat(plane[None], slices, axis=0),
+        positions_mm=positions,
+        thickness_mm=np.full(slices, 5.0),
+        pixel_spacing=(1.0, 1.0),
+        row=(1.0, 0.0, 0.0),
+        column=(0.0, 1.0, 0.0),
+        normal=(0.0, 0.0, 1.0),
+        image_positions=origins,
+        tilt_deg=0.0,
+        in_plane=InPlane(),
+        images=tuple(
+            ImageReference(sop_class_uid=str(ds.SOPClassUID), sop_instance_uid=str(ds.SOPInstanceUID))
+            for ds in headers
+        ),
+    )
+
+
+def made_masks(volume: Volume) -> np.ndarray:
+    """Masks (5, Z, Y, X): a subdural disc in the picture's right half, which is the patient's left."""
+    masks = np.zeros((len(SUBTYPES), *volume.hu.shape), dtype=bool)
+    size = volume.hu.shape[1]
+    y, x = np.ogrid[:size, :size]
+    masks[SUBTYPES.index(Subtype.SUBDURAL), 3:9] = np.hypot(y - size * 0.5, x - size * 0.7) < size * 0.08
+    return masks
+
+
+def made_headers(count: int = 10) -> list[Dataset]:
+    """Headers of one series of `count` images."""
+    return [made_header(SOPInstanceUID=f"1.2.3.1.{number + 1}") for number in range(count)]

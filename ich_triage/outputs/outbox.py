@@ -92,8 +92,13 @@ class Outbox:
                 path=path.as_posix(),
             )
             for destination in self._destinations
-            if kind in destination.outputs and (report.flagged or destination.send == "all")
+            if kind in destination.outputs and (report.flagged or self._wants_unflagged(report, destination))
         ]
+
+    @staticmethod
+    def _wants_unflagged(report: Report, destination: Destination) -> bool:
+        """All reports, or the one that takes back a report which it was sent before."""
+        return destination.send == "all" or destination.name in report.predecessor_held_by
 
 
 def folder_name(study_instance_uid: str) -> str:

@@ -80,6 +80,8 @@ class Report:
     created_at: datetime
     #: the report of the revision before
     predecessor: DocumentReference | None = None
+    #: names of the destinations that have a report of an earlier revision
+    predecessor_held_by: frozenset[str] = frozenset()
     #: us
     device: Device
 

@@ -44,6 +44,7 @@ def build_sr(report: Report, source: Dataset) -> Dataset:
     )
     if report.reason:
         document.CompletionFlagDescription = ascii_text(report.reason, limit=64)
+    del document.ContributingEquipmentSequence  # highdicom names itself there, with the time of day
     if not report.analysis:
         del document.CurrentRequestedProcedureEvidenceSequence  # of the stand-in; nothing is referenced
     finish(document, report, source)
