@@ -44,13 +44,12 @@ class Planned:
 
 def plan(session: Session, revision: Revision, planned: Collection[Planned]) -> None:
     """Add pending deliveries of `revision`; those that are there already stay as they are."""
-    there = set(
-        session.execute(
-            select(Delivery.sop_instance_uid, Delivery.destination).where(
-                Delivery.sop_instance_uid.in_([each.sop_instance_uid for each in planned])
-            )
-        ).tuples()
+    rows = session.execute(
+        select(Delivery.sop_instance_uid, Delivery.destination).where(
+            Delivery.sop_instance_uid.in_([each.sop_instance_uid for each in planned])
+        )
     )
+    there = {(uid, destination) for uid, destination in rows}
     for each in planned:
         if (each.sop_instance_uid, each.destination) in there:
             continue

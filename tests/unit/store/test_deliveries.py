@@ -1,0 +1,220 @@
+"""Deliveries: claimed by one, retried with patience, never lost from sight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from threading import Barrier, Thread
+
+import pytest
+from sqlalchemy import select
+
+from ich_triage.domain.commitment import CommitmentResult
+from ich_triage.domain.states import DeliveryState, OutputKind, StudyState
+from ich_triage.settings import Delivery as Policy
+from ich_triage.store import deliveries
+from ich_triage.store.database import Database
+from ich_triage.store.deliveries import Planned
+from ich_triage.store.tables import Delivery, Revision
+from tests.rows import add_revision
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+POLICY = Policy(backoff_s=2, backoff_max_s=60, max_attempts=4)
+
+
+def plan(database: Database, *uids: str, study: str = "1.2.3", flagged: bool = True) -> list[int]:
+    """One pending delivery to `pacs` for each SOP Instance UID, in one revision; returns their ids."""
+    with database.write() as session:
+        revision = add_revision(session, study, StudyState.FLAGGED if flagged else StudyState.NOT_FLAGGED)
+        deliveries.plan(session, revision, [planned(uid) for uid in uids])
+        session.flush()
+        of_revision = select(Delivery.id).where(Delivery.revision_id == revision.id)
+        return list(session.scalars(of_revision.order_by(Delivery.id)))
+
+
+def planned(uid: str) -> Planned:
+    """One object for `pacs`."""
+    return Planned(
+        destination="pacs", kind=OutputKind.SR, sop_class_uid="1.2.840", sop_instance_uid=uid, path=uid
+    )
+
+
+def claim(
+    database: Database, worker: str = "w", *, now: datetime | None = None, limit: int = 100
+) -> list[int]:
+    """Ids that `worker` gets for 10 s."""
+    with database.write() as session:
+        taken = deliveries.claim_due(
+            session, "pacs", worker_id=worker, now=now or datetime.now(UTC), limit=limit, lease_s=10
+        )
+        return [each.id for each in taken]
+
+
+def row(database: Database, delivery_id: int) -> Delivery:
+    """The delivery as it is now."""
+    with database.read() as session:
+        return session.get_one(Delivery, delivery_id)
+
+
+def test_a_planned_object_is_planned_once(database: Database) -> None:
+    """A stage that is repeated adds nothing, and leaves what was sent as it is."""
+    (first,) = plan(database, "1")
+    with database.write() as session:
+        deliveries.mark_sent(session, first, now=NOW, commitment=False)
+        revision = session.scalars(select(Revision)).one()
+        deliveries.plan(session, revision, [planned("1"), planned("2")])
+    with database.read() as session:
+        found = deliveries.of_study(session, "1.2.3")
+    assert [(each.sop_instance_uid, each.state) for each in found] == [("1", "sent"), ("2", "pending")]
+
+
+def test_two_workers_never_get_the_same(database: Database) -> None:
+    """Eight threads claim a hundred deliveries at once; each goes to exactly one."""
+    ids = plan(database, *(str(number) for number in range(100)))
+    start, got = Barrier(8), [[] for _ in range(8)]  # type: list[list[int]]
+
+    def work(number: int) -> None:
+        start.wait()
+        while taken := claim(database, f"w{number}", limit=7):
+            got[number] += taken
+
+    threads = [Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(id_ for taken in got for id_ in taken) == ids
+
+
+def test_a_claim_runs_out_unless_renewed(database: Database) -> None:
+    """What a dead worker held is free again after its lease; a living one keeps it."""
+    (only,) = plan(database, "1")
+    start = datetime.now(UTC)
+    assert claim(database, "dead", now=start) == [only]
+    assert claim(database, "other", now=start + timedelta(seconds=9)) == []
+    with database.write() as session:
+        deliveries.renew(session, "dead", until=start + timedelta(seconds=30))
+    assert claim(database, "other", now=start + timedelta(seconds=20)) == []
+    assert claim(database, "other", now=start + timedelta(seconds=31)) == [only]
+
+
+def test_flagged_studies_go_first(database: Database) -> None:
+    """After a PACS was away, the reports of suspected bleeds are sent before the rest."""
+    plan(database, "old", study="1.1", flagged=False)
+    (urgent,) = plan(database, "new", study="1.2", flagged=True)
+    assert claim(database, limit=1) == [urgent]
+
+
+def test_back_off_grows_until_the_dead_letter(database: Database) -> None:
+    """Waits double within their jitter, the reason stays visible, the last attempt leaves a dead letter."""
+    (only,) = plan(database, "1")
+    waits = []
+    for _ in range(POLICY.max_attempts):
+        with database.write() as session:
+            deliveries.mark_failed(session, only, error="refused: status 0xA700", policy=POLICY, now=NOW)
+        if (due := row(database, only).next_attempt_at) is not None:
+            waits.append((due - NOW).total_seconds())
+    assert [pytest.approx(expected, rel=0.25) for expected in (2, 4, 8)] == waits
+    dead = row(database, only)
+    assert (dead.state, dead.attempts, dead.last_error) == ("dead", 4, "refused: status 0xA700")
+    assert claim(database, now=NOW + timedelta(days=365)) == []
+
+
+def test_redeliver_starts_afresh(database: Database) -> None:
+    """Dead, sent and committed deliveries of the study are pending again; other studies stay."""
+    ids = plan(database, "1", "2")
+    plan(database, "3", study="1.9")
+    with database.write() as session:
+        deliveries.mark_dead(session, ids[0], error="gone")
+        deliveries.mark_sent(session, ids[1], now=NOW, commitment=False)
+        assert deliveries.redeliver(session, "1.2.3", destination="elsewhere", now=NOW) == 0
+        assert deliveries.redeliver(session, "1.2.3", destination=None, now=NOW) == 2
+    assert [row(database, each).state for each in ids] == ["pending", "pending"]
+    assert row(database, ids[1]).sent_at == NOW  # the ledger keeps when it was first stored
+
+
+def test_what_waits_for_a_removed_destination_says_so(database: Database) -> None:
+    """It becomes a dead letter that names the destination; what was sent there before is left alone."""
+    waiting, sent = plan(database, "1", "2")
+    with database.write() as session:
+        deliveries.mark_sent(session, sent, now=NOW, commitment=False)
+        assert deliveries.give_up_elsewhere(session, ["archive"]) == 1
+    assert row(database, waiting).state == "dead"
+    assert "pacs is not in the configuration" in (row(database, waiting).last_error or "")
+    assert row(database, sent).state == "sent"
+
+
+def ask(database: Database, ids: Collection[int], transaction: str) -> None:
+    """Commitment is asked for, and answered within an hour or not at all."""
+    with database.write() as session:
+        deliveries.commitment_requested(
+            session, ids, transaction_uid=transaction, answer_due_at=NOW + timedelta(hours=1)
+        )
+
+
+@pytest.fixture
+def answer(database: Database) -> Callable[..., None]:
+    """The destination answers a transaction."""
+
+    def send(transaction: str, committed: Collection[str] = (), **failed: int) -> None:
+        result = CommitmentResult(
+            transaction_uid=transaction,
+            committed=frozenset(committed),
+            failed={uid.removeprefix("uid"): reason for uid, reason in failed.items()},
+        )
+        with database.write() as session:
+            deliveries.commitment_result(session, result, policy=POLICY, now=NOW)
+
+    return send
+
+
+def test_commitment_ends_a_delivery(database: Database, answer: Callable[..., None]) -> None:
+    """Of two objects in one transaction one is committed, the other is sent again."""
+    ids = plan(database, "1", "2")
+    with database.write() as session:
+        for each in ids:
+            deliveries.mark_sent(session, each, now=NOW, commitment=True)
+    ask(database, ids, "9.9")
+    answer("9.9", ["1"], uid2=0x0112)
+    kept, lost = (row(database, each) for each in ids)
+    assert (kept.state, kept.committed_at, kept.next_attempt_at) == ("committed", NOW, None)
+    assert (lost.state, lost.last_error) == ("pending", "not committed: failure reason 0x0112")
+
+
+def test_an_answer_to_an_abandoned_request_is_ignored(
+    database: Database, answer: Callable[..., None]
+) -> None:
+    """A late failure must not undo what a newer request has settled, nor must a stranger's answer."""
+    (only,) = plan(database, "1")
+    with database.write() as session:
+        deliveries.mark_sent(session, only, now=NOW, commitment=True)
+    ask(database, [only], "9.1")
+    ask(database, [only], "9.2")
+    answer("9.1", uid1=0x0110)
+    answer("6.6.6", ["1"])
+    assert row(database, only).state == DeliveryState.SENT
+    answer("9.2", ["1"])
+    assert row(database, only).state == DeliveryState.COMMITTED
+
+
+def test_silence_is_asked_again_then_sent_again_then_dead(database: Database) -> None:
+    """An overdue request is repeated; every third time the object is sent again; in the end one sees why."""
+    (only,) = plan(database, "1")
+    states = []
+    for number in range(POLICY.max_attempts):
+        ask(database, [only], f"9.{number}")
+        with database.write() as session:
+            deliveries.commitment_failed(session, [only], error="no answer", policy=POLICY, now=NOW)
+        states.append(row(database, only).state)
+    assert states == ["sent", "sent", "pending", "dead"]
+    assert row(database, only).last_error == "no answer"
+
+
+def test_no_answer_in_time_makes_it_due_again(database: Database) -> None:
+    """A request that was lost with its worker comes up again when its answer is overdue."""
+    (only,) = plan(database, "1")
+    with database.write() as session:
+        deliveries.mark_sent(session, only, now=NOW, commitment=True)
+    ask(database, [only], "9.1")
+    assert claim(database, now=NOW + timedelta(minutes=59)) == []
+    assert claim(database, now=NOW + timedelta(minutes=61)) == [only]
