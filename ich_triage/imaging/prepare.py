@@ -1,9 +1,10 @@
 """HU to the network's input and masks back to pixels: one piece of code for training and serving.
 
-Everything is batched torch that runs where its input lies. Two decisions, both measured on the real head
-(docs/decisions): windows are applied *before* the resize, since they saturate and a resized bone edge
-would otherwise bleed into the brain window; neighbours are interpolated *after* it, between windowed
-slices, which costs almost nothing at the network's size.
+Everything is batched torch that runs where its input lies. Windows are applied *before* the resize: they
+saturate, so a resized edge of bone or air would otherwise bleed into the brain window. On a real head 2%
+of that window's pixels differ by more than 0.1 between the two orders; the faithful one takes 0.16 s
+instead of 0.04 s for 28 slices of 512² on one core. Neighbours are interpolated *after* the resize,
+between windowed slices, which costs almost nothing.
 """
 
 from __future__ import annotations
