@@ -50,8 +50,8 @@ def dciodvfy_errors(path: Path) -> list[str]:
 
 def dsrdump(path: Path) -> str:
     """DCMTK's reading of a structured report, long values in full. Fails where it cannot be read."""
-    command = [program("dsrdump"), "--print-long", "--print-all-codes", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = [program("dsrdump"), "+U8", "+Pl", "+Pc", str(path)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
 
 
 @contextmanager
