@@ -35,6 +35,15 @@ def rank(state: StudyState, *, stat: bool) -> Rank:
     return Rank(_ROUTINE.get(state, Rank.UNKNOWN) - stat)
 
 
+def state_once_answered(shown: StudyState, answer: StudyState) -> StudyState:
+    """What a study that shows `shown` shows when a revision ends with `answer`.
+
+    An analysis that failed or was refused says nothing against a flag that an earlier one has put up.
+    """
+    said_nothing = answer in (StudyState.NOT_ANALYSED, StudyState.FAILED)
+    return shown if said_nothing and shown is StudyState.FLAGGED else answer
+
+
 def state_while_reopened(state: StudyState) -> StudyState:
     """What a study shows while late slices wait for their revision.
 

@@ -5,7 +5,7 @@ A workflow id makes enqueueing idempotent; finished steps are not run again by w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from dbos import DBOS, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
@@ -66,16 +66,22 @@ class TriageQueue:
         with SetWorkflowID(workflow_id), SetEnqueueOptions(priority=STAT if stat else ROUTINE):
             DBOS.enqueue_workflow(QUEUE, self._workflow, revision_id)
 
-    def take_over(self, executor_id: str) -> list[str]:
-        """Queue again what a dead executor had begun; returns the workflow ids."""
-        pending = DBOS.list_workflows(executor_id=executor_id, status=["PENDING"])
-        begun = [each.workflow_id for each in pending]
-        for workflow_id in begun:
-            DBOS.resume_workflow(workflow_id, queue_name=QUEUE)
-        return begun
+    def begun(self) -> dict[str, str]:
+        """Workflow id → executor id of everything that some executor has begun and not ended."""
+        pending = DBOS.list_workflows(status=["PENDING"], load_input=False, load_output=False)
+        return {each.workflow_id: each.executor_id or "" for each in pending}
 
-    def missing_and_broken(self, workflow_ids: Sequence[str]) -> tuple[set[str], set[str]]:
-        """Of these, which the queue does not know, and which ended without success."""
+    def queue_again(self, workflow_ids: Collection[str]) -> None:
+        """Queue again what a dead executor had begun; what it had finished of it is not run again."""
+        for workflow_id in workflow_ids:
+            DBOS.resume_workflow(workflow_id, queue_name=QUEUE)
+
+    def forget(self, workflow_id: str) -> None:
+        """Drop a workflow that has ended, so that it can be enqueued from the beginning."""
+        DBOS.delete_workflow(workflow_id)
+
+    def missing_and_ended(self, workflow_ids: Sequence[str]) -> tuple[set[str], set[str]]:
+        """Of these, which the queue does not know, and which it has ended, well or not."""
         if not workflow_ids:
             return set(), set()
         status = {
@@ -84,8 +90,8 @@ class TriageQueue:
                 workflow_ids=list(workflow_ids), load_input=False, load_output=False
             )
         }
-        broken = {key for key, value in status.items() if value not in (*_ALIVE, "SUCCESS")}
-        return set(workflow_ids) - status.keys(), broken
+        ended = {key for key, value in status.items() if value not in _ALIVE}
+        return set(workflow_ids) - status.keys(), ended
 
 
 def step(name: str, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,15 @@ from ..imaging import gate, head
 from ..imaging.header import SliceHeader, read_study
 from ..imaging.select import Selection, Series, select
 from ..imaging.volume import Volume, assemble
-from ..inference.analyse import Analyser
 from ..outputs.outbox import Outbox
 from ..outputs.report import ChosenSeries, Device, DocumentReference, Report
 from ..store import deliveries, results
 from ..store.database import Database
 from ..store.tables import Revision
 from .masks import MaskFiles
+
+if TYPE_CHECKING:
+    from ..inference.analyse import Analyser
 
 Json = dict[str, Any]
 
@@ -111,7 +113,9 @@ class Stages:
         """Write the result and its deliveries in one transaction."""
         self._pictures.pop(revision_id, None)
         with self._database.write() as session:
-            revision = results.get(session, revision_id)
+            revision = results.unfinished(session, revision_id)
+            if revision is None:
+                return
             revision.analysis = outcome["analysis"]
             revision.same_as = outcome["same_as"]
             revision.inferred_at = datetime.fromisoformat(outcome["at"]) if outcome["analysis"] else None
@@ -173,6 +177,7 @@ class Stages:
                 else None,
                 created_at=datetime.fromisoformat(outcome["at"]),
                 predecessor=self._predecessor(replaced) if replaced else None,
+                predecessor_held_by=results.report_holders(session, revision),
                 device=self._device,
             )
 

@@ -11,17 +11,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import OperationalError
 
 from ..domain.states import ReasonCode
 from ..errors import DicomReadError, IchTriageError, NotAnalysedError, PackageError
 from ..store import problems, results
 from ..store.database import Database
+from .isolation import Isolation
 from .queue import step
 from .stages import Stages, failed, not_analysed
 
 log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
+#: runs a stage by its name, a function and its arguments
+Run = Callable[..., Any]
 
 
 class Triage:
@@ -34,33 +38,65 @@ class Triage:
         self._stages = stages
         self._max_attempts = max_attempts
         self._on_stored = on_stored
+        self._isolation = Isolation()
 
     def run(self, revision_id: int) -> None:
-        """Take one revision to its final state, whatever happens to it on the way."""
+        """Take one revision to its final state, whatever happens to it on the way.
+
+        Raises OperationalError when the database is away: the worker begins again when it is back.
+        """
+        with self._database.read() as session:
+            begun_before = results.get(session, revision_id).attempts > 0
+        with self._isolation.alone() if begun_before else self._isolation.together():
+            self._run(revision_id)
+
+    def _run(self, revision_id: int) -> None:
+        with self._database.write() as session:
+            attempts = results.begin(session, revision_id, datetime.now(UTC)).attempts
+        if attempts > self._max_attempts:
+            self._give_up(revision_id, may_render=attempts == self._max_attempts + 1)
+            return
         try:
             outcome = self._outcome(revision_id)
+        except OperationalError:
+            raise
+        # broad, since this is the boundary of the workflow: whatever goes wrong, the study must say so
         except Exception as error:
             log.exception("revision_failed", revision=revision_id)
             outcome = failed(ReasonCode.ANALYSIS_ERROR, _in_one_line(error))
-        step("store", self._stages.store, revision_id, outcome, self._deliveries(revision_id, outcome))
+        self._end(step, revision_id, outcome)
+
+    def _give_up(self, revision_id: int, *, may_render: bool) -> None:
+        """Without checkpoints: those of the attempts before belong to the way that is not gone to its end.
+
+        `may_render`: no worker has died of making this report yet.
+        """
+        reason = f"{self._max_attempts} workers died on this study; run `ich-triage reprocess`."
+        outcome = failed(ReasonCode.WORKER_DIED, reason)
+        if may_render:
+            self._end(_plainly, revision_id, outcome)
+        else:
+            self._stages.store(revision_id, outcome, [])
+
+    def _end(self, run: Run, revision_id: int, outcome: Json) -> None:
+        planned = self._deliveries(run, revision_id, outcome)
+        run("store", self._stages.store, revision_id, outcome, planned)
         log.info("revision_stored", revision=revision_id, state=outcome["state"], code=outcome["code"])
         self._on_stored()
 
     def _outcome(self, revision_id: int) -> Json:
-        with self._database.write() as session:
-            attempts = results.begin(session, revision_id, datetime.now(UTC)).attempts
-        if attempts > self._max_attempts:
-            reason = f"{self._max_attempts} workers died on this study; run `ich-triage reprocess`."
-            return failed(ReasonCode.WORKER_DIED, reason)
         outcome: Json = step("select", self._stages.select, revision_id)
         if outcome["state"] is None:
             outcome = step("analyse", _refusable(self._stages.analyse), revision_id)
         return outcome
 
-    def _deliveries(self, revision_id: int, outcome: Json) -> list[Json]:
+    def _deliveries(self, run: Run, revision_id: int, outcome: Json) -> list[Json]:
         """A result is kept even when its report cannot be made; the problem is then shown with the study."""
         try:
-            planned: list[Json] = step("render", self._stages.render, revision_id, outcome)
+            planned: list[Json] = run("render", self._stages.render, revision_id, outcome)
+        except OperationalError:
+            raise
+        # broad, since this is the boundary of the workflow: the result must be shown, report or not
         except Exception as error:
             log.exception("report_not_made", revision=revision_id)
             with self._database.write() as session:
@@ -69,10 +105,15 @@ class Triage:
                     problems.ProblemKind.REPORT_NOT_MADE,
                     at=datetime.now(UTC),
                     study_instance_uid=results.get(session, revision_id).study.study_instance_uid,
-                    detail=f"The report could not be made ({type(error).__name__}); see the worker's log.",
+                    detail=f"The report could not be made ({type(error).__name__}); see the worker's log, "
+                    "then run `ich-triage reprocess`.",
                 )
             return []
         return planned
+
+
+def _plainly(_name: str, stage: Callable[..., Any], *arguments: Any) -> Any:
+    return stage(*arguments)
 
 
 def _refusable(stage: Callable[[int], Json]) -> Callable[[int], Json]:

@@ -18,6 +18,7 @@ from ..outputs.deliver import Deliverer
 from ..settings import Settings
 from ..store import results, workers
 from ..store.database import Database
+from ..store.tables import Revision
 from ..store.tables import Worker as WorkerRow
 from .queue import TriageQueue
 
@@ -87,55 +88,61 @@ class Worker:
     def _dispatch(self) -> None:
         """Hand complete revisions to the queue. A crash between the two writes only repeats the first."""
         with self._database.read() as session:
-            found = [(each.id, each.study.stat) for each in results.waiting(session)]
-        for revision_id, stat in found:
-            self._queue.enqueue(_workflow_id(revision_id), revision_id, stat=stat)
+            found = [(each, each.study.stat) for each in results.waiting(session)]
+        for revision, stat in found:
+            self._queue.enqueue(_workflow_id(revision), revision.id, stat=stat)
             with self._database.write() as session:
-                results.mark_enqueued(session, revision_id, datetime.now(UTC))
-            log.info("revision_enqueued", revision=revision_id, stat=stat)
+                results.mark_enqueued(session, revision.id, datetime.now(UTC))
+            log.info("revision_enqueued", revision=revision.id, stat=stat)
 
     def _take_over(self) -> None:
-        """Queue again what dead workers had begun, then forget them."""
+        """Queue again what has been begun by a worker that does not live, or has left."""
+        begun = self._queue.begun()  # before asking who lives: a new worker says so before it begins anything
         with self._database.read() as session:
-            dead = workers.dead(
-                session,
-                now=datetime.now(UTC),
-                host=self._host,
-                dead_after_s=self._settings.dead_after_s,
-            )
+            now, silence = datetime.now(UTC), self._settings.dead_after_s
+            living, dead = workers.living_and_dead(session, now=now, host=self._host, dead_after_s=silence)
+        orphans = [key for key, executor in begun.items() if executor not in (*living, self.id)]
+        self._queue.queue_again(orphans)
+        if orphans:
+            log.warning("studies_taken_over", workflows=orphans)
         for worker_id in dead:
-            taken = self._queue.take_over(worker_id)
-            with self._database.write() as session:
-                workers.remove(session, worker_id)
-            log.warning("worker_dead", worker=worker_id, taken_over=taken)
+            if worker_id != self.id:
+                with self._database.write() as session:
+                    workers.remove(session, worker_id)
+                log.warning("worker_dead", worker=worker_id)
 
     def _reconcile(self) -> None:
-        """No revision stays in progress that the queue has given up or never heard of."""
+        """No revision stays in progress that the queue has ended or never heard of."""
         with self._database.read() as session:
-            open_ids = results.in_queue(session)
-        lost, broken = self._queue.missing_and_broken([_workflow_id(each) for each in open_ids])
-        for revision_id in open_ids:
-            if _workflow_id(revision_id) in lost:
-                with self._database.write() as session:
-                    results.mark_enqueued(session, revision_id, None)
-                log.warning("revision_lost_by_queue", revision=revision_id)
-            elif _workflow_id(revision_id) in broken:
-                self._give_up(revision_id)
+            in_queue = {_workflow_id(each): each for each in results.in_queue(session)}
+        lost, ended = self._queue.missing_and_ended(list(in_queue))
+        for workflow_id in lost:
+            with self._database.write() as session:
+                results.mark_enqueued(session, in_queue[workflow_id].id, None)
+            log.warning("revision_lost_by_queue", revision=in_queue[workflow_id].id)
+        for workflow_id in ended:
+            self._begin_anew_or_give_up(workflow_id, in_queue[workflow_id])
 
-    def _give_up(self, revision_id: int) -> None:
+    def _begin_anew_or_give_up(self, workflow_id: str, seen: Revision) -> None:
+        """The database was away when the result was to be written, or is a backup older than the queue."""
         with self._database.write() as session:
-            results.finish(
-                session,
-                results.get(session, revision_id),
-                StudyState.FAILED,
-                code=ReasonCode.ANALYSIS_ERROR,
-                reason="The queue gave up on this study; run `ich-triage reprocess`.",
-            )
-        log.error("revision_given_up", revision=revision_id)
+            revision = results.unfinished(session, seen.id)
+            if revision is None or revision.enqueued_at != seen.enqueued_at:
+                return  # it has ended since, or another worker has seen to it
+            if revision.attempts < self._settings.max_attempts:
+                self._queue.forget(workflow_id)
+                results.mark_enqueued(session, revision.id, None)
+                log.warning("revision_begun_anew", revision=revision.id, attempts=revision.attempts)
+                return
+            reason = "The queue gave up on this study; run `ich-triage reprocess`."
+            code = ReasonCode.ANALYSIS_ERROR
+            results.finish(session, revision, StudyState.FAILED, code=code, reason=reason)
+        log.error("revision_given_up", revision=seen.id)
 
 
-def _workflow_id(revision_id: int) -> str:
-    return f"revision-{revision_id}"
+def _workflow_id(revision: Revision) -> str:
+    """With the time, since ids begin again at 1 when the database was lost and rebuilt from the spool."""
+    return f"revision-{revision.id}-{revision.complete_at:%Y%m%dT%H%M%S%f}"
 
 
 def _surviving(job: Callable[[], None]) -> Callable[[], None]:

@@ -6,34 +6,50 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
+from ..domain.priority import state_once_answered
 from ..domain.states import FINAL_STATES, OutputKind, ReasonCode, StudyState
 from . import studies
 from .tables import Delivery, Instance, Revision, Study
 
 
 def waiting(session: Session, *, limit: int = 100) -> Sequence[Revision]:
-    """Complete revisions that no queue has yet, urgent ones first."""
+    """Complete revisions that no queue has yet, urgent ones first; each once the one before it is final."""
+    earlier = aliased(Revision)
+    before = (
+        select(earlier.id)
+        .where(earlier.study_id == Revision.study_id, earlier.number < Revision.number)
+        .where(earlier.state == StudyState.IN_PROGRESS)
+    )
     return session.scalars(
         select(Revision)
         .join(Revision.study)
-        .where(Revision.enqueued_at.is_(None))
+        .where(Revision.enqueued_at.is_(None), ~before.exists())
         .order_by(Study.stat.desc(), Revision.complete_at)
         .limit(limit)
     ).all()
 
 
-def in_queue(session: Session) -> Sequence[int]:
-    """Ids of revisions that the queue has and that are not final."""
+def in_queue(session: Session) -> Sequence[Revision]:
+    """Revisions that the queue has and that are not final."""
     return session.scalars(
-        select(Revision.id).where(Revision.state == StudyState.IN_PROGRESS, Revision.enqueued_at.is_not(None))
+        select(Revision).where(Revision.state == StudyState.IN_PROGRESS, Revision.enqueued_at.is_not(None))
     ).all()
 
 
 def get(session: Session, revision_id: int) -> Revision:
     """The revision."""
     return session.get_one(Revision, revision_id)
+
+
+def unfinished(session: Session, revision_id: int) -> Revision | None:
+    """The revision, its row locked; None when it has its final state, which is given only once.
+
+    Two workers may come here with the same revision, when one was taken for dead and was not.
+    """
+    revision = session.get_one(Revision, revision_id, with_for_update=True)
+    return None if revision.state in FINAL_STATES else revision
 
 
 def mark_enqueued(session: Session, revision_id: int, now: datetime | None) -> None:
@@ -93,6 +109,21 @@ def reported_before(session: Session, revision: Revision) -> Revision | None:
     )
 
 
+def report_holders(session: Session, revision: Revision) -> frozenset[str]:
+    """Names of the destinations that were to get a structured report of any earlier revision."""
+    return frozenset(
+        session.scalars(
+            select(Delivery.destination)
+            .join(Delivery.revision)
+            .where(
+                Revision.study_id == revision.study_id,
+                Revision.number < revision.number,
+                Delivery.kind == OutputKind.SR,
+            )
+        )
+    )
+
+
 def finish(
     session: Session,
     revision: Revision,
@@ -103,7 +134,8 @@ def finish(
 ) -> None:
     """Give the revision its final state.
 
-    The study shows it, unless newer slices wait for their own revision; but a flag shows at once.
+    The study shows it, unless newer slices wait for their own revision; but a flag shows at once, and only
+    another analysis takes it down: the reason then says why there was none.
     """
     revision.state = state
     revision.reason_code = code
@@ -111,4 +143,5 @@ def finish(
     study = session.get_one(Study, revision.study_id, with_for_update=True)
     newest = study.revision == revision.number and study.assembling_since is None
     if newest or state is StudyState.FLAGGED:
-        studies.set_state(study, state, code=code, reason=reason)
+        shown = state_once_answered(StudyState(study.state), state)
+        studies.set_state(study, shown, code=code, reason=reason)

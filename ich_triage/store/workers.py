@@ -16,14 +16,21 @@ def heartbeat(session: Session, worker: Worker) -> None:
     session.merge(worker)
 
 
-def dead(session: Session, *, now: datetime, host: str, dead_after_s: float) -> list[str]:
-    """Ids of workers that are silent for `dead_after_s`, or whose process on `host` is gone."""
-    silent_since = now - timedelta(seconds=dead_after_s)
-    return [
-        worker.id
-        for worker in session.scalars(select(Worker))
-        if worker.seen_at < silent_since or (worker.host == host and _process_is_gone(worker))
-    ]
+def living_and_dead(
+    session: Session, *, now: datetime, host: str, dead_after_s: float
+) -> tuple[list[str], list[str]]:
+    """Ids of the workers that live, and of those that do not.
+
+    Dead is who is silent for `dead_after_s`; on `host`, where we can look for the process, half of that
+    is enough. Silence is asked for in any case: containers can share a host name, not process ids.
+    """
+    living: list[str] = []
+    dead: list[str] = []
+    for worker in session.scalars(select(Worker)):
+        here = worker.host == host and _process_is_gone(worker.pid)
+        silence = timedelta(seconds=dead_after_s / 2 if here else dead_after_s)
+        (dead if now - worker.seen_at > silence else living).append(worker.id)
+    return living, dead
 
 
 def remove(session: Session, worker_id: str) -> None:
@@ -31,12 +38,9 @@ def remove(session: Session, worker_id: str) -> None:
     session.execute(delete(Worker).where(Worker.id == worker_id))
 
 
-def _process_is_gone(worker: Worker) -> bool:
-    """No such process, or another one that got the same number later."""
+def _process_is_gone(pid: int) -> bool:
+    """No such process, or one that is dead and only not buried; a number given out again is not noticed."""
     try:
-        process = psutil.Process(worker.pid)
-        return (
-            process.status() == psutil.STATUS_ZOMBIE or process.create_time() > worker.started_at.timestamp()
-        )
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True

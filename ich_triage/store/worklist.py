@@ -25,6 +25,8 @@ class Row:
     newest: Revision | None
     #: its newest revision with a final state: what is known so far
     decided: Revision | None
+    #: the revision that was reported: `decided`, or the earlier one whose result it shares
+    reported: Revision | None
 
 
 def page(session: Session, *, since: datetime, limit: int, offset: int = 0) -> list[Row]:
@@ -65,6 +67,7 @@ def revisions(session: Session, study: Study) -> Sequence[Revision]:
 def _rows(session: Session, found: Sequence[Study]) -> list[Row]:
     newest: dict[int, Revision] = {}
     decided: dict[int, Revision] = {}
+    reported: dict[int, Revision] = {}
     for revision in session.scalars(
         select(Revision)
         .where(Revision.study_id.in_([study.id for study in found]))
@@ -74,4 +77,14 @@ def _rows(session: Session, found: Sequence[Study]) -> list[Row]:
         newest[revision.study_id] = revision
         if revision.state in FINAL_STATES:
             decided[revision.study_id] = revision
-    return [Row(study=study, newest=newest.get(study.id), decided=decided.get(study.id)) for study in found]
+            if revision.same_as is None:
+                reported[revision.study_id] = revision
+    return [
+        Row(
+            study=study,
+            newest=newest.get(study.id),
+            decided=decided.get(study.id),
+            reported=reported.get(study.id),
+        )
+        for study in found
+    ]

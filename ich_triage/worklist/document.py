@@ -46,6 +46,7 @@ def study(row: Row, revisions: Sequence[Revision], problems: Sequence[Problem], 
 def summary(row: Row, now: datetime) -> Json:
     """One line of the list."""
     shown = row.decided or row.newest
+    sent = row.reported or row.newest
     return {
         "study_instance_uid": row.study.study_instance_uid,
         "patient_name": row.study.patient_name,
@@ -63,7 +64,7 @@ def summary(row: Row, now: datetime) -> Json:
         "revision": row.study.revision,
         "analysis": _analysis(row.decided),
         "ledger": _ledger(row.study, shown),
-        "deliveries": [delivery(each) for each in shown.deliveries] if shown else [],
+        "deliveries": [delivery(each) for each in sent.deliveries] if sent else [],
     }
 
 
