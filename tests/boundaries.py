@@ -1,0 +1,197 @@
+"""Every boundary between two stages at which a process can be killed, without a switch in the product.
+
+A plan is a JSON file, boundary → how often to die there. A process that comes by one that is left in the
+plan crosses it out and kills itself with -9.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from pynetdicom.dimse_primitives import C_STORE
+
+from ich_triage.intake import assembly, indexer, scp, spool, stream
+from ich_triage.intake import receiver as receivers
+from ich_triage.outputs import courier, outbox
+from ich_triage.pipeline import masks, queue, stages, triage, worker
+
+_STAGES = ("select", "analyse", "render", "store")
+
+WORKER = (
+    *(f"{side} {stage}" for stage in _STAGES for side in ("before", "after")),
+    *(f"after the checkpoint of {stage}" for stage in _STAGES),
+    *(
+        "before enqueue",
+        "after enqueue",
+        "inside the transaction of enqueued",
+        "inside the transaction of begin",
+    ),
+    *("before takeover", "after takeover", "inside the transaction of removal"),
+    *("before masks", "after masks", "before object", "before sync of object", "after object"),
+    *("inside the transaction of store", "inside the transaction of claim", "after claim"),
+    *("before C-STORE", "after C-STORE", "inside the transaction of sent", "after sent"),
+    *("before commitment request", "after commitment request", "inside the transaction of request"),
+)
+RECEIVER = (
+    *("inside object", "before sync of file", "after sync of file", "before sync of inbox"),
+    *("after sync of inbox", "after put", "before answer", "after answer"),
+    *("before place", "inside place", "after place"),
+    *("before index", "inside the transaction of index", "after index"),
+    *("before complete", "inside the transaction of complete", "after complete"),
+    *("before commitment result", "inside the transaction of commitment result"),
+    "after commitment result",
+)
+
+_lock = Lock()
+
+
+def write_plan(path: Path, boundaries: Iterable[str], *, times: int = 1) -> None:
+    """Die at each boundary so many times."""
+    path.write_text(json.dumps(dict.fromkeys(boundaries, times)))
+
+
+def remaining(path: Path) -> dict[str, int]:
+    """What is left of a plan."""
+    return {name: times for name, times in json.loads(path.read_text()).items() if times}
+
+
+class Plan:
+    """The plan as a process sees it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def strike(self, boundary: str) -> None:
+        """Die here if the plan says so."""
+        with _lock:
+            left = json.loads(self._path.read_text())
+            if not left.get(boundary):
+                return
+            left[boundary] -= 1
+            new = self._path.with_suffix(".new")
+            new.write_text(json.dumps(left))
+            new.replace(self._path)
+            os.write(1, f"killed {boundary}\n".encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(
+        self,
+        owner: Any,
+        attribute: str,
+        *,
+        before: str = "",
+        after: str = "",
+        when: Callable[..., object] = lambda *_: True,
+    ) -> None:
+        """Put boundaries before and after a function; `when` sees its result and arguments."""
+        inner = getattr(owner, attribute)
+
+        @wraps(inner)
+        def outer(*arguments: Any, **named: Any) -> Any:
+            if before and when(None, *arguments):
+                self.strike(before)
+            result = inner(*arguments, **named)
+            if after and when(result, *arguments):
+                self.strike(after)
+            return result
+
+        is_static = isinstance(vars(owner).get(attribute), staticmethod)
+        setattr(owner, attribute, staticmethod(outer) if is_static else outer)
+
+
+def arm_worker(path: Path) -> None:
+    """Every boundary of `WORKER`."""
+    plan = Plan(path)
+    for stage in _STAGES:
+        plan.around(stages.Stages, stage, before=f"before {stage}", after=f"after {stage}")
+        plan.around(
+            triage,
+            "step",
+            after=f"after the checkpoint of {stage}",
+            when=lambda _result, name, *_, stage=stage: name == stage,
+        )
+    plan.around(queue.TriageQueue, "enqueue", before="before enqueue", after="after enqueue")
+    plan.around(worker.results, "mark_enqueued", after="inside the transaction of enqueued")
+    plan.around(triage.results, "begin", after="inside the transaction of begin")
+    plan.around(
+        queue.TriageQueue,
+        "queue_again",
+        before="before takeover",
+        after="after takeover",
+        when=lambda _result, _queue, orphans: orphans,
+    )
+    plan.around(worker.workers, "remove", after="inside the transaction of removal")
+    plan.around(masks.MaskFiles, "save", before="before masks", after="after masks")
+    plan.around(outbox, "_write_durably", before="before object", after="after object")
+    plan.around(outbox.os, "replace", after="before sync of object")
+    plan.around(stages.deliveries, "plan", after="inside the transaction of store")
+    plan.around(
+        courier.deliveries,
+        "claim_due",
+        after="inside the transaction of claim",
+        when=lambda claimed, *_: claimed,
+    )
+    plan.around(courier.Courier, "_associate", before="after claim")
+    plan.around(courier.Link, "store", before="before C-STORE", after="after C-STORE")
+    plan.around(courier.deliveries, "mark_sent", after="inside the transaction of sent")
+    plan.around(courier.Courier, "_sent", after="after sent")
+    plan.around(
+        courier.Link,
+        "request_commitment",
+        before="before commitment request",
+        after="after commitment request",
+    )
+    plan.around(courier.deliveries, "commitment_requested", after="inside the transaction of request")
+
+
+def arm_receiver(path: Path) -> None:
+    """Every boundary of `RECEIVER`."""
+    plan = Plan(path)
+    plan.around(stream.IncomingObject, "write", after="inside object")
+    spool.os = _SyncingOs(plan)  # type: ignore[assignment]
+    plan.around(receivers.Receiver, "_arrived", after="after put")
+    plan.around(
+        stream.SpoolingProvider,
+        "send_msg",
+        before="before answer",
+        after="after answer",
+        when=lambda _result, _provider, message, *_: isinstance(message, C_STORE),
+    )
+    plan.around(indexer.Indexer, "_place", before="before place", after="after place")
+    plan.around(spool.Spool, "_move", after="inside place")
+    plan.around(indexer.Indexer, "_write_once", before="before index", after="after index")
+    plan.around(indexer, "index", after="inside the transaction of index")
+    plan.around(assembly.Assembly, "_complete", before="before complete", after="after complete")
+    plan.around(assembly, "open_revision", after="inside the transaction of complete")
+    plan.around(
+        scp.Listener,
+        "_commitment_result",
+        before="before commitment result",
+        after="after commitment result",
+    )
+    plan.around(courier.deliveries, "commitment_result", after="inside the transaction of commitment result")
+
+
+class _SyncingOs:
+    """The module `os` as the spool sees it, with boundaries around `fsync`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def fsync(self, descriptor: int) -> None:
+        """Sync a file or the inbox."""
+        what = "inbox" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        self._plan.strike(f"before sync of {what}")
+        os.fsync(descriptor)
+        self._plan.strike(f"after sync of {what}")

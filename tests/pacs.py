@@ -1,0 +1,98 @@
+"""A PACS that counts: every arrival of every SOP Instance UID with its bytes, storage commitment included."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock, Thread
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, AllStoragePresentationContexts, build_role, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+    Verification,
+)
+
+from ich_triage.dicom.scu import Peer
+
+SUCCESS = 0x0000
+
+
+class Pacs:
+    """What a counting PACS has seen; it commits to all that it has."""
+
+    def __init__(self, commits_to: Peer | None) -> None:
+        self._commits_to = commits_to
+        self._lock = Lock()
+        #: SOP Instance UID → the data set of each arrival, as it came
+        self.arrivals: dict[str, list[bytes]] = defaultdict(list)
+        #: SOP Instance UID → its data set
+        self.objects: dict[str, Dataset] = {}
+        #: the status that C-STORE is answered with
+        self.answer = SUCCESS
+        self.peer = Peer(host="127.0.0.1", port=0, ae_title="PACS")
+
+    def store(self, event: evt.Event) -> int:
+        """C-STORE."""
+        if self.answer != SUCCESS:
+            return self.answer
+        uid = str(event.request.AffectedSOPInstanceUID)
+        with self._lock:
+            self.arrivals[uid].append(event.encoded_dataset(include_meta=False))
+            self.objects[uid] = event.dataset
+        return SUCCESS
+
+    def commit(self, event: evt.Event) -> tuple[int, None]:
+        """N-ACTION; the result goes out over an association of its own, once."""
+        asked = event.action_information
+        if self._commits_to is not None:
+            Thread(target=self._report, args=(asked, self._commits_to), daemon=True).start()
+        return SUCCESS, None
+
+    def reports(self, modality: str = "SR") -> list[Dataset]:
+        """The distinct objects of one modality."""
+        with self._lock:
+            return [ds for ds in self.objects.values() if ds.Modality == modality]
+
+    def _report(self, asked: Dataset, to: Peer) -> None:
+        with self._lock:
+            there = {uid for uid in self.arrivals if self.arrivals[uid]}
+        result = Dataset()
+        result.TransactionUID = asked.TransactionUID
+        result.ReferencedSOPSequence = [
+            each for each in asked.ReferencedSOPSequence if each.ReferencedSOPInstanceUID in there
+        ]
+        ae = AE(ae_title="PACS")
+        ae.add_requested_context(StorageCommitmentPushModel)
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = 5.0
+        role = build_role(StorageCommitmentPushModel, scp_role=True)
+        link = ae.associate(to.host, to.port, ae_title=to.ae_title, ext_neg=[role])
+        if not link.is_established:
+            return
+        try:
+            link.send_n_event_report(
+                result, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+            )
+            link.release()
+        except (RuntimeError, ValueError):
+            pass  # the receiver died meanwhile; whoever waits for the result will ask again
+
+
+@contextmanager
+def counting_pacs(*, commits_to: Peer | None = None, port: int = 0) -> Iterator[Pacs]:
+    """A counting PACS with AE title PACS that tells `commits_to` what it has committed to."""
+    pacs = Pacs(commits_to)
+    ae = AE(ae_title="PACS")
+    ae.supported_contexts = AllStoragePresentationContexts
+    ae.add_supported_context(Verification)
+    ae.add_supported_context(StorageCommitmentPushModel)
+    handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, pacs.store), (evt.EVT_N_ACTION, pacs.commit)]
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    assert server is not None
+    pacs.peer = Peer(host="127.0.0.1", port=int(server.server_address[1]), ae_title="PACS")
+    try:
+        yield pacs
+    finally:
+        server.shutdown()

@@ -1,0 +1,70 @@
+"""The product's processes as tests run them: real but for the network, with boundaries to die at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+# everything that a process needs, loaded before the fork
+from ich_triage import bootstrap, settings
+from ich_triage.cli.supervise import stop_event
+from ich_triage.intake import receiver as _receiver  # noqa: F401
+from ich_triage.outputs import deliver as _deliver  # noqa: F401
+from ich_triage.pipeline import stages as _stages
+from ich_triage.pipeline import worker as _worker  # noqa: F401
+from ich_triage.store.database import Database
+from ich_triage.telemetry import logs
+from tests import boundaries
+from tests.analyser import ThresholdAnalyser
+
+
+def worker(
+    *,
+    config: str,
+    hold: str | None = None,
+    kills_at: int | None = None,
+    breaks_at: int | None = None,
+    record: str | None = None,
+    plan: str | None = None,
+) -> None:
+    """`ich-triage worker` with the threshold analyser.
+
+    `record` is a file that gets a line for each stage that is run; `plan` names the boundaries to die at.
+    """
+    analyser = ThresholdAnalyser(hold=Path(hold) if hold else None, kills_at=kills_at, breaks_at=breaks_at)
+    bootstrap.analyser = lambda _settings: analyser  # type: ignore[assignment, return-value]
+    if record:
+        _record_stages(Path(record))
+    if plan:
+        boundaries.arm_worker(Path(plan))
+    loaded = settings.load(Path(config))
+    logs.configure(loaded.log, process="worker")
+    _run_until_stopped(bootstrap.worker(loaded, Database(loaded.database.url)))
+
+
+def receiver(*, config: str, plan: str | None = None) -> None:
+    """`ich-triage receiver`; `plan` names the boundaries to die at."""
+    if plan:
+        boundaries.arm_receiver(Path(plan))
+    loaded = settings.load(Path(config))
+    logs.configure(loaded.log, process="receiver")
+    _run_until_stopped(bootstrap.receiver(loaded, Database(loaded.database.url)))
+
+
+def _run_until_stopped(process: Any) -> None:
+    stop = stop_event()
+    process.start()
+    stop.wait()
+    process.stop()
+
+
+def _record_stages(record: Path) -> None:
+    for name in ("select", "analyse", "render", "store"):
+        stage = getattr(_stages.Stages, name)
+
+        def run(self: Any, revision_id: int, *rest: Any, stage: Any = stage, name: str = name) -> Any:
+            with record.open("a") as file:
+                file.write(f"{name} {revision_id}\n")
+            return stage(self, revision_id, *rest)
+
+        setattr(_stages.Stages, name, run)
