@@ -7,19 +7,20 @@ the level, so a volume asked for is met wherever the anatomy can hold it. Length
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .brain import Brain
 from .noise import NoiseField
 from .records import BleedSpec
-from .skull import Cranium, tentorium_height
+from .skull import Enclosure, tentorium_height
 from .tables import EPIDURAL_SITES
 
 Points = tuple[Tensor, Tensor, Tensor]
+#: one volume for all voxels, or one per slice, (Z, 1, 1)
+VoxelMl = float | Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +39,14 @@ class Clot:
     hu: Tensor
 
 
-def level_for_volume(field: Tensor, allowed: Tensor, *, voxel_ml: float, volume_ml: float) -> float:
+def level_for_volume(field: Tensor, allowed: Tensor, *, voxel_ml: VoxelMl, volume_ml: float) -> float:
     """Level below which ``field`` holds ``volume_ml`` of ``allowed`` (0 to 1 a voxel); all of it at most."""
     keep = allowed > 0.02
     values, order = field[keep].sort()
     if not len(values):
         return -math.inf
-    filled = allowed[keep][order].cumsum(0) * voxel_ml
-    index = int(torch.searchsorted(filled, torch.tensor(volume_ml, device=filled.device)))
+    filled = (allowed * voxel_ml)[keep][order].cumsum(0)
+    index = int(torch.searchsorted(filled, torch.tensor(volume_ml, device=filled.device, dtype=filled.dtype)))
     return float(values[min(index, len(values) - 1)])
 
 
@@ -70,7 +71,7 @@ def _clot_hu(spec: BleedSpec, wobble: Tensor, down: Tensor) -> Tensor:
     return spec.hu + (2.0 + 9.0 * spec.mixed) * wobble.clamp(-2.0, 2.0)
 
 
-def epidural(spec: BleedSpec, shell: Cranium, points: Points, patient_y: Tensor, voxel_ml: float) -> Clot:
+def epidural(spec: BleedSpec, shell: Enclosure, points: Points, patient_y: Tensor, voxel_ml: VoxelMl) -> Clot:
     """A lens between skull and dura, cut off at a suture, on its own side."""
     rng = np.random.default_rng(spec.seed)
     az, el = EPIDURAL_SITES[spec.site]
@@ -88,7 +89,7 @@ def epidural(spec: BleedSpec, shell: Cranium, points: Points, patient_y: Tensor,
     return _finish(spec, (field - level) * high, lift, points, patient_y, (noise[1], zone, depth > 0))
 
 
-def subdural(spec: BleedSpec, shell: Cranium, points: Points, patient_y: Tensor, voxel_ml: float) -> Clot:
+def subdural(spec: BleedSpec, shell: Enclosure, points: Points, patient_y: Tensor, voxel_ml: VoxelMl) -> Clot:
     """A crescent over the convexity, or a sheet along falx or tentorium; never across the falx."""
     rng = np.random.default_rng(spec.seed)
     x, y, z = points
@@ -124,6 +125,11 @@ def _falx_zone(y: Tensor, z: Tensor) -> Tensor:
     return ((y + 2.0) / 60.0) ** 2 + ((z - 2.0) / 37.0) ** 2 > 1.0
 
 
+def _undiluted(clot: Clot) -> Clot:
+    """Blood thick enough to show its tabled HU after it shares thin slices of CSF with brain."""
+    return replace(clot, hu=clot.hu + 12.0)
+
+
 def _finish(
     spec: BleedSpec,
     distance: Tensor,
@@ -142,9 +148,7 @@ def _finish(
         return Clot(spec=spec, distance=distance, lift=lift, centre=(0.0, 0.0, 0.0), hu=wobble * 0 + spec.hu)
     x, y, z = (float(c[inside].mean()) for c in points)
     down = patient_y - float(patient_y[inside].mean())
-    return Clot(
-        spec=spec, distance=distance, lift=lift, centre=(x, y, z), hu=_clot_hu(spec, wobble, down)
-    )
+    return Clot(spec=spec, distance=distance, lift=lift, centre=(x, y, z), hu=_clot_hu(spec, wobble, down))
 
 
 def _intraparenchymal_centre(spec: BleedSpec, shell_half_mm: float, rng: np.random.Generator) -> np.ndarray:
@@ -161,7 +165,7 @@ def _intraparenchymal_centre(spec: BleedSpec, shell_half_mm: float, rng: np.rand
 
 
 def intraparenchymal(
-    spec: BleedSpec, shell: Cranium, points: Points, patient_y: Tensor, voxel_ml: float
+    spec: BleedSpec, shell: Enclosure, points: Points, patient_y: Tensor, voxel_ml: VoxelMl
 ) -> Clot:
     """One to four warped ellipsoids that touch each other, within one compartment."""
     rng = np.random.default_rng(spec.seed)
@@ -188,12 +192,12 @@ def intraparenchymal(
 
 
 def intraventricular(
-    spec: BleedSpec, brain: Brain, points: Points, patient_y: Tensor, voxel_ml: float
+    spec: BleedSpec, ventricles: Tensor, points: Points, patient_y: Tensor, voxel_ml: VoxelMl
 ) -> Clot:
     """A level in the dependent (posterior) horns of a supine patient, or a cast about one horn."""
     rng = np.random.default_rng(spec.seed)
     x, y, z = points
-    space = (0.5 - brain.ventricles / 2.5).clamp(0.0, 1.0)
+    space = (0.5 - ventricles / 2.5).clamp(0.0, 1.0)
     noise = NoiseField(spec.seed, 2, device=str(x.device)).sample(x, y, z, wavelength_mm=18.0)
     one_sided = spec.volume_ml < 2.0 and rng.random() < 0.6
     other = torch.relu(-x * spec.side) * (0.8 if one_sided else rng.choice([0.0, 0.25]))
@@ -208,7 +212,9 @@ def intraventricular(
     return _finish(spec, field - level, None, points, patient_y, (noise[1], everywhere, space > 0.3))
 
 
-def subarachnoid(spec: BleedSpec, space: Tensor, points: Points, patient_y: Tensor, voxel_ml: float) -> Clot:
+def subarachnoid(
+    spec: BleedSpec, space: Tensor, points: Points, patient_y: Tensor, voxel_ml: VoxelMl
+) -> Clot:
     """Spreads from a seed point through ``space`` (share of CSF per voxel) of sulci and cisterns."""
     rng = np.random.default_rng(spec.seed)
     x, y, z = points
@@ -222,6 +228,8 @@ def subarachnoid(spec: BleedSpec, space: Tensor, points: Points, patient_y: Tens
     away = torch.as_tensor(sum((c - s) ** 2 for c, s in zip(points, start, strict=True))).sqrt()
     other = torch.relu(-x * spec.side - 2.0) * (0.2 if spec.site == "basal" else 1.2)
     field = away + 6.0 * noise[0] + other
-    level = level_for_volume(field, space, voxel_ml=voxel_ml, volume_ml=spec.volume_ml / spec.fraction)
+    level = level_for_volume(field, space, voxel_ml=voxel_ml, volume_ml=spec.volume_ml)
     everywhere = torch.ones_like(space, dtype=torch.bool)
-    return _finish(spec, field - level, None, points, patient_y, (noise[1], everywhere, space > 0.2))
+    return _undiluted(
+        _finish(spec, field - level, None, points, patient_y, (noise[1], everywhere, space > 0.2))
+    )

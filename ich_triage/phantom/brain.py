@@ -54,7 +54,7 @@ class Brain:
 
 
 def brain(head: HeadSpec, cavity: Tensor, points: tuple[Tensor, Tensor, Tensor], noise: Tensor) -> Brain:
-    """``points``: displaced by mass effect. ``noise`` (4, …): folds, fine and two broad ones, unit variance."""
+    """``points``: displaced by mass effect. ``noise`` (4, …), unit variance: folds, fine, two broad ones."""
     x, y, z = points
     above = z - tentorium_height(x, y)
     stem = _brainstem(x, y, z)
@@ -93,7 +93,9 @@ def _envelopes(
     x, y, z = points
     gap = 0.9 + 2.6 * head.atrophy
     depth = -cavity - gap
-    over = torch.where(y > -2.0, above - 1.0, torch.full_like(above, 40.0))
+    # within the incisura thalami and callosum come down to the midbrain
+    over = torch.maximum(above - 1.0, torch.minimum(_incisura(x, y), z + 2.0))
+    over = torch.where(y > -2.0, over, torch.full_like(above, 40.0))
     around = torch.where(z < -4.0, stem - 3.0, torch.full_like(stem, 40.0))
     # the temporal lobes reach down beside the stem in front of the petrous ridge
     over = torch.maximum(over, torch.minimum(8.0 - y + 0.62 * x.abs() - 8.0, x.abs() - 9.0))

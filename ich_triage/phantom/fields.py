@@ -106,9 +106,7 @@ def _by_planes(make: Callable[..., T], *fields: Tensor) -> T:
     """Call a pointwise maker on a few planes at a time, so that its many temporaries stay in the cache."""
     planes = fields[0].shape[0]
     step = planes if fields[0].is_cuda else max(1, 60_000 // fields[0][0].numel())
-    parts = [
-        make(*(f[..., start : start + step, :, :] for f in fields)) for start in range(0, planes, step)
-    ]
+    parts = [make(*(f[..., start : start + step, :, :] for f in fields)) for start in range(0, planes, step)]
     names = [field.name for field in dataclass_fields(parts[0])]
     whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
     return type(parts[0])(**whole)
@@ -119,7 +117,7 @@ def _brain(spec: PhantomSpec, shell: Cranium, moved: Points, noises: tuple[Noise
 
     def make(x: Tensor, y: Tensor, z: Tensor, cavity: Tensor) -> Brain:
         # folds run along the radius: sample them on a sphere, with a slow drift towards the depth
-        share = 62.0 / (x * x + y * y + z * z).sqrt().clamp_min(6.0) + 0.35
+        share = 52.0 / (x * x + y * y + z * z).sqrt().clamp_min(6.0) + 0.5
         fold = folds.sample(x * share, y * share, z * share, wavelength_mm=GYRAL_WAVE_MM)
         broad = seeds.sample(x, y, z, wavelength_mm=36.0)
         small = seeds.sample(x, y, z, wavelength_mm=20.0)
@@ -181,7 +179,7 @@ def _fluid(
     clots: list[Clot] = []
     for bleed in spec.bleeds:
         if bleed.subtype is Subtype.INTRAVENTRICULAR:
-            clots.append(grow.intraventricular(bleed, anatomy, points, patient_y, voxel_ml))
+            clots.append(grow.intraventricular(bleed, anatomy.ventricles, points, patient_y, voxel_ml))
         elif bleed.subtype is Subtype.SUBARACHNOID:
             inside = coverage(channels["cavity"], 2.0) * (channels["ventricles"] > 1.0)
             space = inside * coverage(pia(spec.head.atrophy, channels), 2.2) * (channels["above_floor"] > 1.0)

@@ -24,7 +24,7 @@ _WORKING = 0.68
 #: coarse samples per working sample
 _COARSE = 0.36
 #: share of a voxel from which a bleed belongs to the mask; blood in CSF is thinner
-_MASK_SHARE, _MASK_SHARE_CSF = 0.5, 0.3
+MASK_SHARE, MASK_SHARE_CSF = 0.5, 0.3
 #: smallest area that makes a slice positive, mm²; about a 4 mm dot
 _VISIBLE_MM2 = 12.0
 
@@ -141,7 +141,7 @@ def _masks(shares: Tensor, matrix: int) -> Tensor:
         fine = F.interpolate(
             shares[index][:, None], size=(matrix, matrix), mode="bilinear", align_corners=True
         )[:, 0]
-        limit = _MASK_SHARE_CSF if subtype is Subtype.SUBARACHNOID else _MASK_SHARE
+        limit = MASK_SHARE_CSF if subtype is Subtype.SUBARACHNOID else MASK_SHARE
         masks[index] = fine >= limit
     return masks
 

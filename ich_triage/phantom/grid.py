@@ -43,13 +43,9 @@ class SliceGrid:
         """First and last row, first and last column of ``working``² pixels that can hold the head."""
         steps = np.linspace(0, self.matrix - 1, 48)
         x, y, *_ = self._at(np.arange(self.slices) * 1.0, steps, steps)
-        held = ((x / 94.0) ** 2 + (y / 122.0) ** 2 < 1.0).any(axis=0)
-        edges = []
-        for axis in (1, 0):
-            found = np.flatnonzero(held.any(axis=axis))
-            low, high = max(found[0] - 1, 0) if len(found) else 0, min(found[-1] + 1, 47) if len(found) else 47
-            edges += [math.floor(low / 47 * (working - 1)), math.ceil(high / 47 * (working - 1))]
-        return edges[0], edges[1], edges[2], edges[3]
+        held: np.ndarray = np.any((x / 94.0) ** 2 + (y / 122.0) ** 2 < 1.0, axis=0)
+        rows, columns = (_span(np.any(held, axis=axis), working) for axis in (1, 0))
+        return (*rows, *columns)
 
     def points(
         self, window: tuple[int, int, int, int], *, working: int, samples: tuple[int, int], device: str
@@ -74,11 +70,19 @@ class SliceGrid:
         every = np.hstack((axes @ self.to_head.T, axes[:, 1:2]))
         start = (*(self.to_head @ self.origin), self.origin[1])
         return [
-            ((start[c] + k * every[0, c])[:, None, None] + (i * every[1, c])[:, None] + j * every[2, c]).astype(
-                np.float32
-            )
+            (
+                (start[c] + k * every[0, c])[:, None, None] + (i * every[1, c])[:, None] + j * every[2, c]
+            ).astype(np.float32)
             for c in range(4)
         ]
+
+
+def _span(held: np.ndarray, working: int) -> tuple[int, int]:
+    """First and last of ``working`` pixels for the true run of ``held``, one step wider; all if none is."""
+    found = np.flatnonzero(held) if held.any() else np.arange(len(held))
+    last = len(held) - 1
+    low, high = max(int(found[0]) - 1, 0), min(int(found[-1]) + 1, last)
+    return math.floor(low / last * (working - 1)), math.ceil(high / last * (working - 1))
 
 
 def rotation(pose_deg: tuple[float, float, float]) -> np.ndarray:

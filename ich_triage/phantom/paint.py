@@ -103,7 +103,8 @@ def _bleed_share(spec: PhantomSpec, clot: Clot, f: Channels, index: int, width: 
         return coverage(torch.maximum(distance, f["ventricles"]), width)
     if subtype is Subtype.SUBARACHNOID:
         gap = coverage(pia(spec.head.atrophy, f), width) * coverage(-f["ventricles"] + 1.0, width)
-        return gap * (-distance / 6.0 + 0.5).clamp(0.0, 1.0) * clot.spec.fraction
+        patchy = clot.spec.fraction + (1.0 - clot.spec.fraction) * (0.7 + f["texture"]).clamp(0.0, 1.0)
+        return gap * (-distance / 6.0 + 0.5).clamp(0.0, 1.0) * patchy
     if subtype is Subtype.INTRAPARENCHYMAL:
         return coverage(distance, width) * (1.0 - coverage(f["ventricles"], width))
     return coverage(distance, width)

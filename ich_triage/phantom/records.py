@@ -66,7 +66,7 @@ class BleedSpec:
     seed: int
     #: 0 homogeneous; towards 1 mixed or layered
     mixed: float = 0.0
-    #: share of blood in the CSF it mixes with (subarachnoid), 0 to 1
+    #: least share of blood in the CSF it mixes with (subarachnoid), 0 to 1
     fraction: float = 1.0
     #: width of the oedema rim, mm (intraparenchymal)
     oedema_mm: float = 0.0

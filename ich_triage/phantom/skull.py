@@ -20,17 +20,23 @@ _MAP_HALF_MM, _MAP_STEP_MM = 110.0, 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cranium:
+class Enclosure:
+    """What bleeds need to know of a skull, synthetic or real."""
+
+    #: cranial cavity, signed distance, negative inside, mm
+    cavity: Tensor
+    #: height above the cavity's floor, mm
+    above_floor: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cranium(Enclosure):
     """Signed distances (mm, negative inside) on the sampling grid."""
 
-    #: cranial cavity
-    cavity: Tensor
     #: outer surface of the vault
     outer: Tensor
     #: skin
     skin: Tensor
-    #: height above the cavity's floor
-    above_floor: Tensor
     #: vault alone (cavity without its floor)
     vault: Tensor
 
@@ -103,7 +109,11 @@ def _floor_map(device: torch.device) -> Tensor:
     height = back * posterior + front * anterior + sella * saddle + (1 - back - front - sella) * middle
     ridge = -25.0 - 0.05 * ax - 1.25 * (y - petrous - 3.0).abs()
     wings = -20.0 - 1.5 * (y - wing).abs()
-    clivus = torch.where((ax < 8.0 + 0.6 * (y + 9.0).clamp_min(0.0)) & (y > -9), -19.0 - 2.0 * (y + 8.0), torch.full_like(y, -99.0))
+    clivus = torch.where(
+        (ax < 8.0 + 0.6 * (y + 9.0).clamp_min(0.0)) & (y > -9),
+        -19.0 - 2.0 * (y + 8.0),
+        torch.full_like(y, -99.0),
+    )
     height = torch.maximum(height, torch.where(ax > 9, ridge, -99.0))
     height = torch.maximum(height, torch.where((ax > 9) & (ax < 56), wings, -99.0))
     height = torch.maximum(height, clivus)
