@@ -7,10 +7,13 @@ what real scanners send, and quotes the value while it does.
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from dataclasses import asdict
 from io import BytesIO
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from pydicom.charset import decode_bytes, python_encoding
 from pydicom.datadict import tag_for_keyword
@@ -24,11 +27,8 @@ from ..errors import HeaderError
 from ..store.instances import Received
 from .spool import Arrival, digest, is_uid, seek_data_set
 
-#: Nearly always all that we read stands in the first so many bytes, before the pixels.
-_USUAL_BYTES = 32 << 10
-
-#: It stands in the first so many, or the object is no use to us. Bounds memory, and what a deflated bomb
-#: can unfold to.
+#: All that we read stands in the first so many bytes, or the object is no use to us. Bounds memory, and
+#: what a deflated bomb can unfold to.
 HEADER_LIMIT_BYTES = 8 << 20
 
 #: longest text kept of a patient or study attribute; PS3.5 Table 6.2-1 allows 3 × 64 in the longest
@@ -142,38 +142,31 @@ def read(arrival: Arrival) -> Received:
 
 def _read_raw(path: Path) -> RawHeader:
     with path.open("rb") as file:
-        seek_data_set(file)
-        length, usual = file.tell(), _USUAL_BYTES
-        file.seek(0)
+        length = min(os.fstat(file.fileno()).st_size, HEADER_LIMIT_BYTES)
         # broad, since this is the boundary to hostile bytes, on which pydicom raises whatever it likes
         try:
-            meta = read_dataset(BytesIO(file.read(length)[_PREAMBLE_BYTES:]), False, True)
-            syntax = UID(_decode(meta, _TRANSFER_SYNTAX))
-            data, whole = _parse(file.read(usual), syntax)
-            if not whole:
-                file.seek(length)
-                data, _ = _parse(file.read(HEADER_LIMIT_BYTES), syntax)
-            return RawHeader(data, sender=_decode(meta, _SENDING_AE_TITLE)[:16])
+            with mmap(file.fileno(), length, access=ACCESS_READ) as data:
+                return _parse(data)
         except Exception as error:
             raise HeaderError(f"the header cannot be parsed ({type(error).__name__})") from error
 
 
-def _parse(data: bytes, syntax: UID) -> tuple[Dataset, bool]:
-    """The elements we want, and whether `data` went beyond the last of them."""
-    beyond = False
-
-    def stop(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        nonlocal beyond
-        beyond = tag > _LAST_TAG
-        return beyond
-
+def _parse(data: mmap) -> RawHeader:
+    file = cast(BinaryIO, data)
+    seek_data_set(file)
+    meta = read_dataset(BytesIO(data[_PREAMBLE_BYTES : data.tell()]), False, True)
+    syntax = UID(_decode(meta, _TRANSFER_SYNTAX))
     if syntax == DeflatedExplicitVRLittleEndian:
-        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, HEADER_LIMIT_BYTES)
-    wanted: list[BaseTag | int] = list(_TAGS.values())
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS).decompress
+        file = BytesIO(inflate(data[data.tell() :], HEADER_LIMIT_BYTES))
     header = read_dataset(
-        BytesIO(data), syntax.is_implicit_VR, syntax.is_little_endian, stop_when=stop, specific_tags=wanted
+        file,
+        syntax.is_implicit_VR,
+        syntax.is_little_endian,
+        stop_when=lambda tag, _vr, _length: tag > _LAST_TAG,
+        specific_tags=list(_TAGS.values()),
     )
-    return header, beyond
+    return RawHeader(header, sender=_decode(meta, _SENDING_AE_TITLE)[:16])
 
 
 def _decode(data: Dataset, tag: BaseTag) -> str:

@@ -164,7 +164,10 @@ class Indexer:
         log.debug("indexed", objects=len(items), new=new)
 
     def _set_aside(self, arrival: Arrival, why: str) -> None:
-        path = self._retrying(lambda: self._spool.set_aside(arrival.path))
+        try:
+            path = self._retrying(lambda: self._spool.set_aside(arrival.path))
+        except OSError:
+            path = arrival.path  # another receiver was quicker, or it has to stay where it is
         self._report(f"{self._spool.relative(path)}: {why}", arrival.received_at, None)
 
     def _report(self, detail: str, at: datetime, study_uid: str | None) -> None:

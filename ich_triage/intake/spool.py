@@ -34,7 +34,7 @@ SPACE_CHECK_S = 1.0
 _LOCK = ".lock"
 _INBOX_NAME = re.compile(r"^(?P<ns>\d{20})-(?P<priority>[hr])-[0-9a-f]{16}\.dcm$")
 # looser than PS3.5 section 9.1 (leading zeros occur), but nothing that can climb out of a folder
-_UID = re.compile(r"^[0-9][0-9.]{0,63}$")
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def digest(path: Path) -> str:
 
 def is_uid(value: str) -> bool:
     """Whether `value` is digits and dots, at most 64, and so safe as a file name."""
-    return bool(_UID.match(value))
+    return bool(_UID.fullmatch(value))
 
 
 class Spool:
@@ -101,6 +101,8 @@ class Spool:
                 self._lock = (self._incoming / _LOCK).open("wb")
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
                 self._clear_dead_receivers()
+            # without hard links `place` cannot keep from overwriting; better to know now
+            (self._incoming / ".link").hardlink_to(self._incoming / _LOCK)
             self._inbox_fd = os.open(self.inbox, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise SpoolError(f"cannot use the spool {self.root}: {error.strerror}") from error

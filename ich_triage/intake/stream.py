@@ -82,7 +82,7 @@ class IncomingObject(BytesIO):
         """Take one fragment."""
         if not isinstance(self._message, C_STORE_RQ):
             return super().write(fragment)
-        if self._error is None:
+        if fragment and self._error is None:
             try:
                 if self._file is None:
                     self._begin()

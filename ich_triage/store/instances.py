@@ -194,4 +194,4 @@ def indexed_paths(session: Session, study_instance_uid: str) -> set[str]:
 def counts(session: Session) -> dict[str, int]:
     """Study Instance UID → number of indexed objects, counted from the objects themselves."""
     query = select(Study.study_instance_uid, func.count(Instance.id)).join(Instance).group_by(Study.id)
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
