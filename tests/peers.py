@@ -11,16 +11,27 @@ import shutil
 import socket
 import subprocess
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock, Thread
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, Self
 
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+    Verification,
+)
 
-from ich_triage.dicom.scu import Peer
+from ich_triage.dicom.scu import Peer, read_commitment_result
+from ich_triage.domain.commitment import CommitmentResult
 
 LOOPBACK = "127.0.0.1"
 START_LIMIT_S = 30.0
@@ -65,12 +76,8 @@ def running(
             _wait_for_port(process, port, folder / f"{name}.log")
             yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()  # nothing it holds is needed any more, and Orthanc takes seconds to leave in order
+            process.wait()
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
@@ -171,3 +178,95 @@ def storescp(folder: Path, *options: str, port: int | None = None) -> Iterator[t
     command = [program("storescp"), *options, "-od", str(storage), str(port)]
     with running(command, folder, port=port, name="storescp"):
         yield Peer(host=LOOPBACK, port=port, ae_title="STORESCP"), storage
+
+
+class Archive:
+    """A PACS of pynetdicom's whose manners a test can choose; it counts what it is asked."""
+
+    def __init__(self) -> None:
+        #: SOP Instance UID of every C-STORE, in order, repeated ones too
+        self.stored: list[str] = []
+        #: bytes of the data set of each, by SOP Instance UID
+        self.data: dict[str, set[bytes]] = {}
+        #: references of every commitment request
+        self.requests: list[list[str]] = []
+        #: what it answers to C-STORE
+        self.store_status = 0x0000
+        #: what it answers to a commitment request
+        self.commitment_status = 0x0000
+        #: SOP Instance UIDs that it will not commit to
+        self.uncommitted: set[str] = set()
+        #: whether it ever reports a result
+        self.answers = True
+        #: it aborts the association instead of answering so many C-STOREs
+        self.aborts = 0
+        self.peer = Peer(host=LOOPBACK, port=probe_port(), ae_title="ARCHIVE")
+        self._lock = Lock()
+
+    @contextmanager
+    def serve(self, *, commitment: bool = False) -> Iterator[Self]:
+        """Listen until the block ends; `commitment`: offer it, and answer on the same association."""
+        ae = AE(ae_title=self.peer.ae_title)
+        for sop_class in (Comprehensive3DSRStorage, SecondaryCaptureImageStorage, Verification):
+            ae.add_supported_context(sop_class)
+        if commitment:
+            ae.add_supported_context(StorageCommitmentPushModel)
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_N_ACTION, self._action)]
+        address = (LOOPBACK, self.peer.port)
+        server = ae.start_server(address, block=False, evt_handlers=handlers)
+        try:
+            yield self
+        finally:
+            server.shutdown()
+
+    def _store(self, event: evt.Event) -> int:
+        uid = str(event.request.AffectedSOPInstanceUID)
+        with self._lock:
+            self.stored.append(uid)
+            self.data.setdefault(uid, set()).add(event.request.DataSet.getvalue())
+            abort = self.aborts > 0
+            self.aborts -= abort
+        if abort:
+            event.assoc.abort()
+        return self.store_status
+
+    def _action(self, event: evt.Event) -> tuple[int, None]:
+        wanted = list(event.action_information.ReferencedSOPSequence)
+        self.requests.append([str(item.ReferencedSOPInstanceUID) for item in wanted])
+        if self.commitment_status == 0 and self.answers:
+            result = Dataset()
+            result.TransactionUID = event.action_information.TransactionUID
+            kept = [i for i in wanted if i.ReferencedSOPInstanceUID not in self.uncommitted]
+            lost = [i for i in wanted if i.ReferencedSOPInstanceUID in self.uncommitted]
+            result.ReferencedSOPSequence = kept
+            for item in lost:
+                item.FailureReason = 0x0112
+            if lost:
+                result.FailedSOPSequence = lost
+            Thread(target=self._report, args=(event.assoc, result), daemon=True).start()
+        return self.commitment_status, None
+
+    def _report(self, assoc: Association, result: Dataset) -> None:
+        kind = 2 if "FailedSOPSequence" in result else 1
+        assoc.send_n_event_report(
+            result, kind, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+        )
+
+
+@contextmanager
+def commitment_listener(on_result: Callable[[CommitmentResult], None], *, ae_title: str) -> Iterator[Peer]:
+    """A listener for commitment results that come over associations of their own."""
+
+    def record(event: evt.Event) -> tuple[int, None]:
+        on_result(read_commitment_result(event.event_information))
+        return 0x0000, None
+
+    peer = Peer(host=LOOPBACK, port=probe_port(), ae_title=ae_title)
+    ae = AE(ae_title=ae_title)
+    ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
+    handlers = [(evt.EVT_N_EVENT_REPORT, record)]
+    server = ae.start_server((peer.host, peer.port), block=False, evt_handlers=handlers)
+    try:
+        yield peer
+    finally:
+        server.shutdown()

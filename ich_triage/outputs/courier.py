@@ -42,17 +42,27 @@ class Courier:
         self._lease_s = settings.worker.dead_after_s
         self._spool: Path = settings.spool.path
         self._database = database
-        self._worker_id = worker_id
+        #: owner of its claims
+        self.worker_id = worker_id
         self._wake = wake
         self._log = log.bind(destination=destination.name)
+        #: whether it holds claims
+        self.working = False
 
     def deliver_due(self) -> int:
         """Send and ask for one batch of what is due; returns how many deliveries were taken up."""
+        self.working = True
+        try:
+            return self._deliver_due()
+        finally:
+            self.working = False
+
+    def _deliver_due(self) -> int:
         with self._database.write() as session:
             batch = deliveries.claim_due(
                 session,
                 self._destination.name,
-                worker_id=self._worker_id,
+                worker_id=self.worker_id,
                 now=_now(),
                 limit=BATCH,
                 lease_s=self._lease_s,
@@ -69,9 +79,10 @@ class Courier:
 
     def next_due_in_s(self) -> float | None:
         """Until the next delivery is due, s; None when nothing waits."""
+        now = _now()
         with self._database.read() as session:
-            due = deliveries.next_due_at(session, self._destination.name)
-        return None if due is None else (due - _now()).total_seconds()
+            due = deliveries.next_due_at(session, self._destination.name, now=now)
+        return None if due is None else (due - now).total_seconds()
 
     def _associate(self, pending: Sequence[Delivery], unasked: Sequence[Delivery]) -> None:
         answered = Event()
@@ -87,11 +98,10 @@ class Courier:
                 if self._destination.commitment and link.is_open and (stored or unasked):
                     self._ask(link, [*stored, *unasked], answered)
         except DeliveryError as error:
-            for each in pending:
-                self._failed(each, str(error))
+            self._failed(pending, str(error))
             self._not_committed(unasked, str(error))
         with self._database.write() as session:
-            deliveries.release(session, self._worker_id, self._destination.name)
+            deliveries.release(session, self.worker_id)
 
     def _contexts(self, pending: Sequence[Delivery]) -> list[PresentationContext]:
         kinds = [(each.sop_class_uid, str(ExplicitVRLittleEndian)) for each in pending]
@@ -111,10 +121,10 @@ class Courier:
         try:
             answer = link.store(self._spool / delivery.path, high_priority=True)
         except DeliveryError as error:
-            self._failed(delivery, str(error))
+            self._failed([delivery], str(error))
             return False
         if not answer.ok:
-            self._failed(delivery, f"refused: {answer}")
+            self._failed([delivery], f"refused: {answer}")
             return False
         self._sent(delivery, answer)
         return True
@@ -130,13 +140,15 @@ class Courier:
             )
         self._log.info("delivery_sent", delivery=delivery.id, kind=delivery.kind, status=str(answer))
 
-    def _failed(self, delivery: Delivery, error: str) -> None:
+    def _failed(self, failed: Sequence[Delivery], error: str) -> None:
+        ids = [each.id for each in failed]
         with self._database.write() as session:
-            state = deliveries.mark_failed(session, delivery.id, error=error, policy=self._policy, now=_now())
-        if state is DeliveryState.DEAD:
-            self._log.error("delivery_dead", delivery=delivery.id, error=error)
-        else:
-            self._log.warning("delivery_failed", delivery=delivery.id, error=error)
+            dead = deliveries.mark_failed(session, ids, error=error, policy=self._policy, now=_now())
+        for each in ids:
+            if each in dead:
+                self._log.error("delivery_dead", delivery=each, error=error)
+            else:
+                self._log.warning("delivery_failed", delivery=each, error=error)
 
     def _ask(self, link: Link, stored: Sequence[Delivery], answered: Event) -> None:
         """Request commitment, and wait a moment for a peer that answers on the same association."""

@@ -28,7 +28,7 @@ class Deliverer:
     """The couriers of one process. `start` and `stop` once; `wake` from any thread."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        self._worker_id = f"deliverer-{uuid.uuid4().hex}"
+        process = uuid.uuid4().hex[:16]
         self._settings = settings
         self._database = database
         self._lease_s = settings.worker.dead_after_s
@@ -39,7 +39,7 @@ class Deliverer:
                 settings,
                 destination,
                 database,
-                worker_id=self._worker_id,
+                worker_id=f"{process}:{destination.name}",
                 wake=self._wakes[destination.name],
             )
             for destination in settings.destinations
@@ -64,17 +64,11 @@ class Deliverer:
             wake.set()
 
     def stop(self) -> None:
-        """Finish the batches under way, then give back what is claimed."""
+        """Finish the batches under way."""
         self._stopping.set()
         self.wake()
         for thread in self._threads:
             thread.join()
-        with self._database.write() as session:
-            deliveries.release(session, self._worker_id)
-
-    def deliver_due(self) -> int:
-        """One batch for each destination, in this thread; returns how many deliveries were taken up."""
-        return sum(courier.deliver_due() for courier in self._couriers.values())
 
     def _run(self, name: str) -> None:
         courier, wake = self._couriers[name], self._wakes[name]
@@ -83,21 +77,25 @@ class Deliverer:
             # broad, since this is the boundary of the thread: whatever goes wrong with one batch (the
             # database is away, a peer breaks the library), later batches must still be tried
             try:
-                if courier.deliver_due():
-                    continue
                 due_in_s = courier.next_due_in_s()
+                if due_in_s is not None and due_in_s <= 0:
+                    courier.deliver_due()
+                    continue
             except Exception as error:  # noqa: BLE001
                 log.error("courier_failed", destination=name, error=type(error).__name__)
                 due_in_s = None
-            wake.wait(POLL_S if due_in_s is None else min(max(due_in_s, 0.05), POLL_S))
+            wake.wait(POLL_S if due_in_s is None else min(due_in_s, POLL_S))
 
     def _keep_claims(self) -> None:
-        """Renew our claims, however long a peer takes; those of a process that died run out."""
+        """Renew the claims of couriers at work, however long a peer takes; others run out."""
         while not self._stopping.wait(self._lease_s / 3):
+            working = [courier.worker_id for courier in self._couriers.values() if courier.working]
+            if not working:
+                continue
             until = datetime.now(UTC) + timedelta(seconds=self._lease_s)
             # broad, since this is the boundary of the thread: a claim that cannot be renewed now may be later
             try:
                 with self._database.write() as session:
-                    deliveries.renew(session, self._worker_id, until=until)
+                    deliveries.renew(session, working, until=until)
             except Exception as error:  # noqa: BLE001
                 log.error("claims_not_renewed", error=type(error).__name__)

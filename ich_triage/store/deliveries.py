@@ -89,26 +89,25 @@ def claim_due(
     ).all()
 
 
-def next_due_at(session: Session, destination: str) -> datetime | None:
-    """When the next delivery of `destination` becomes due, claims left aside; None when nothing waits."""
+def next_due_at(session: Session, destination: str, *, now: datetime) -> datetime | None:
+    """When the next unclaimed delivery of `destination` becomes due; None when nothing waits."""
     return session.scalar(
         select(func.min(Delivery.next_attempt_at)).where(
-            Delivery.destination == destination, Delivery.state.in_(_OPEN)
+            Delivery.destination == destination, Delivery.state.in_(_OPEN), _unclaimed(now)
         )
     )
 
 
-def renew(session: Session, worker_id: str, *, until: datetime) -> None:
-    """Extend every claim of a worker."""
-    session.execute(update(Delivery).where(Delivery.claimed_by == worker_id).values(claimed_until=until))
+def renew(session: Session, worker_ids: Collection[str], *, until: datetime) -> None:
+    """Extend every claim of these workers."""
+    session.execute(update(Delivery).where(Delivery.claimed_by.in_(worker_ids)).values(claimed_until=until))
 
 
-def release(session: Session, worker_id: str, destination: str | None = None) -> None:
-    """Drop every claim of a worker, or those on what goes to `destination`."""
-    mine = update(Delivery).where(Delivery.claimed_by == worker_id)
-    if destination is not None:
-        mine = mine.where(Delivery.destination == destination)
-    session.execute(mine.values(claimed_by=None, claimed_until=None))
+def release(session: Session, worker_id: str) -> None:
+    """Drop every claim of a worker."""
+    session.execute(
+        update(Delivery).where(Delivery.claimed_by == worker_id).values(claimed_by=None, claimed_until=None)
+    )
 
 
 def mark_sent(
@@ -128,14 +127,19 @@ def mark_sent(
 
 
 def mark_failed(
-    session: Session, delivery_id: int, *, error: str, policy: Policy, now: datetime
-) -> DeliveryState:
-    """An attempt to send failed: wait longer each time, give up after `policy.max_attempts`."""
-    delivery = session.get_one(Delivery, delivery_id)
-    delivery.attempts += 1
-    delivery.last_error = error
-    _retry(delivery, DeliveryState.PENDING, delivery.attempts, policy=policy, now=now)
-    return DeliveryState(delivery.state)
+    session: Session, ids: Collection[int], *, error: str, policy: Policy, now: datetime
+) -> list[int]:
+    """An attempt to send failed: wait longer each time, give up after `policy.max_attempts`.
+
+    Those that failed together are due together again. Returns the ids that were given up.
+    """
+    retry = _Retry(policy, now)
+    failed = session.scalars(select(Delivery).where(Delivery.id.in_(ids))).all()
+    for delivery in failed:
+        delivery.attempts += 1
+        delivery.last_error = error
+        retry(delivery, DeliveryState.PENDING, delivery.attempts)
+    return [delivery.id for delivery in failed if delivery.state == DeliveryState.DEAD]
 
 
 def mark_dead(session: Session, delivery_id: int, *, error: str) -> None:
@@ -190,8 +194,9 @@ def commitment_failed(
     session: Session, ids: Collection[int], *, error: str, policy: Policy, now: datetime
 ) -> None:
     """A request was refused or went unanswered: ask again, now and then send again, in the end give up."""
+    retry = _Retry(policy, now)
     for delivery in session.scalars(select(Delivery).where(Delivery.id.in_(ids))):
-        _commitment_failed(delivery, error, policy=policy, now=now, resend=False)
+        _commitment_failed(delivery, error, retry, resend=False)
 
 
 def commitment_result(session: Session, result: CommitmentResult, *, policy: Policy, now: datetime) -> None:
@@ -199,9 +204,9 @@ def commitment_result(session: Session, result: CommitmentResult, *, policy: Pol
 
     What the destination will not commit to is sent again.
     """
-    for delivery in session.scalars(
-        select(Delivery).where(Delivery.transaction_uid == result.transaction_uid)
-    ):
+    retry = _Retry(policy, now)
+    asked = select(Delivery).where(Delivery.transaction_uid == result.transaction_uid)
+    for delivery in session.scalars(asked):
         reason = result.failed.get(delivery.sop_instance_uid)
         if delivery.sop_instance_uid in result.committed:
             delivery.state = DeliveryState.COMMITTED
@@ -210,7 +215,7 @@ def commitment_result(session: Session, result: CommitmentResult, *, policy: Pol
             delivery.last_error = None
         elif reason is not None:
             error = f"not committed: failure reason 0x{reason:04X}"
-            _commitment_failed(delivery, error, policy=policy, now=now, resend=True)
+            _commitment_failed(delivery, error, retry, resend=True)
 
 
 def redeliver(session: Session, study_instance_uid: str, *, destination: str | None, now: datetime) -> int:
@@ -275,25 +280,31 @@ def _one(delivery_id: int) -> Update:
     return update(Delivery).where(Delivery.id == delivery_id)
 
 
-def _commitment_failed(
-    delivery: Delivery, error: str, *, policy: Policy, now: datetime, resend: bool
-) -> None:
+def _commitment_failed(delivery: Delivery, error: str, retry: _Retry, *, resend: bool) -> None:
     delivery.last_error = error
     delivery.transaction_uid = None
     send = resend or delivery.commitment_attempts % _RESEND_EVERY == 0
     state = DeliveryState.PENDING if send else DeliveryState.SENT
-    _retry(delivery, state, delivery.commitment_attempts, policy=policy, now=now)
+    retry(delivery, state, delivery.commitment_attempts)
 
 
-def _retry(delivery: Delivery, state: DeliveryState, attempts: int, *, policy: Policy, now: datetime) -> None:
-    """Back to `state` after a wait that doubles with each of `attempts`; dead when they are used up."""
-    if attempts >= policy.max_attempts:
-        _give_up(delivery, delivery.last_error or "")
-        return
-    wait = min(policy.backoff_s * 2 ** min(attempts - 1, 30), policy.backoff_max_s)
-    delivery.state = state
-    delivery.next_attempt_at = now + timedelta(seconds=wait * random.uniform(*_JITTER))
-    delivery.claimed_by = delivery.claimed_until = None
+class _Retry:
+    """One growing wait with one jitter for all that failed together."""
+
+    def __init__(self, policy: Policy, now: datetime) -> None:
+        self._policy = policy
+        self._now = now
+        self._jitter = random.uniform(*_JITTER)
+
+    def __call__(self, delivery: Delivery, state: DeliveryState, attempts: int) -> None:
+        """Back to `state` after a wait that doubles with each of `attempts`; dead when they are used up."""
+        if attempts >= self._policy.max_attempts:
+            _give_up(delivery, delivery.last_error or "")
+            return
+        wait = min(self._policy.backoff_s * 2 ** min(attempts - 1, 30), self._policy.backoff_max_s)
+        delivery.state = state
+        delivery.next_attempt_at = self._now + timedelta(seconds=wait * self._jitter)
+        delivery.claimed_by = delivery.claimed_until = None
 
 
 def _give_up(delivery: Delivery, error: str) -> None:

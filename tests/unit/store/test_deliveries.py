@@ -93,7 +93,7 @@ def test_a_claim_runs_out_unless_renewed(database: Database) -> None:
     assert claim(database, "dead", now=start) == [only]
     assert claim(database, "other", now=start + timedelta(seconds=9)) == []
     with database.write() as session:
-        deliveries.renew(session, "dead", until=start + timedelta(seconds=30))
+        deliveries.renew(session, ["dead"], until=start + timedelta(seconds=30))
     assert claim(database, "other", now=start + timedelta(seconds=20)) == []
     assert claim(database, "other", now=start + timedelta(seconds=31)) == [only]
 
@@ -111,7 +111,7 @@ def test_back_off_grows_until_the_dead_letter(database: Database) -> None:
     waits = []
     for _ in range(POLICY.max_attempts):
         with database.write() as session:
-            deliveries.mark_failed(session, only, error="refused: status 0xA700", policy=POLICY, now=NOW)
+            deliveries.mark_failed(session, [only], error="refused: status 0xA700", policy=POLICY, now=NOW)
         if (due := row(database, only).next_attempt_at) is not None:
             waits.append((due - NOW).total_seconds())
     assert [pytest.approx(expected, rel=0.25) for expected in (2, 4, 8)] == waits
