@@ -73,8 +73,12 @@ class Receiver:
     def start(self) -> None:
         """Listen at once, catch up with the spool behind it. Raises SpoolError, OSError."""
         self._spool.open()
+        try:
+            self._listener.start()
+        except OSError:
+            self._spool.close()
+            raise
         self._indexer.start()
-        self._listener.start()
         self._catching_up.start()
         log.info("receiver_started", port=self.port)
 

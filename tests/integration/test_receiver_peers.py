@@ -183,7 +183,7 @@ def _line_with_digits(lines: Iterator[str]) -> str:
     return next(line for line in lines if line.strip().isdigit())
 
 
-@pytest.mark.parametrize("after", [1, 7, 20])
+@pytest.mark.parametrize("after", [1, 20])
 def test_kill_9_loses_nothing_acknowledged(
     database: Database, tmp_path: Path, after: int, wait_until: Wait
 ) -> None:
