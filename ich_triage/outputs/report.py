@@ -53,6 +53,8 @@ class DocumentReference:
     sop_instance_uid: str
     #: SOP Class UID
     sop_class_uid: str = Comprehensive3DSRStorage
+    #: whether it flagged the study
+    flagged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,4 +121,10 @@ class Report:
         return DocumentReference(
             series_instance_uid=self.uid(OutputKind.SR, "series"),
             sop_instance_uid=self.uid(OutputKind.SR, "instance"),
+            flagged=self.flagged,
         )
+
+    @property
+    def takes_down_flag(self) -> bool:
+        """Whether the report that this one replaces had flagged the study, and this one does not."""
+        return not self.flagged and self.predecessor is not None and self.predecessor.flagged

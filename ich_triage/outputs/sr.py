@@ -147,6 +147,8 @@ def _comments(report: Report) -> list[str]:
     if report.analysis is None:
         word = "Not analysed" if report.state is StudyState.NOT_ANALYSED else "Analysis failed"
         comments.insert(0, f"{word}: {report.reason or report.reason_code or 'reason unknown'}")
+    if report.takes_down_flag:
+        comments.append("An earlier report flagged this study; this one replaces it, key images included.")
     if report.series:
         description = report.series.description or "without description"
         comments.append(

@@ -45,6 +45,15 @@ def test_the_rest_goes_to_those_who_asked_for_all(tmp_path: Path, state: StudySt
     assert whom(rendered(tmp_path, report_of(made_headers(), state))) == [("all", "sr")]
 
 
+def test_who_was_told_of_a_flag_is_told_that_it_is_down(tmp_path: Path) -> None:
+    """A revision that takes a flag down goes to destinations of flagged studies too, and says what it does."""
+    flagged = report_of(made_headers())
+    later = report_of(made_headers(), StudyState.NOT_FLAGGED, revision=2, predecessor=flagged.document)
+    planned = rendered(tmp_path, later)
+    assert whom(planned) == [("all", "sr"), ("flagged", "sr")]
+    assert "An earlier report flagged this study" in str(dcmread(tmp_path / planned[0].path))
+
+
 def test_rendering_again_changes_nothing(tmp_path: Path) -> None:
     """A repeated stage plans the same and leaves the files alone, so the bytes of a UID never change."""
     report = report_of(made_headers())

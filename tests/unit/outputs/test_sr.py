@@ -138,6 +138,7 @@ def test_a_revision_names_the_report_that_it_replaces() -> None:
         series_instance_uid=series.SeriesInstanceUID,
         sop_class_uid=series.ReferencedSOPSequence[0].ReferencedSOPClassUID,
         sop_instance_uid=series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID,
+        flagged=True,
     ) == build_document(first)
 
 
@@ -148,6 +149,7 @@ def build_document(report: Report) -> DocumentReference:
         series_instance_uid=ds.SeriesInstanceUID,
         sop_class_uid=ds.SOPClassUID,
         sop_instance_uid=ds.SOPInstanceUID,
+        flagged=report.flagged,
     )
 
 
