@@ -83,8 +83,6 @@ class Outbox:
         return path
 
     def _plan(self, report: Report, kind: OutputKind, path: Path) -> list[Planned]:
-        """One for each destination that wants it; who was told of a flag is told that it is down."""
-        concerns_all = report.flagged or report.takes_down_flag
         return [
             Planned(
                 destination=destination.name,

@@ -46,9 +46,14 @@ def test_the_rest_goes_to_those_who_asked_for_all(tmp_path: Path, state: StudySt
 
 
 def test_who_was_told_of_a_flag_is_told_that_it_is_down(tmp_path: Path) -> None:
-    """A revision that takes a flag down goes to destinations of flagged studies too, and says so."""
-    flagged = report_of(made_headers())
-    later = report_of(made_headers(), StudyState.NOT_FLAGGED, revision=2, predecessor=flagged.document)
+    """A revision that takes a flag down goes to whoever has the earlier report, and says so."""
+    later = report_of(
+        made_headers(),
+        StudyState.NOT_FLAGGED,
+        revision=2,
+        predecessor=report_of(made_headers()).document,
+        predecessor_held_by=frozenset({"flagged"}),
+    )
     planned = rendered(tmp_path, later)
     assert whom(planned) == [("all", "sr"), ("flagged", "sr")]
     assert "An earlier report flagged this study" in str(dcmread(tmp_path / planned[0].path))
