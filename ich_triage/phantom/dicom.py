@@ -138,9 +138,9 @@ def series_datasets(
     hu = phantom.hu.cpu().numpy()
     datasets = []
     for index in range(len(hu)):
-        ds = _header(phantom, identity, number, kind)
+        ds = series_header(phantom, identity, number, kind)
         _plane(ds, phantom, index)
-        _pixels(ds, hu[index], form)
+        store_pixels(ds, hu[index], form)
         ds.SOPInstanceUID = identity.uid(number, kind, index)
         ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
         if quirks:
@@ -149,7 +149,7 @@ def series_datasets(
     return datasets
 
 
-def _header(phantom: Phantom, identity: StudyIdentity, number: int, kind: str) -> Dataset:
+def series_header(phantom: Phantom, identity: StudyIdentity, number: int, kind: str) -> Dataset:
     """Patient, General Study, General Series, Frame of Reference, General Equipment, SOP Common, CT Image."""
     scan = phantom.spec.acquisition
     model, soft, bone = _SCANNERS[scan.vendor]
@@ -184,9 +184,9 @@ def _header(phantom: Phantom, identity: StudyIdentity, number: int, kind: str) -
     ds.BodyPartExamined, ds.PatientPosition = "HEAD", "HFS"
     ds.KVP, ds.XRayTubeCurrent, ds.ExposureTime = "120", 220, 1000
     ds.ConvolutionKernel = bone if scan.bone_kernel else soft
-    ds.GantryDetectorTilt = _ds(scan.tilt_deg)
+    ds.GantryDetectorTilt = decimal(scan.tilt_deg)
     ds.TableHeight, ds.RotationDirection = "150", "CW"
-    ds.DataCollectionDiameter = ds.ReconstructionDiameter = _ds(scan.fov_mm)
+    ds.DataCollectionDiameter = ds.ReconstructionDiameter = decimal(scan.fov_mm)
     ds.FilterType = "HEAD FILTER"
     if scan.contrast:
         ds.ContrastBolusAgent, ds.ContrastBolusRoute = "IOHEXOL 350", "IV"
@@ -202,7 +202,7 @@ def _description(phantom: Phantom, kind: str) -> str:
     return names[kind] if kind == "localizer" else f"{names[kind]} {thickness:.4g} mm"
 
 
-def _ds(value: float) -> str:
+def decimal(value: float) -> str:
     """A decimal string within DS's 16 bytes (PS3.5 Table 6.2-1)."""
     return f"{value:.10g}" if len(f"{value:.10g}") <= 16 else f"{value:.6e}"
 
@@ -212,21 +212,21 @@ def _plane(ds: Dataset, phantom: Phantom, index: int) -> None:
     position = phantom.positions[index]
     normal = np.cross(phantom.orientation[:3], phantom.orientation[3:])
     ds.InstanceNumber = index + 1
-    ds.ImagePositionPatient = [_ds(round(float(v), 6)) for v in position]
-    ds.ImageOrientationPatient = [_ds(round(float(v), 8)) for v in phantom.orientation]
-    ds.PixelSpacing = [_ds(phantom.spacing[1]), _ds(phantom.spacing[2])]
-    ds.SliceThickness = _ds(phantom.spec.acquisition.thickness_mm)
-    ds.SpacingBetweenSlices = _ds(phantom.spacing[0])
-    ds.SliceLocation = _ds(round(float(position @ normal), 4))
+    ds.ImagePositionPatient = [decimal(round(float(v), 6)) for v in position]
+    ds.ImageOrientationPatient = [decimal(round(float(v), 8)) for v in phantom.orientation]
+    ds.PixelSpacing = [decimal(phantom.spacing[1]), decimal(phantom.spacing[2])]
+    ds.SliceThickness = decimal(phantom.spec.acquisition.thickness_mm)
+    ds.SpacingBetweenSlices = decimal(phantom.spacing[0])
+    ds.SliceLocation = decimal(round(float(position @ normal), 4))
 
 
-def _pixels(ds: Dataset, hu: np.ndarray, form: Representation) -> None:
+def store_pixels(ds: Dataset, hu: np.ndarray, form: Representation) -> None:
     """Image Pixel (C.7.6.3), Modality LUT (C.11.1) and VOI LUT (C.11.2) modules."""
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = hu.shape
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, form.bits, form.bits - 1
     ds.PixelRepresentation = int(form.signed)
-    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = _ds(form.intercept), "1", "HU"
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = decimal(form.intercept), "1", "HU"
     ds.WindowCenter, ds.WindowWidth = "40", "80"
     if form.padding is not None:
         ds.add_new("PixelPaddingValue", "SS" if form.signed else "US", form.padding)
@@ -235,7 +235,7 @@ def _pixels(ds: Dataset, hu: np.ndarray, form: Representation) -> None:
 
 def _localizer(phantom: Phantom, identity: StudyIdentity, number: int) -> Dataset:
     """A lateral scout: rays summed from side to side, heights along the table."""
-    ds = _header(phantom, identity, number, "localizer")
+    ds = series_header(phantom, identity, number, "localizer")
     ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     ds.StudyDescription = "CT HEAD WITHOUT CONTRAST" if not phantom.spec.acquisition.contrast else "CTA HEAD"
     attenuation = (phantom.hu.clamp(-1000, 2500) + 1000.0).mean(dim=2).cpu().numpy()
@@ -246,11 +246,11 @@ def _localizer(phantom: Phantom, identity: StudyIdentity, number: int) -> Datase
     height = phantom.spacing[0] * (len(attenuation) - 1)
     top = phantom.positions[-1]
     ds.InstanceNumber = 1
-    ds.ImagePositionPatient = ["0", _ds(round(float(top[1]), 6)), _ds(round(float(top[2]), 6))]
+    ds.ImagePositionPatient = ["0", decimal(round(float(top[1]), 6)), decimal(round(float(top[2]), 6))]
     ds.ImageOrientationPatient = ["0", "1", "0", "0", "0", "-1"]
-    ds.PixelSpacing = [_ds(height / 255), _ds(phantom.spacing[1])]
-    ds.SliceThickness = _ds(phantom.spacing[1] * phantom.hu.shape[-1])
-    _pixels(ds, picture, vendor_representation("TOSHIBA"))
+    ds.PixelSpacing = [decimal(height / 255), decimal(phantom.spacing[1])]
+    ds.SliceThickness = decimal(phantom.spacing[1] * phantom.hu.shape[-1])
+    store_pixels(ds, picture, vendor_representation("TOSHIBA"))
     ds.SOPInstanceUID = identity.uid(number, "localizer", 0)
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     return ds

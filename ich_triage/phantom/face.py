@@ -86,7 +86,7 @@ def _facial_bone(ax: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 def _air_spaces(head: HeadSpec, ax: Tensor, y: Tensor, z: Tensor, noise: Tensor) -> Tensor:
     big = 0.6 + 0.4 * head.pneumatised
-    frontal = ellipsoid(ax, y, z, (11, -head.half_axes_mm[1] - 2.5, -12), (15 * big, 4.5 * big, 13 * big))
+    frontal = ellipsoid(ax, y, z, (11, -head.half_axes_mm[1] - 4.0, -12), (14 * big, 3.2 * big, 12 * big))
     sphenoid = ellipsoid(ax, y, z, (8, -26, -37), (7.5, 13 * big, 10 * big))
     septa = noise[0].abs() * 2.2 - 0.9
     ethmoid = ((ax - 7).abs() - 6.5).maximum((y + 58).abs() - 20.0).maximum((z + 42).abs() - 14.0)

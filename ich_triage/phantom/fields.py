@@ -24,6 +24,7 @@ from .noise import NoiseField
 from .records import PhantomSpec
 from .shapes import coverage
 from .skull import Cranium, cranium
+from .vessels import arteries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,8 @@ def build(
         "tumour": extras.tumour,
         "texture": seeds.sample(*points, wavelength_mm=24.0)[3],
     }
+    if spec.acquisition.contrast:
+        channels["arteries"] = arteries(moved)
     channels |= vars(_face(spec, shell, points, seeds))
     clots += _fluid(spec, anatomy, channels, points, (patient_y, voxel_ml))
     for index, clot in enumerate(clots):

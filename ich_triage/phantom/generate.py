@@ -21,8 +21,8 @@ from .records import PhantomSpec
 
 #: working pixels per stored pixel; the rest is bilinear, below the point spread
 _WORKING = 0.68
-#: coarse samples per working sample
-_COARSE = 0.36
+#: coarse samples lie this much further apart than working pixels, mm
+_COARSER_MM = 1.2
 #: share of a voxel from which a bleed belongs to the mask; blood in CSF is thinner
 MASK_SHARE, MASK_SHARE_CSF = 0.5, 0.3
 #: smallest area that makes a slice positive, mm²; about a 4 mm dot
@@ -88,7 +88,13 @@ def generate(spec: PhantomSpec, *, device: str = "cpu", matrix: int = 512) -> Ph
         grid = series_grid(spec.acquisition, matrix)
         working = round(matrix * _WORKING)
         working_mm = grid.spacing[1] * (matrix - 1) / (working - 1)
-        fields = build(spec, grid, working=working, samples_per_pixel=_COARSE, device=device)
+        fields = build(
+            spec,
+            grid,
+            working=working,
+            samples_per_pixel=working_mm / (working_mm + _COARSER_MM),
+            device=device,
+        )
         ideal, shares = _render(spec, grid, fields, working, working_mm)
         hu = add_table(acquire(spec, grid, ideal), grid, spec.seed)
         masks = _masks(shares, matrix)

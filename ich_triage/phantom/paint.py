@@ -11,6 +11,7 @@ from .bleeds import Clot
 from .fields import pia
 from .records import PhantomSpec
 from .shapes import coverage
+from .vessels import ARTERY_HU, VEIN_HU
 
 AIR_HU, FAT_HU, SOFT_HU, METAL_HU = -1000.0, -95.0, 48.0, 3000.0
 
@@ -83,7 +84,10 @@ def _intracranial(spec: PhantomSpec, f: Channels, clots: tuple[Clot, ...], width
     dura = torch.maximum(coverage(falx, width), coverage(tentorium, width))
     hu = _lerp(hu, head.dura_hu, dura)
     sinus = head.sinus_hu + (16.0 if "dense_sinus" in spec.mimics.names else 0.0)
-    return _lerp(hu, sinus, coverage(f["sinus"], width))
+    if not spec.acquisition.contrast:
+        return _lerp(hu, sinus, coverage(f["sinus"], width))
+    hu = _lerp(hu, VEIN_HU, coverage(f["sinus"], width))
+    return _lerp(hu, ARTERY_HU, coverage(f["arteries"], width))
 
 
 def _oedema(f: Channels, clots: tuple[Clot, ...], white: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def cranium(head: HeadSpec, x: Tensor, y: Tensor, z: Tensor, wobble: Tensor) -> 
     cavity = smooth_max(vault, -smooth_max(above, -canal, 4.0), 4.0)
     thick = head.skull_mm * (1.0 + 0.10 * wobble[0])
     thick = thick + 3.5 * torch.exp(-((x / 14.0) ** 2) - ((z + 18) / 18.0) ** 2) * (y > 0)
-    thick = thick + 2.5 * torch.exp(-((x / 16.0) ** 2) - ((z - 2) / 28.0) ** 2) * (y < 0)
+    thick = thick + 4.0 * torch.exp(-((x / 20.0) ** 2) - ((z + 8) / 22.0) ** 2) * (y < 0)
     thick = thick - 2.6 * torch.exp(-(((z + 14) / 22.0) ** 2) - ((y + 8) / 30.0) ** 2)
     outer = vault - thick.clamp_min_(2.0)
     return Cranium(
