@@ -35,7 +35,8 @@ WORKER = (
         "inside the transaction of begin",
     ),
     *("before takeover", "after takeover", "inside the transaction of removal"),
-    *("before masks", "after masks", "before object", "before sync of object", "after object"),
+    *("before masks", "after masks", "before object", "before replace of object"),
+    *("after replace of object", "after object"),
     *("inside the transaction of store", "inside the transaction of claim", "after claim"),
     *("before C-STORE", "after C-STORE", "inside the transaction of sent", "after sent"),
     *("before commitment request", "after commitment request", "inside the transaction of request"),
@@ -131,7 +132,7 @@ def arm_worker(path: Path) -> None:
     plan.around(worker.workers, "remove", after="inside the transaction of removal")
     plan.around(masks.MaskFiles, "save", before="before masks", after="after masks")
     plan.around(outbox, "_write_durably", before="before object", after="after object")
-    plan.around(outbox.os, "replace", after="before sync of object")
+    outbox.os = _replacing(plan)  # type: ignore[assignment]
     plan.around(stages.deliveries, "plan", after="inside the transaction of store")
     plan.around(
         courier.deliveries,
@@ -156,7 +157,7 @@ def arm_receiver(path: Path) -> None:
     """Every boundary of `RECEIVER`."""
     plan = Plan(path)
     plan.around(stream.IncomingObject, "write", after="inside object")
-    spool.os = _SyncingOs(plan)  # type: ignore[assignment]
+    spool.os = _syncing(plan)  # type: ignore[assignment]
     plan.around(receivers.Receiver, "_arrived", after="after put")
     plan.around(
         stream.SpoolingProvider,
@@ -180,18 +181,30 @@ def arm_receiver(path: Path) -> None:
     plan.around(courier.deliveries, "commitment_result", after="inside the transaction of commitment result")
 
 
-class _SyncingOs:
-    """The module `os` as the spool sees it, with boundaries around `fsync`."""
+class _Os:
+    """The module `os` as one module of the product sees it, with boundaries of its own."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, **functions: Callable[..., None]) -> None:
+        vars(self).update(functions)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
 
-    def fsync(self, descriptor: int) -> None:
-        """Sync a file or the inbox."""
+
+def _syncing(plan: Plan) -> _Os:
+    def fsync(descriptor: int) -> None:
         what = "inbox" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
-        self._plan.strike(f"before sync of {what}")
+        plan.strike(f"before sync of {what}")
         os.fsync(descriptor)
-        self._plan.strike(f"after sync of {what}")
+        plan.strike(f"after sync of {what}")
+
+    return _Os(fsync=fsync)
+
+
+def _replacing(plan: Plan) -> _Os:
+    def replace(source: str, target: str) -> None:
+        plan.strike("before replace of object")
+        os.replace(source, target)
+        plan.strike("after replace of object")
+
+    return _Os(replace=replace)
