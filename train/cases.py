@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn import functional as F
 
+from ich_triage.domain.finding import ImageReference, Vector3
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.domain.labels import SUBTYPES
 from ich_triage.imaging.prepare import Prepared, prepare
+from ich_triage.imaging.volume import InPlane, Volume
 from ich_triage.model.network import MASK_STRIDE, relative_height
 from ich_triage.phantom.generate import Phantom, generate
 from ich_triage.phantom.spec import PhantomSpec, draw
 
+from .gates import features
+
 #: Pixels per side of a drawn slice; twice the network's suffices, the resize takes the rest away.
 MATRIX = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a study beyond its pixels; never an input of the network."""
+
+    #: seed of the phantom
+    seed: int
+    #: generator style
+    style: str
+    #: true volume of each subtype, mL
+    true_ml: tuple[float, ...]
+    #: what each slice stands for along the normal, mm
+    slice_mm: tuple[float, ...]
+    #: area of one cell of the mask grid, mm²
+    cell_mm2: float
+    #: slice thickness, mm
+    thickness_mm: float
+    #: gantry tilt, degrees
+    tilt_deg: float
+    #: header fields as numbers, for the metadata-only gate; empty for training
+    metadata: tuple[float, ...] = ()
+    #: volume in HU bands outside the brain, mL, for the outside-the-skull gate; empty for training
+    outside: tuple[float, ...] = ()
+    #: what is 50 to 90 HU within the skull, mL: the baseline that counts bright voxels
+    hyperdense_ml: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +67,23 @@ class Case:
     labels: NDArray[np.bool_]
     #: relative height of each slice, (Z,) in 0..1
     height: NDArray[np.float32]
+    #: what else is known
+    facts: Facts
 
     def save(self, path: Path) -> None:
         """Write to one file, whole or not at all."""
         partial = path.with_suffix(f".{os.getpid()}.part")
         with partial.open("wb") as file:
-            np.savez(file, **vars(self))
+            np.savez(file, **{**vars(self), "facts": json.dumps(asdict(self.facts))})
         partial.rename(path)
 
     @classmethod
     def load(cls, path: Path) -> Case:
         """Read what `save` wrote."""
         with np.load(path) as stored:
-            return cls(**{name: stored[name] for name in stored.files})
+            values = {name: stored[name] for name in stored.files}
+        facts = TypeAdapter(Facts).validate_json(str(values.pop("facts")))
+        return cls(**values, facts=facts)
 
 
 def training_spec(seed: int) -> PhantomSpec:
@@ -65,22 +101,64 @@ def training_spec(seed: int) -> PhantomSpec:
     return draw(seed, bleeds=(SUBTYPES[int(rng.integers(len(SUBTYPES)))],))
 
 
-def to_case(phantom: Phantom, spec: InputSpec) -> Case:
-    """Prepare a phantom exactly as a received study is prepared."""
-    positions = np.arange(len(phantom.hu), dtype=np.float64) * phantom.spacing[0]
-    prepared = prepare(phantom.hu, positions, phantom.spacing[1:], spec)
-    return Case(
-        x=_bytes(prepared.tensor),
-        masks=_bytes(_on_network_grid(phantom.masks, prepared, spec.size // MASK_STRIDE)),
-        labels=phantom.truth.slice_labels.numpy(),
-        height=relative_height(positions),
+def to_volume(phantom: Phantom) -> Volume:
+    """A phantom as the volume that a received study becomes; its orientation is the canonical one already."""
+    x, y = np.array(phantom.orientation).reshape(2, 3)
+    normal = np.cross(x, y)
+    scan = phantom.spec.acquisition
+    return Volume(
+        series_instance_uid="",
+        hu=phantom.hu.numpy(),
+        positions_mm=phantom.positions @ normal,
+        thickness_mm=np.full(len(phantom.hu), scan.thickness_mm),
+        pixel_spacing=(phantom.spacing[1], phantom.spacing[2]),
+        row=_vector(x),
+        column=_vector(y),
+        normal=_vector(normal),
+        image_positions=phantom.positions,
+        tilt_deg=phantom.tilt_deg,
+        in_plane=InPlane(),
+        images=tuple(
+            ImageReference(sop_class_uid="", sop_instance_uid=str(z)) for z in range(len(phantom.hu))
+        ),
     )
 
 
-def draw_case(path: Path, seed: int, spec: InputSpec) -> None:
-    """Make one training case unless its file is there."""
-    if not path.exists():
-        to_case(generate(training_spec(seed), matrix=MATRIX), spec).save(path)
+def to_case(phantom: Phantom, spec: InputSpec, *, baselines: bool = False) -> Case:
+    """Prepare a phantom exactly as a received study is prepared; `baselines` notes what the gates need."""
+    seen = features(phantom) if baselines else None
+    volume = to_volume(phantom)
+    prepared = prepare(volume.hu, volume.positions_mm, volume.pixel_spacing, spec)
+    cells = spec.size // MASK_STRIDE
+    cell_mm2 = prepared.box.height * prepared.box.width * float(np.prod(volume.pixel_spacing)) / cells**2
+    return Case(
+        x=_bytes(prepared.tensor),
+        masks=_bytes(_on_network_grid(phantom.masks, prepared, cells)),
+        labels=phantom.truth.slice_labels.numpy(),
+        height=relative_height(volume.positions_mm),
+        facts=Facts(
+            seed=phantom.spec.seed,
+            style=phantom.spec.style,
+            true_ml=tuple(volume.volume_ml(mask.numpy()) for mask in phantom.masks),
+            slice_mm=tuple(volume.slice_extents_mm().tolist()),
+            cell_mm2=cell_mm2,
+            thickness_mm=phantom.spec.acquisition.thickness_mm,
+            tilt_deg=phantom.tilt_deg,
+            metadata=tuple(seen.metadata.tolist()) if seen else (),
+            outside=tuple(seen.outside.tolist()) if seen else (),
+            hyperdense_ml=seen.hyperdense_ml if seen else 0.0,
+        ),
+    )
+
+
+def draw_case(path: Path, phantom: PhantomSpec, spec: InputSpec, *, baselines: bool = False) -> None:
+    """Make one case and keep it at `path`."""
+    to_case(generate(phantom, matrix=MATRIX), spec, baselines=baselines).save(path)
+
+
+def _vector(values: NDArray[np.float64]) -> Vector3:
+    x, y, z = values.tolist()
+    return (x, y, z)
 
 
 def _bytes(values: Tensor) -> NDArray[np.uint8]:

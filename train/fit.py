@@ -183,7 +183,7 @@ def fit(
         callbacks=[
             # Short runs must not average in the random start.
             EMAWeightAveraging(decay=0.99 if steps < 2000 else 0.998),
-            ModelCheckpoint(dirpath=folder, save_last=True, save_top_k=0),
+            ModelCheckpoint(dirpath=folder, save_last=True, enable_version_counter=False),
             *callbacks,
         ],
         logger=False,

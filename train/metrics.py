@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,35 @@ def proportion(hits: int, n: int) -> Metric | None:
 
 
 def auc(score: Floats, label: Bools, *, seed: int = 0, rounds: int = 1000) -> Metric | None:
-    """Area under the ROC with its bootstrap interval; each study is one patient. None without both classes."""
+    """Area under the ROC with its bootstrap interval, each study a patient; None without both classes."""
     if label.all() or not label.any():
         return None
 
     def of(index: NDArray[np.int64]) -> float:
-        return float(roc_auc_score(label[index], score[index])) if 0 < label[index].sum() < len(index) else np.nan
+        return (
+            float(roc_auc_score(label[index], score[index]))
+            if 0 < label[index].sum() < len(index)
+            else np.nan
+        )
 
     return _bootstrap(of, len(label), seed=seed, rounds=rounds)
+
+
+def grouped_auc(
+    scores: Sequence[Floats], labels: Sequence[Bools], *, seed: int = 0, rounds: int = 200
+) -> Metric | None:
+    """Area under the ROC over slices, with a bootstrap interval that draws whole studies."""
+    everything = np.concatenate(labels)
+    if everything.all() or not everything.any():
+        return None
+
+    def of(index: NDArray[np.int64]) -> float:
+        label = np.concatenate([labels[i] for i in index])
+        return (
+            float(roc_auc_score(label, np.concatenate([scores[i] for i in index]))) if label.any() else np.nan
+        )
+
+    return _bootstrap(of, len(labels), seed=seed, rounds=rounds)
 
 
 def mean(values: Floats, *, seed: int = 0, rounds: int = 1000) -> Metric | None:

@@ -80,7 +80,8 @@ def _convert(module: nn.Module, example: Any) -> openvino.Model:
     with _TRACE, warnings.catch_warnings():
         # OpenVINO's decoder traces with torch.jit, which torch has announced to retire.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
-        warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
+        # torch's own modules ask about shapes, which do not change here.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         decoder = TorchScriptPythonDecoder(module, example_input=example)
     frontend = FrontEndManager().load_by_framework("pytorch")
     return frontend.convert(frontend.load(decoder))

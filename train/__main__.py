@@ -1,0 +1,62 @@
+"""`python -m train …`: commands that make model packages."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ich_triage.domain.input_spec import InputSpec
+from ich_triage.model.network import ArchitectureSpec
+
+from .embedded import Plan, Sizes, make
+from .fit import FitSettings
+from .journal import record
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def main() -> None:
+    """Makes model packages."""
+
+
+@app.command()
+def embedded(  # noqa: PLR0913  one option each
+    out: Annotated[Path, typer.Option(help="package folder to write")],
+    cache: Annotated[Path, typer.Option(help="drawn studies and checkpoint; run again to resume")] = Path(
+        "build/train"
+    ),
+    train: Annotated[int, typer.Option(help="studies to train on")] = Sizes.train,
+    calibration: Annotated[int, typer.Option(help="studies to calibrate on")] = Sizes.calibration,
+    test: Annotated[int, typer.Option(help="studies to test on")] = Sizes.test,
+    held_out: Annotated[int, typer.Option(help="test studies of the held-out style")] = Sizes.held_out,
+    epochs: Annotated[int, typer.Option(help="passes over the training studies")] = FitSettings.epochs,
+    window: Annotated[int, typer.Option(help="consecutive slices taken of a study")] = FitSettings.window,
+    batch: Annotated[int, typer.Option(help="studies in a batch")] = FitSettings.studies,
+    size: Annotated[int, typer.Option(help="pixels per side of the input, a multiple of 32")] = 192,
+    backbone: Annotated[str, typer.Option(help="timm name")] = ArchitectureSpec.backbone,
+    seed: Annotated[int, typer.Option(help="seed of the training loop")] = 0,
+    workers: Annotated[int, typer.Option(help="processes that draw phantoms")] = os.cpu_count() or 1,
+    pretrained: Annotated[Path | None, typer.Option(help="file of backbone weights")] = None,
+    log: Annotated[Path | None, typer.Option(help="Markdown file to append the outcome to")] = None,
+) -> None:
+    """Draw phantoms, train, calibrate, evaluate and write the package that ships with the product."""
+    plan = Plan(
+        out=out,
+        cache=cache,
+        sizes=Sizes(train=train, calibration=calibration, test=test, held_out=held_out),
+        architecture=ArchitectureSpec(backbone=backbone),
+        input_spec=InputSpec(size=size),
+        fit=FitSettings(seed=seed, epochs=epochs, window=window, studies=batch),
+        workers=workers,
+        pretrained=pretrained,
+    )
+    with record(log, plan) as outcome:
+        outcome.append(make(plan).manifest)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,222 @@
+"""Makes the package that ships with the product, from nothing but seeds: draw, train, calibrate, evaluate."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import structlog
+import torch
+
+from ich_triage.domain.input_spec import InputSpec
+from ich_triage.domain.labels import SUBTYPES
+from ich_triage.inference.devices import make_engine
+from ich_triage.inference.engine import self_test
+from ich_triage.model import package as packages
+from ich_triage.model.calibration import Calibration, OperatingPoint
+from ich_triage.model.manifest import Manifest, MaskRule, Metric
+from ich_triage.model.network import ArchitectureSpec, IchNet
+from ich_triage.model.package import Golden, Package
+from ich_triage.phantom.records import PhantomSpec
+from ich_triage.phantom.spec import draw
+
+from . import calibrate, report
+from .cases import Case, draw_case, training_spec
+from .evaluation import Predictions, figures, gate_figures, predict
+from .fit import FitSettings, fit
+from .progress import FitProgress, Progress
+
+log = structlog.get_logger(__name__)
+
+#: First seed of each part; parts never share a phantom.
+_FIRST_SEED = {"train": 0, "calibration": 1_000_000, "test": 2_000_000, "held_out": 3_000_000}
+#: The high-sensitivity point keeps this share of the calibration studies with a bleed.
+_HIGH_SENSITIVITY = 0.97
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How many studies each part has."""
+
+    #: for training, style "a", subtypes evened out
+    train: int = 1600
+    #: for calibration and thresholds, style "a", the RSNA mix
+    calibration: int = 300
+    #: for testing, style "a", the RSNA mix
+    test: int = 300
+    #: for testing, style "b", which training never sees
+    held_out: int = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One run of `python -m train embedded`."""
+
+    #: package folder to write
+    out: Path
+    #: folder for drawn studies and the checkpoint; a second run goes on where the first was cut off
+    cache: Path
+    #: how many studies
+    sizes: Sizes
+    #: network
+    architecture: ArchitectureSpec
+    #: what it is fed
+    input_spec: InputSpec
+    #: training loop
+    fit: FitSettings
+    #: processes that draw
+    workers: int = 2
+    #: pretrained backbone: a file, or None for a random start
+    pretrained: Path | None = None
+
+
+def make(plan: Plan) -> Package:
+    """Run the whole plan and return the package as loaded from disk. Raises PackageError, EngineError."""
+    started = time.monotonic()
+    paths = _draw(plan, asdict(plan.sizes))
+    weights = _train(plan, paths["train"])
+    package = _provisional(plan, weights, paths)
+    engine = make_engine(package)
+    predicted = {
+        part: predict(
+            engine, paths[part], package.manifest.mask, watch=Progress(part, len(paths[part])).watch
+        )
+        for part in ("calibration", "test", "held_out")
+    }
+    manifest, figures_by_part = _calibrated(package.manifest, predicted)
+    card = report.card(manifest, figures_by_part, minutes=(time.monotonic() - started) / 60)
+    packages.save(plan.out, manifest=manifest, weights=weights, golden=package.golden, card=card)
+    report.write(plan.out / "evaluation.json", manifest, figures_by_part)
+    finished = Package.load(plan.out)
+    self_test(make_engine(finished))
+    return finished
+
+
+def _spec(part: str, seed: int) -> PhantomSpec:
+    if part == "train":
+        return training_spec(seed)
+    return draw(seed, style="b" if part == "held_out" else "a")
+
+
+def _draw(plan: Plan, parts: Mapping[str, int]) -> dict[str, list[Path]]:
+    """Files of the cases of each part, drawn where they are not there yet."""
+    folder = plan.cache / f"cases_{plan.input_spec.size}"
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = {part: range(_FIRST_SEED[part], _FIRST_SEED[part] + count) for part, count in parts.items()}
+    paths = {part: [folder / f"{seed:07d}.npz" for seed in seeds[part]] for part in parts}
+    wanted = [
+        (part, seed, path) for part in parts for seed, path in zip(seeds[part], paths[part], strict=True)
+    ]
+    missing = [each for each in wanted if not each[2].exists()]
+    progress = Progress("draw", len(wanted))
+    progress.resumed_at(len(wanted) - len(missing))
+    # Forked children of a process with native threads may hang; spawned ones do not.
+    with ProcessPoolExecutor(plan.workers, get_context("spawn"), _one_thread) as pool:
+        drawn = [
+            pool.submit(draw_case, path, _spec(part, seed), plan.input_spec, baselines=part != "train")
+            for part, seed, path in missing
+        ]
+        for future in as_completed(drawn):
+            future.result()
+            progress.advance()
+    return paths
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _train(plan: Plan, paths: Sequence[Path]) -> bytes:
+    """Stored weights of the trained network; kept in the cache, so that evaluation alone can be run again."""
+    folder = plan.cache / "fit"
+    done = folder / packages.WEIGHTS
+    if not done.exists():
+        torch.manual_seed(plan.fit.seed)
+        network = IchNet(plan.architecture)
+        if plan.pretrained:
+            network.load_backbone(plan.pretrained)
+        fit(network, paths, plan.input_spec, plan.fit, folder=folder, callbacks=[FitProgress()])
+        folder.mkdir(parents=True, exist_ok=True)
+        done.write_bytes(packages.pack_weights(network))
+    return done.read_bytes()
+
+
+def _provisional(plan: Plan, weights: bytes, paths: dict[str, list[Path]]) -> Package:
+    """The package before calibration."""
+    network = packages.unpack_weights(IchNet(plan.architecture), weights)
+    example = Case.load(paths["calibration"][0])
+    middle = slice(len(example.x) // 2 - 1, len(example.x) // 2 + 2)
+    manifest = Manifest(
+        name="embedded",
+        version=datetime.now(UTC).strftime("%Y.%m.%d"),
+        created=datetime.now(UTC),
+        synthetic=True,
+        architecture=plan.architecture,
+        input_spec=plan.input_spec,
+        calibration=Calibration(),
+        operating_points={"none": OperatingPoint(threshold=0.5, sensitivity=0.0, specificity=0.0)},
+        data=_data(plan),
+        code_version=version("ich-triage"),
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+    )
+    golden = Golden.make(network, example.x[middle], example.height[middle])
+    return Package(manifest=manifest, network=network, golden=golden)
+
+
+def _data(plan: Plan) -> dict[str, str | int | float]:
+    """What the data were. A phantom follows from seed and code, so these stand for its pixels."""
+    counts: dict[str, str | int | float] = {f"{part}_studies": n for part, n in asdict(plan.sizes).items()}
+    seeds = {f"{part}_first_seed": first for part, first in _FIRST_SEED.items()}
+    code = hashlib.sha256()
+    for file in sorted(Path(str(draw.__code__.co_filename)).parent.glob("*.py")):
+        code.update(file.read_bytes())
+    return {"generator": "ich_triage.phantom", "generator_sha256": code.hexdigest(), **counts, **seeds}
+
+
+def _calibrated(
+    manifest: Manifest, predicted: dict[str, Predictions]
+) -> tuple[Manifest, dict[str, dict[str, Metric]]]:
+    """The manifest with calibration and operating points, and the figures of both test sets."""
+    fitted = predicted["calibration"]
+    calibration = Calibration(
+        slices=calibrate.fit_platt(np.concatenate(fitted.slice_logits), np.concatenate(fitted.slice_labels)),
+        study=calibrate.fit_platt(fitted.study_logits, fitted.labels),
+        prevalence=float(fitted.labels[:, 0].mean()),
+    )
+    probability, label = calibration.study.probabilities(fitted.study_logits), fitted.labels
+    thresholds = {
+        "balanced": calibrate.balanced_threshold(probability[:, 0], label[:, 0]),
+        "high_sensitivity": calibrate.threshold_for_sensitivity(
+            probability[:, 0], label[:, 0], _HIGH_SENSITIVITY
+        ),
+    }
+    present = label[:, 1:]
+    mask = MaskRule(
+        subtype_thresholds=tuple(
+            calibrate.balanced_threshold(probability[:, k], label[:, k]) if label[:, k].any() else 0.5
+            for k in range(1, len(SUBTYPES) + 1)
+        ),
+        volume_error=calibrate.volume_error(fitted.measured_ml[present], fitted.true_ml[present]),
+    )
+    by_part = {part: figures(predicted[part], calibration, thresholds) for part in ("test", "held_out")}
+    by_part["test"] |= gate_figures(predicted["calibration"], predicted["test"])
+    by_part["held_out"] |= gate_figures(predicted["held_out"])
+    test = by_part["test"]
+    points = {
+        name: OperatingPoint(
+            threshold=threshold,
+            sensitivity=test[f"sensitivity_{name}"].value,
+            specificity=test[f"specificity_{name}"].value,
+        )
+        for name, threshold in thresholds.items()
+    }
+    update = {"calibration": calibration, "operating_points": points, "mask": mask, "metrics": test}
+    return Manifest.model_validate(manifest.model_copy(update=update).model_dump()), by_part
