@@ -106,6 +106,11 @@ class Orthanc:
         with urllib.request.urlopen(f"http://{LOOPBACK}:{self.http_port}{path}", timeout=10) as answer:
             return json.load(answer)
 
+    def post(self, path: str, body: bytes) -> Any:
+        """POST to a resource."""
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.http_port}{path}", body, timeout=60) as answer:
+            return json.load(answer)
+
     def file(self, instance: str) -> bytes:
         """The stored file of an instance, by Orthanc's own id."""
         url = f"http://{LOOPBACK}:{self.http_port}/instances/{instance}/file"

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 #: objects sent over one association at most
 BATCH = 16
 #: how long an answer to a commitment request is awaited on our own association, s; most peers open another
-SAME_ASSOCIATION_WAIT_S = 1.0
+SAME_ASSOCIATION_WAIT_S = 2.0
 
 
 class Courier:
