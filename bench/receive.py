@@ -33,7 +33,7 @@ from rich.table import Table
 
 AE_TITLE = "BENCH"
 PDU_BYTES = 131072
-START_LIMIT_S = 30.0
+START_LIMIT_S = 120.0
 SEND_LIMIT_S = 300.0
 
 _OWN = """
@@ -159,14 +159,16 @@ def _running(server: Server, folder: Path) -> Iterator[tuple[psutil.Process, int
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     command = server.command(folder, port)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    output = folder / "output.log"
+    with output.open("wb") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
     try:
         deadline = monotonic() + START_LIMIT_S
         while subprocess.run(
             ["echoscu", "-aec", AE_TITLE, "127.0.0.1", str(port)], capture_output=True
         ).returncode:
             if process.poll() is not None or monotonic() > deadline:
-                raise RuntimeError(f"{server.name} did not start")
+                raise RuntimeError(f"{server.name} did not start: {output.read_text()[-1000:]}")
             sleep(0.1)
         yield psutil.Process(process.pid), port
     finally:

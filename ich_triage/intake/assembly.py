@@ -4,7 +4,8 @@ A study whose head series is geometrically whole need not wait for long. That it
 says that the sender has nothing more in hand just now, but some scanners open one association for every
 image: so a whole series still waits `GRACE_S` after the last slice, which is well above the few tens of
 milliseconds between two such associations and well below what a reader notices. While associations are open
-it waits the settle time.
+it waits the settle time. A slow sender, such as a scanner that sends each slice as it is reconstructed,
+must have been silent for several times its own pace.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 #: silence after which a whole series is complete once no association is open that brought any of it, s
 GRACE_S = 0.3
+
+#: silence after which a whole series is complete, in mean intervals between its slices
+PACE = 4.0
 
 
 class Assembly:
@@ -69,8 +73,11 @@ class Assembly:
         return None
 
     def _silence_needed_s(self, study: Study) -> float:
+        """What a whole series waits: by who is still connected, and by the pace at which slices came."""
         ended = self._associations.all_ended(study.study_instance_uid)
-        return min(GRACE_S, self._settings.settle_s) if ended else self._settings.settle_s
+        least = min(GRACE_S, self._settings.settle_s) if ended else self._settings.settle_s
+        took = study.last_slice_at - (study.assembling_since or study.first_slice_at)
+        return max(least, PACE * took.total_seconds() / max(study.instance_count - 1, 1))
 
     def _is_whole(self, session: Session, study: Study) -> bool:
         count, whole = self._whole.get(study.id, (-1, False))

@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 #: objects written in one transaction
 BATCH = 64
 #: how long a batch waits for more: each transaction costs a disk flush that senders wait behind, s
-BATCH_WAIT_S = 0.05
+BATCH_WAIT_S = 0.1
 #: first and longest wait for a database that is away, s
 BACKOFF_S = (0.2, 10.0)
 

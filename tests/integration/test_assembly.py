@@ -131,6 +131,16 @@ def test_an_open_association_asks_for_the_settle_time(database: Database) -> Non
     assert _revisions(database) == [(1, CompletedBy.GEOMETRY)]
 
 
+def test_a_slow_sender_is_given_time_by_its_own_pace(database: Database) -> None:
+    """A scanner that sends a slice a second is not done after one: its head looks whole early."""
+    assembly = _assembly(database)
+    for number in range(1, 25):
+        _index(database, [_slice(number, number)])
+        assert assembly.sweep(_seconds(number + 0.9)) == assembly.sweep(_seconds(number + 3.9)) == 0
+    assert assembly.sweep(_seconds(24 + 4)) == 1
+    assert _revisions(database) == [(1, CompletedBy.GEOMETRY)]
+
+
 def test_a_gap_waits_for_the_quiet_time(database: Database) -> None:
     """A head with a missing slice may still get it, but not for ever."""
     _index(database, [_slice(number, 0) for number in range(1, 25) if number != 12])
@@ -286,11 +296,12 @@ def test_a_real_head_from_dcmsend_is_complete_by_geometry(
 
 
 def test_one_association_for_each_image_is_one_revision(
-    database: Database, tmp_path: Path, wait_until: Wait
+    database: Database, tmp_path: Path, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some scanners connect anew for every slice: the gaps between are not the end of the study."""
+    monkeypatch.setattr("ich_triage.intake.assembly.GRACE_S", 3.0)  # a busy test machine is a slow scanner
     objects = head(26)
-    with receiving(database, tmp_path, assembly={"quiet_s": 1000.0}) as receiver:
+    with receiving(database, tmp_path, assembly={"quiet_s": 1000.0, "settle_s": 3.0}) as receiver:
         for data in objects:
             assert send(receiver.port, [data]) == [0x0000]
         assert send(receiver.port, [dose_report(objects[0].StudyInstanceUID)]) == [0x0000]
