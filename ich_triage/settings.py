@@ -139,8 +139,8 @@ class Delivery(_Section):
     backoff_s: float = Field(default=2.0, gt=0)
     #: longest wait between two attempts, s
     backoff_max_s: float = Field(default=600.0, gt=0)
-    #: attempts before the delivery is dead
-    max_attempts: int = Field(default=12, ge=1)
+    #: attempts before the delivery is dead; with the default waits about a day
+    max_attempts: int = Field(default=150, ge=1)
     #: wait for a storage commitment result before asking again, s
     commitment_timeout_s: float = Field(default=300.0, gt=0)
     #: connect and answer time-out, s

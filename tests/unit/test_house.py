@@ -6,8 +6,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -59,15 +59,17 @@ def test_every_setting_is_documented() -> None:
             documented.setdefault(section, set()).add(key[1])
     declared = {}
     for name, field in Settings.model_fields.items():
-        kind = field.annotation if name != "destinations" else Settings.model_fields[name].annotation.__args__[0]
+        kind = (
+            field.annotation if name != "destinations" else Settings.model_fields[name].annotation.__args__[0]
+        )
         declared[name] = set(kind.model_fields)
     assert documented == declared
 
 
-def _commands(group: click.Group, prefix: str = "") -> dict[str, click.Command]:
-    found: dict[str, click.Command] = {}
+def _commands(group: Any, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for name, command in group.commands.items():
-        if isinstance(command, click.Group):
+        if hasattr(command, "commands"):
             found |= _commands(command, f"{prefix}{name} ")
         else:
             found[f"{prefix}{name}"] = command
