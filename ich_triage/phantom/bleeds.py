@@ -212,20 +212,26 @@ def intraventricular(
     return _finish(spec, field - level, None, points, patient_y, (noise[1], everywhere, space > 0.3))
 
 
+def _subarachnoid_start(spec: BleedSpec, rng: np.random.Generator) -> np.ndarray:
+    if spec.site == "basal":
+        return np.array([spec.side * 4.0, -14.0, -14.0]) + rng.normal(0, 2, 3)
+    if spec.site == "sylvian":
+        return np.array([spec.side * 42.0, -16.0, 2.0]) + rng.normal(0, 5, 3)
+    return 70.0 * np.array(_direction(rng.uniform(25, 150), rng.uniform(15, 65), spec.side))
+
+
 def subarachnoid(
     spec: BleedSpec, space: Tensor, points: Points, patient_y: Tensor, voxel_ml: VoxelMl
 ) -> Clot:
-    """Spreads from a seed point through ``space`` (share of CSF per voxel) of sulci and cisterns."""
+    """Spreads from one to four points through ``space`` (share of CSF per voxel) of sulci and cisterns."""
     rng = np.random.default_rng(spec.seed)
     x, y, z = points
-    if spec.site == "basal":
-        start = np.array([spec.side * 4.0, -14.0, -14.0])
-    elif spec.site == "sylvian":
-        start = np.array([spec.side * 42.0, -16.0, 2.0]) + rng.normal(0, 3, 3)
-    else:
-        start = 70.0 * np.array(_direction(rng.uniform(25, 150), rng.uniform(15, 65), spec.side))
+    away = torch.full_like(x, 1e3)
+    for _ in range(int(rng.integers(1, 5))):
+        start = _subarachnoid_start(spec, rng)
+        off = torch.as_tensor(sum((c - s) ** 2 for c, s in zip(points, start, strict=True))).sqrt()
+        away = torch.minimum(away, off + float(rng.uniform(0, 6)))
     noise = NoiseField(spec.seed, 2, device=str(x.device)).sample(x, y, z, wavelength_mm=30.0)
-    away = torch.as_tensor(sum((c - s) ** 2 for c, s in zip(points, start, strict=True))).sqrt()
     other = torch.relu(-x * spec.side - 2.0) * (0.2 if spec.site == "basal" else 1.2)
     field = away + 6.0 * noise[0] + other
     level = level_for_volume(field, space, voxel_ml=voxel_ml, volume_ml=spec.volume_ml)

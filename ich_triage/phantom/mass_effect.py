@@ -13,7 +13,7 @@ from .bleeds import Clot, Points
 from .skull import Cranium
 
 #: decay of the push from the surface inwards, mm
-_DECAY_MM = 38.0
+_DECAY_MM = 55.0
 
 
 def displaced(points: Points, shell: Cranium, clots: list[Clot]) -> Points:

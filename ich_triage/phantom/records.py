@@ -1,4 +1,4 @@
-"""Everything that makes one phantom, as plain frozen numbers, and the draw from a seed.
+"""Everything that makes one phantom, as plain frozen numbers.
 
 Ranges without a source are engineering estimates; figures with one are in :mod:`.tables`.
 """

@@ -73,7 +73,7 @@ def _head(rng: Generator, style: Style) -> HeadSpec:
         skull_mm=uniform(5.0, 8.0),
         scalp_mm=uniform(3.0, 7.5),
         atrophy=atrophy,
-        ventricles=0.62 + 0.65 * atrophy + uniform(-0.1, 0.15),
+        ventricles=0.6 + 0.8 * atrophy + uniform(-0.1, 0.15),
         grey_hu=grey,
         white_hu=grey - uniform(7.0, 10.5),
         csf_hu=uniform(4, 12),

@@ -44,19 +44,19 @@ EPIDURAL_SITES: dict[str, tuple[float, float]] = {
 #: Label sets of positive studies and their weights, set so that positive *slices* carry the RSNA mix
 #: with 1.38 labels each (measured with ``python -m train.gates``).
 LABEL_SETS: dict[tuple[Subtype, ...], float] = {
-    (Subtype.SUBDURAL,): 0.270,
-    (Subtype.SUBARACHNOID,): 0.150,
-    (Subtype.INTRAPARENCHYMAL,): 0.130,
-    (Subtype.INTRAVENTRICULAR,): 0.060,
-    (Subtype.EPIDURAL,): 0.015,
+    (Subtype.SUBDURAL,): 0.160,
+    (Subtype.SUBARACHNOID,): 0.160,
+    (Subtype.INTRAPARENCHYMAL,): 0.090,
+    (Subtype.INTRAVENTRICULAR,): 0.055,
+    (Subtype.EPIDURAL,): 0.010,
     (Subtype.INTRAPARENCHYMAL, Subtype.INTRAVENTRICULAR): 0.130,
-    (Subtype.SUBARACHNOID, Subtype.SUBDURAL): 0.110,
-    (Subtype.INTRAPARENCHYMAL, Subtype.SUBARACHNOID): 0.040,
-    (Subtype.INTRAPARENCHYMAL, Subtype.INTRAVENTRICULAR, Subtype.SUBARACHNOID): 0.045,
-    (Subtype.INTRAPARENCHYMAL, Subtype.SUBARACHNOID, Subtype.SUBDURAL): 0.025,
-    (Subtype.EPIDURAL, Subtype.SUBDURAL): 0.010,
-    (Subtype.EPIDURAL, Subtype.SUBARACHNOID): 0.005,
-    (Subtype.INTRAPARENCHYMAL, Subtype.SUBDURAL): 0.010,
+    (Subtype.SUBARACHNOID, Subtype.SUBDURAL): 0.175,
+    (Subtype.INTRAPARENCHYMAL, Subtype.SUBARACHNOID): 0.060,
+    (Subtype.INTRAPARENCHYMAL, Subtype.INTRAVENTRICULAR, Subtype.SUBARACHNOID): 0.080,
+    (Subtype.INTRAPARENCHYMAL, Subtype.SUBARACHNOID, Subtype.SUBDURAL): 0.050,
+    (Subtype.EPIDURAL, Subtype.SUBDURAL): 0.008,
+    (Subtype.EPIDURAL, Subtype.SUBARACHNOID): 0.004,
+    (Subtype.INTRAPARENCHYMAL, Subtype.SUBDURAL): 0.018,
 }
 
 #: Share of studies that carry a mimic, with or without a bleed: style -> mimic -> share.

@@ -1,0 +1,68 @@
+"""Honesty gates of the synthetic data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ich_triage.domain.labels import Subtype
+from ich_triage.phantom.generate import generate
+from ich_triage.phantom.spec import draw
+from train.gates import (
+    GateFeatures,
+    features,
+    hyperdense_count_auc,
+    inside_skull,
+    label_mix,
+    metadata_only_auc,
+    outside_skull_auc,
+)
+
+
+def _features(n: int, leak: float) -> list[GateFeatures]:
+    rng = np.random.default_rng(1)
+    studies = []
+    for index in range(n):
+        positive = bool(index % 2)
+        labels = np.zeros((4, 6), bool)
+        labels[1, [0, 5]] = positive
+        studies.append(
+            GateFeatures(
+                any_bleed=positive,
+                slice_labels=labels,
+                metadata=rng.normal(size=4) + leak * positive,
+                outside=rng.normal(size=6) + leak * positive,
+                hyperdense_ml=float(rng.normal() + leak * positive),
+            )
+        )
+    return studies
+
+
+@pytest.mark.parametrize("gate", [metadata_only_auc, outside_skull_auc, hyperdense_count_auc])
+def test_a_gate_sees_a_leak_and_only_a_leak(gate) -> None:  # type: ignore[no-untyped-def]
+    """Features that carry the label give an AUC near 1, features that do not give one about .5."""
+    assert gate(_features(120, 4.0)).value > 0.9
+    honest = gate(_features(120, 0.0))
+    assert honest.low < 0.5 < honest.high
+
+
+def test_features_of_a_phantom() -> None:
+    """Blood raises the count inside the skull of the same head, and leaves its header alone."""
+    spec = draw(4, bleeds=(Subtype.INTRAPARENCHYMAL,), slices=20)
+    large = replace(spec, bleeds=(replace(spec.bleeds[0], volume_ml=40.0, hu=60.0),))
+    without, with_blood = (features(generate(s, matrix=128)) for s in (replace(spec, bleeds=()), large))
+    assert with_blood.hyperdense_ml > without.hyperdense_ml + 20
+    assert np.array_equal(with_blood.metadata, without.metadata)
+    assert (with_blood.any_bleed, without.any_bleed) == (True, False)
+    assert label_mix([with_blood, without])["intraparenchymal"] == 1.0
+
+
+def test_inside_skull_is_brain() -> None:
+    """The region counted is inside the skull: about a brain's volume, without air or bone."""
+    phantom = generate(draw(4, bleeds=None, slices=24), matrix=128)
+    hu = phantom.hu.numpy()
+    inside = inside_skull(hu, phantom.spacing[1])
+    assert 700 < inside.sum() * np.prod(phantom.spacing) / 1e3 < 2200
+    assert hu[inside].min() > -120
