@@ -37,6 +37,7 @@ def embedded(  # noqa: PLR0913  one option each
     window: Annotated[int, typer.Option(help="consecutive slices taken of a study")] = FitSettings.window,
     batch: Annotated[int, typer.Option(help="studies in a batch")] = FitSettings.studies,
     size: Annotated[int, typer.Option(help="pixels per side of the input, a multiple of 32")] = 192,
+    matrix: Annotated[int, typer.Option(help="pixels per side of a drawn slice")] = Plan.matrix,
     backbone: Annotated[str, typer.Option(help="timm name")] = ArchitectureSpec.backbone,
     seed: Annotated[int, typer.Option(help="seed of the training loop")] = 0,
     workers: Annotated[int, typer.Option(help="processes that draw phantoms")] = os.cpu_count() or 1,
@@ -51,6 +52,7 @@ def embedded(  # noqa: PLR0913  one option each
         architecture=ArchitectureSpec(backbone=backbone),
         input_spec=InputSpec(size=size),
         fit=FitSettings(seed=seed, epochs=epochs, window=window, studies=batch),
+        matrix=matrix,
         workers=workers,
         pretrained=pretrained,
     )

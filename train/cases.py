@@ -25,9 +25,6 @@ from ich_triage.phantom.spec import PhantomSpec, draw
 
 from .gates import features
 
-#: Pixels per side of a drawn slice; twice the network's suffices, the resize takes the rest away.
-MATRIX = 256
-
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -151,9 +148,9 @@ def to_case(phantom: Phantom, spec: InputSpec, *, baselines: bool = False) -> Ca
     )
 
 
-def draw_case(path: Path, phantom: PhantomSpec, spec: InputSpec, *, baselines: bool = False) -> None:
-    """Make one case and keep it at `path`."""
-    to_case(generate(phantom, matrix=MATRIX), spec, baselines=baselines).save(path)
+def draw_case(path: Path, phantom: PhantomSpec, spec: InputSpec, *, matrix: int, baselines: bool) -> None:
+    """Make one case of `matrix`² pixels per slice and keep it at `path`."""
+    to_case(generate(phantom, matrix=matrix), spec, baselines=baselines).save(path)
 
 
 def _vector(values: NDArray[np.float64]) -> Vector3:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,6 +18,7 @@ import numpy as np
 import structlog
 import torch
 
+from ich_triage import imaging, phantom
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.domain.labels import SUBTYPES
 from ich_triage.inference.devices import make_engine
@@ -38,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 #: First seed of each part; parts never share a phantom.
 _FIRST_SEED = {"train": 0, "calibration": 1_000_000, "test": 2_000_000, "held_out": 3_000_000}
+#: Modules (their folder, which files) that decide what a case looks like.
+_CASE_CODE = ((phantom, "*"), (imaging, "prepare"), (imaging, "windows"))
 #: The high-sensitivity point keeps this share of the calibration studies with a bleed.
 _HIGH_SENSITIVITY = 0.97
 
@@ -72,6 +77,8 @@ class Plan:
     input_spec: InputSpec
     #: training loop
     fit: FitSettings
+    #: pixels per side of a drawn slice; the resize to the network's takes what is more away
+    matrix: int = 256
     #: processes that draw
     workers: int = 2
     #: pretrained backbone: a file, or None for a random start
@@ -108,7 +115,7 @@ def _spec(part: str, seed: int) -> PhantomSpec:
 
 def _draw(plan: Plan, parts: Mapping[str, int]) -> dict[str, list[Path]]:
     """Files of the cases of each part, drawn where they are not there yet."""
-    folder = plan.cache / f"cases_{plan.input_spec.size}"
+    folder = plan.cache / f"cases_{plan.input_spec.size}_{plan.matrix}_{generator_sha256()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     seeds = {part: range(_FIRST_SEED[part], _FIRST_SEED[part] + count) for part, count in parts.items()}
     paths = {part: [folder / f"{seed:07d}.npz" for seed in seeds[part]] for part in parts}
@@ -121,7 +128,14 @@ def _draw(plan: Plan, parts: Mapping[str, int]) -> dict[str, list[Path]]:
     # Forked children of a process with native threads may hang; spawned ones do not.
     with ProcessPoolExecutor(plan.workers, get_context("spawn"), _one_thread) as pool:
         drawn = [
-            pool.submit(draw_case, path, _spec(part, seed), plan.input_spec, baselines=part != "train")
+            pool.submit(
+                draw_case,
+                path,
+                _spec(part, seed),
+                plan.input_spec,
+                matrix=plan.matrix,
+                baselines=part != "train",
+            )
             for part, seed, path in missing
         ]
         for future in as_completed(drawn):
@@ -136,7 +150,7 @@ def _one_thread() -> None:
 
 def _train(plan: Plan, paths: Sequence[Path]) -> bytes:
     """Stored weights of the trained network; kept in the cache, so that evaluation alone can be run again."""
-    folder = plan.cache / "fit"
+    folder = _fit_folder(plan)
     done = folder / packages.WEIGHTS
     if not done.exists():
         torch.manual_seed(plan.fit.seed)
@@ -175,10 +189,29 @@ def _data(plan: Plan) -> dict[str, str | int | float]:
     """What the data were. A phantom follows from seed and code, so these stand for its pixels."""
     counts: dict[str, str | int | float] = {f"{part}_studies": n for part, n in asdict(plan.sizes).items()}
     seeds = {f"{part}_first_seed": first for part, first in _FIRST_SEED.items()}
+    return {
+        "generator": "ich_triage.phantom",
+        "generator_sha256": generator_sha256(),
+        "pixels_per_side": plan.matrix,
+        **counts,
+        **seeds,
+    }
+
+
+@functools.cache
+def generator_sha256() -> str:
+    """Hash of the code that makes cases, as it was when the command started."""
     code = hashlib.sha256()
-    for file in sorted(Path(str(draw.__code__.co_filename)).parent.glob("*.py")):
+    folders = [Path(str(module.__file__)).parent.glob(f"{name}.py") for module, name in _CASE_CODE]
+    for file in sorted(itertools.chain.from_iterable(folders)):
         code.update(file.read_bytes())
-    return {"generator": "ich_triage.phantom", "generator_sha256": code.hexdigest(), **counts, **seeds}
+    return code.hexdigest()
+
+
+def _fit_folder(plan: Plan) -> Path:
+    """One folder for each training run that can differ, so that none goes on with another's checkpoint."""
+    run = (plan.architecture, plan.input_spec, plan.fit, plan.sizes.train, plan.matrix, generator_sha256())
+    return plan.cache / f"fit_{hashlib.sha256(repr(run).encode()).hexdigest()[:12]}"
 
 
 def _calibrated(

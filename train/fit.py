@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor
@@ -21,8 +23,12 @@ from ich_triage.model.network import IchNet
 from .augment import augment
 from .cases import Case
 
-#: Weight of the positive examples in each loss: most slices, and nearly all mask cells, are negative.
-_SLICE_POSITIVE, _MASK_POSITIVE = 2.0, 4.0
+#: Weight of positive slices: most are negative.
+_SLICE_POSITIVE = 2.0
+#: Cells that the mask loss adds to the bleeding ones, so that a batch without any stays finite.
+_MASK_FLOOR = 1000.0
+#: Share of the windows of a bleeding study that are placed on its bleed, the others anywhere.
+_ON_BLEED = 0.7
 #: Weight of `any` against a subtype, as in the RSNA metric.
 _ANY_WEIGHT = 2.0
 
@@ -34,13 +40,13 @@ class FitSettings:
     #: random seed
     seed: int = 0
     #: passes over the cases
-    epochs: int = 6
+    epochs: int = 10
     #: studies in a batch
-    studies: int = 4
+    studies: int = 6
     #: consecutive slices taken of a study
-    window: int = 24
+    window: int = 12
     #: peak learning rate of the one-cycle schedule
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     #: AdamW
     weight_decay: float = 0.01
     #: Lightning's name of the number format
@@ -73,7 +79,7 @@ class Windows(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         case = Case.load(self.paths[index])
-        start = random.randint(0, max(0, len(case.x) - self.window))
+        start = self._start(case)
         part = slice(start, start + self.window)
         x, masks = augment(
             torch.from_numpy(case.x[part]).float() / 255,
@@ -83,6 +89,15 @@ class Windows(Dataset[Sample]):
         )
         labels = torch.from_numpy(case.labels[part]).float()
         return Sample(x=x, masks=masks, labels=labels, height=torch.from_numpy(case.height[part]))
+
+    def _start(self, case: Case) -> int:
+        """First slice of the window."""
+        last = max(0, len(case.x) - self.window)
+        bleeding = np.flatnonzero(case.labels[:, 0])
+        if not len(bleeding) or random.random() > _ON_BLEED:
+            return random.randint(0, last)
+        chosen = int(random.choice(bleeding))
+        return min(last, max(0, chosen - random.randrange(self.window)))
 
 
 class Learner(pl.LightningModule):
@@ -128,9 +143,11 @@ class Learner(pl.LightningModule):
 
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Dice + BCE of (N, 5, s, s); Dice over the whole batch, of the subtypes that occur in it."""
-    weight = torch.tensor(_MASK_POSITIVE, device=logits.device)
-    bce = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
+    """Dice + BCE of (N, 5, s, s); Dice over the whole batch, of the subtypes that occur in it.
+
+    BCE is per bleeding cell, not per cell: the mean over all cells is next to nothing, and so is its pull.
+    """
+    bce = F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / (target.sum() + _MASK_FLOOR)
     found = torch.sigmoid(logits)
     overlap = (found * target).sum((0, 2, 3))
     dice = 1 - (2 * overlap + 1) / (found.sum((0, 2, 3)) + target.sum((0, 2, 3)) + 1)
@@ -161,6 +178,8 @@ def fit(
     callbacks: Sequence[Callback] = (),
 ) -> IchNet:
     """Train `network` on the cases at `paths`, resuming from `folder` where a run was cut off; in place."""
+    # What Lightning says on its own is advertisement and what hardware there is not.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     pl.seed_everything(settings.seed, verbose=False)
     loader = DataLoader(
         Windows(paths, spec, window=settings.window),
@@ -178,7 +197,7 @@ def fit(
         max_epochs=settings.epochs,
         accelerator="auto",
         precision=settings.precision,
-        gradient_clip_val=1.0,
+        gradient_clip_val=5.0,
         default_root_dir=folder,
         callbacks=[
             # Short runs must not average in the random start.

@@ -81,7 +81,7 @@ def _convert(module: nn.Module, example: Any) -> openvino.Model:
         # OpenVINO's decoder traces with torch.jit, which torch has announced to retire.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
         # torch's own modules ask about shapes, which do not change here.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", message="Converting a tensor to a Python")
         decoder = TorchScriptPythonDecoder(module, example_input=example)
     frontend = FrontEndManager().load_by_framework("pytorch")
     return frontend.convert(frontend.load(decoder))

@@ -23,6 +23,8 @@ from ..domain.labels import LABELS, SUBTYPES
 
 log = structlog.get_logger(__name__)
 
+#: Log odds from which masks and slice labels start: blood is in few cells and not in most slices.
+_RARE_CELL, _RARE_SLICE = -6.0, -2.0
 #: Reduction of the mask logits against the input.
 MASK_STRIDE = 4
 
@@ -75,6 +77,8 @@ class SliceNet(nn.Module):
         self.smooth = nn.Sequential(_separable(spec.decoder), _separable(spec.decoder))
         self.mask = nn.Conv2d(spec.decoder, len(SUBTYPES), 1)
         pooled = info[-1][1] + spec.decoder + 2 * len(SUBTYPES)
+        # A start at one half everywhere costs hundreds of steps.
+        nn.init.constant_(self.mask.bias, _RARE_CELL)
         self.project = nn.Sequential(nn.Linear(pooled, spec.embedding), nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,6 +114,7 @@ class SequenceNet(nn.Module):
             nn.Linear(4 * spec.hidden, spec.hidden), nn.Tanh(), nn.Linear(spec.hidden, 1)
         )
         self.study_head = nn.Linear(4 * spec.hidden, len(LABELS))
+        nn.init.constant_(self.slice_head.bias, _RARE_SLICE)
 
     def forward(self, embedding: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:
         """Embedding (1, Z, D), height (1, Z, 1) in 0..1 to slice logits (1, Z, 6), study logits (1, 6)."""

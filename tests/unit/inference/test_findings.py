@@ -56,13 +56,14 @@ SLICE_SCORES = np.full((SLICES, 6), 0.1)
 
 
 def test_ellipsoid_is_measured_as_geometry_says(scene: Scene) -> None:
-    """Volume, ABC/2, side, centroid and slices of a 20 × 30 × 24 mm half-axis ellipsoid on the left."""
+    """Volume, ABC/2 by its own rule, side, centroid and slices of an ellipsoid on the left."""
     masks = NOTHING.copy()
-    masks[SUBDURAL] = _ellipsoid((50, 90, 150), (20, 30, 24))
+    masks[SUBDURAL] = _ellipsoid((50, 90, 150), (22.5, 30, 24))
     (finding,) = measure(masks, _study(0, 0, 0, 0, 0.9), SLICE_SCORES, scene)
-    expected = 4 / 3 * np.pi * 20 * 30 * 24 / 1000
+    expected = 4 / 3 * np.pi * 22.5 * 30 * 24 / 1000
     assert finding.volume_ml == pytest.approx(expected, rel=0.05)
-    assert finding.abc2_ml == pytest.approx(expected, rel=0.2)
+    # Five slices count wholly and two by half.
+    assert finding.abc2_ml == pytest.approx(60 * 48 * 6 * STEP_MM / 2000, rel=0.1)
     assert finding.side is Side.LEFT
     assert finding.centroid_lps == pytest.approx((50, -10, 50), abs=1)
     assert finding.key_slice == 10

@@ -1,0 +1,64 @@
+"""Augmentation changes what may vary and keeps what may not."""
+
+from __future__ import annotations
+
+import torch
+
+from ich_triage.domain.input_spec import InputSpec
+from train.augment import Ranges, augment
+
+SPEC = InputSpec(size=64)
+STILL = Ranges(
+    flip=0, rotation_deg=0, scale=0, shift=0, stretch=0, hu=0, contrast=0, noise_hu=0, blur=(0.0, 0.0)
+)
+
+
+def _study() -> tuple[torch.Tensor, torch.Tensor]:
+    """Grey brain within white skull and black air; a mask in one quarter."""
+    x = torch.full((4, 5, 64, 64), 0.4)
+    x[..., :8], x[..., 8:12] = 0.0, 1.0
+    masks = torch.zeros(4, 5, 16, 16)
+    masks[:, 2, 4:8, 10:14] = 1
+    return x, masks
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def test_no_range_is_no_change() -> None:
+    """With every range at zero, input and masks stay as they are."""
+    x, masks = _study()
+    new_x, new_masks = augment(x, masks, SPEC, generator=_generator(), ranges=STILL)
+    torch.testing.assert_close(new_x, x, atol=1e-4, rtol=0)
+    torch.testing.assert_close(new_masks, masks, atol=1e-4, rtol=0)
+
+
+def test_flip_mirrors_left_and_right_of_both() -> None:
+    """Input and masks are mirrored together; up and down stay."""
+    x, masks = _study()
+    ranges = Ranges(**(vars(STILL) | {"flip": 1.0}))
+    new_x, new_masks = augment(x, masks, SPEC, generator=_generator(), ranges=ranges)
+    torch.testing.assert_close(new_x, x.flip(-1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(new_masks, masks.flip(-1), atol=1e-4, rtol=0)
+
+
+def test_what_a_window_cut_off_stays_cut_off() -> None:
+    """Noise, shift and contrast leave air black and bone white, and stay within 0 to 1."""
+    x, masks = _study()
+    ranges = Ranges(**(vars(STILL) | {"hu": 3.0, "contrast": 0.1, "noise_hu": 5.0}))
+    new_x, _ = augment(x, masks, SPEC, generator=_generator(), ranges=ranges)
+    assert (new_x[x == 0] < 1e-3).all()
+    assert (new_x[x == 1] > 0.999).all()
+    assert new_x.min() >= 0
+    assert new_x.max() <= 1
+    assert new_x[x == 0.4].std() > 0.005
+
+
+def test_windows_of_a_slice_share_their_noise() -> None:
+    """Noise is of the scan, so brain and subdural window show the same, each in its own scale."""
+    x, masks = _study()
+    ranges = Ranges(**(vars(STILL) | {"noise_hu": 5.0}))
+    new_x, _ = augment(x, masks, SPEC, generator=_generator(), ranges=ranges)
+    brain, subdural = (new_x - x)[:, 0, :, 20:], (new_x - x)[:, 1, :, 20:]
+    torch.testing.assert_close(brain * 80, subdural * 200, atol=1e-3, rtol=1e-3)

@@ -1,0 +1,46 @@
+"""Calibration recovers what is known, and stays finite where little is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from train.calibrate import balanced_threshold, fit_platt, threshold_for_sensitivity, volume_error
+
+
+def test_platt_recovers_scale_and_offset() -> None:
+    """Labels drawn from 0.5 · logit − 1 give that map back."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 4, (4000, 1))
+    labels = rng.random((4000, 1)) < expit(0.5 * logits - 1)
+    found = fit_platt(logits, labels)
+    assert found.scale[0] == pytest.approx(0.5, abs=0.05)
+    assert found.offset[0] == pytest.approx(-1, abs=0.15)
+
+
+@pytest.mark.parametrize("labels", [np.zeros((20, 1), bool), np.arange(20)[:, None] >= 10])
+def test_platt_stays_finite(labels: np.ndarray) -> None:
+    """No positives at all, or perfectly separated ones, do not send the parameters to infinity."""
+    found = fit_platt(np.linspace(-5, 5, 20)[:, None], labels)
+    assert np.isfinite([*found.scale, *found.offset]).all()
+    assert found.scale[0] > 0
+
+
+def test_thresholds_keep_their_promise() -> None:
+    """The high-sensitivity point flags that share of positives; the balanced one parts what can be parted."""
+    probability = np.array([0.1, 0.2, 0.3, 0.6, 0.7, 0.9])
+    label = np.array([False, False, True, False, True, True])
+    least = threshold_for_sensitivity(probability, label, 1.0)
+    assert (probability[label] >= least).all()
+    assert 0.2 < least < 0.3
+    separable = np.array([False, False, False, True, True, True])
+    assert 0.3 < balanced_threshold(probability, separable) < 0.6
+
+
+def test_volume_error_covers_nine_in_ten() -> None:
+    """The quantiles bracket zero and hold 90% of relative errors."""
+    true = np.random.default_rng(0).lognormal(1, 1, 1000)
+    low, high = volume_error(true * 1.1, true)
+    assert low < 0 <= high
+    assert volume_error(np.array([]), np.array([])) == (-1, 1)

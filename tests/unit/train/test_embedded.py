@@ -1,0 +1,43 @@
+"""The one command, at toy size, from seeds to a package that loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ich_triage.inference.devices import make_engine
+from ich_triage.inference.engine import self_test
+from ich_triage.model.manifest import SYNTHETIC_STAMP
+from ich_triage.model.package import CARD, WEIGHTS, Package
+from train.__main__ import app
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:Checkpoint directory:UserWarning")
+def test_command_makes_a_package_and_resumes(tmp_path: Path) -> None:
+    """Drawn, trained, calibrated, evaluated and logged; a second run draws and trains nothing again."""
+    out, cache, log = tmp_path / "package", tmp_path / "cache", tmp_path / "LOG.md"
+    arguments = ["embedded", "--out", str(out), "--cache", str(cache), "--log", str(log), "--workers", "1"]
+    sizes = {"train": 4, "calibration": 20, "test": 20, "held-out": 20, "epochs": 1, "window": 4, "batch": 2}
+    options = [text for name, value in sizes.items() for text in (f"--{name}", str(value))]
+    command = [*arguments, *options, "--size", "64", "--matrix", "64"]
+    first = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert first.exit_code == 0, first.output
+    package = Package.load(out)
+    self_test(make_engine(package))
+    assert SYNTHETIC_STAMP in (out / CARD).read_text()
+    evaluation = json.loads((out / "evaluation.json").read_text())
+    assert evaluation["stamp"] == SYNTHETIC_STAMP
+    assert {"study_auc_any", "gate_metadata_only_auc", "sensitivity_balanced"} <= evaluation["figures"][
+        "test"
+    ].keys()
+    drawn = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")}
+    weights = (out / WEIGHTS).read_bytes()
+    CliRunner().invoke(app, command, catch_exceptions=False)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")} == drawn
+    assert (out / WEIGHTS).read_bytes() == weights
+    assert log.read_text().count("## ") == 2
+    assert str(tmp_path) not in log.read_text()
