@@ -55,6 +55,13 @@ class Database(_Section):
     #: SQLAlchemy URL: sqlite:///file or postgresql+psycopg://…
     url: str = "sqlite:///var/ich.sqlite"
 
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("starts with neither sqlite:/// nor postgresql+psycopg://")
+        return value
+
 
 class Spool(_Section):
     """Where received files live."""

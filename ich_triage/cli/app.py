@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ..errors import IchTriageError
 from . import db, demo, doctor, lists, models, processes, repair, send
@@ -45,8 +46,15 @@ def main() -> None:
     try:
         app()
     except IchTriageError as error:
-        typer.echo(f"ich-triage: {error}", err=True)
-        sys.exit(1)
-    except OperationalError as error:
-        typer.echo(f"ich-triage: the database does not answer: {error.orig}", err=True)
-        sys.exit(1)
+        _end(str(error))
+    except DBAPIError as error:
+        _end(f"the database does not answer: {error.orig}")
+    except SQLAlchemyError as error:
+        _end(f"[database] url cannot be used: {error}")
+    except OSError as error:
+        _end(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+
+
+def _end(why: str) -> NoReturn:
+    typer.echo(f"ich-triage: {why.splitlines()[0]}", err=True)
+    sys.exit(1)

@@ -81,7 +81,8 @@ def _port(loaded: Settings) -> Iterator[Finding]:
         reason = error.strerror
     host = "127.0.0.1" if listener.host == "0.0.0.0" else listener.host
     try:
-        scu.echo(scu.Peer(host=host, port=listener.port, ae_title=listener.ae_title), calling="ICH_DOCTOR")
+        us = scu.Peer(host=host, port=listener.port, ae_title=listener.ae_title)
+        scu.echo(us, calling="ICH_DOCTOR", timeout_s=loaded.delivery.timeout_s)
         yield _ok("DICOM port", f"{where} answers as {listener.ae_title}")
     except IchTriageError as error:
         yield Finding(

@@ -6,6 +6,7 @@ import structlog
 import typer
 
 from .. import bootstrap
+from ..errors import SettingsError
 from ..store import migrate
 from ..store.database import Database
 from .options import ConfigOption, config_path, open_database, process_settings
@@ -32,7 +33,11 @@ def receiver(context: typer.Context, config: ConfigOption = None) -> None:
     stop = stop_event()
     database = open_database(loaded)
     process = bootstrap.receiver(loaded, database)
-    process.start()
+    try:
+        process.start()
+    except OSError as error:
+        where = f"{loaded.dicom.host}:{loaded.dicom.port}"
+        raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
     stop.wait()
     process.stop()
     database.close()

@@ -150,11 +150,15 @@ class Stages:
             return [self._spool / each.path for each in results.instances(session, revision)]
 
     def _sources(self, revision_id: int) -> list[Dataset]:
-        """Headers of the analysed images in order; of any one readable object when none was analysed."""
-        headers, unreadable = read_study(self._paths(revision_id))
+        """Headers of the analysed images in order; of one object when none was analysed.
+
+        That one is preferably an image that can be used; a patient and a study every indexed object has.
+        """
+        every = self._paths(revision_id)
+        headers, unreadable = read_study(every)
         chosen = select(headers, unreadable=unreadable).chosen
-        paths = dict.fromkeys(header.path for header in (chosen.headers if chosen else headers[:1]))
-        return [dcmread(path, stop_before_pixels=True) for path in paths]
+        paths = [header.path for header in (chosen.headers if chosen else headers[:1])]
+        return [dcmread(path, stop_before_pixels=True) for path in dict.fromkeys(paths or every[:1])]
 
     def _report(self, revision_id: int, outcome: Json) -> Report:
         with self._database.read() as session:

@@ -51,7 +51,7 @@ def counts(session: Session, *, since: datetime) -> dict[str, int]:
     found = session.execute(
         select(Study.state, func.count()).where(Study.first_slice_at >= since).group_by(Study.state)
     )
-    return dict(found.tuples().all())
+    return {state: number for state, number in found}  # noqa: C416 - a Row is no pair to dict()'s types
 
 
 def revisions(session: Session, study: Study) -> Sequence[Revision]:

@@ -33,7 +33,7 @@ def study(row: Row, revisions: Sequence[Revision], problems: Sequence[Problem], 
     shown = row.decided or row.newest
     return summary(row, now) | {
         "label": PRIORITISATION_ONLY,
-        "series": shown.selection if shown else None,
+        "series": _series(shown),
         "slices": _slices(row.decided),
         "revisions": [_revision(revision) for revision in revisions],
         "problems": [
@@ -116,6 +116,12 @@ def _analysis(revision: Revision | None) -> Json | None:
         "probabilities": _labelled(analysis["probabilities"]),
         "findings": [_finding(finding, analysis["slices"]) for finding in analysis["findings"]],
     }
+
+
+def _series(revision: Revision | None) -> Json | None:
+    if revision is None or revision.selection is None:
+        return None
+    return {key: revision.selection[key] for key in ("chosen", "rejected")}
 
 
 def _finding(finding: Json, slices: list[Json]) -> Json:
