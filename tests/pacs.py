@@ -81,15 +81,19 @@ class Pacs:
 
 
 @contextmanager
-def counting_pacs(*, commits_to: Peer | None = None, port: int = 0) -> Iterator[Pacs]:
-    """A counting PACS with AE title PACS that tells `commits_to` what it has committed to."""
+def counting_pacs(*, commits_to: Peer | None = None, strict: bool = False) -> Iterator[Pacs]:
+    """A counting PACS with AE title PACS that tells `commits_to` what it has committed to.
+
+    `strict`: it rejects who calls it by another name.
+    """
     pacs = Pacs(commits_to)
     ae = AE(ae_title="PACS")
     ae.supported_contexts = AllStoragePresentationContexts
     ae.add_supported_context(Verification)
     ae.add_supported_context(StorageCommitmentPushModel)
     handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, pacs.store), (evt.EVT_N_ACTION, pacs.commit)]
-    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    ae.require_called_aet = strict
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     assert server is not None
     pacs.peer = Peer(host="127.0.0.1", port=int(server.server_address[1]), ae_title="PACS")
     try:

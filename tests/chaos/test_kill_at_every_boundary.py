@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,7 +149,7 @@ def _settled(row: Json) -> bool:
 
 
 @pytest.fixture
-def under_fire(tmp_path: Path, forks: Forks, wait_until: Wait) -> Iterator[Callable[..., Hospital]]:
+def under_fire(tmp_path: Path, forks: Forks, wait_until: Wait) -> Callable[..., Hospital]:
     """Runs a hospital until every boundary was struck and every study is settled."""
 
     def run(database: Database, *, times: int, workers: int, studies: int) -> Hospital:
@@ -167,10 +165,7 @@ def under_fire(tmp_path: Path, forks: Forks, wait_until: Wait) -> Iterator[Calla
                 wait_until(lambda: not hospital.unsettled(), limit_s=240, what="every study's report")
             return hospital
 
-    yield run
-    with warnings.catch_warnings():  # pynetdicom leaves the sockets that were refused to the collector
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    return run
 
 
 def _check(hospital: Hospital) -> None:
