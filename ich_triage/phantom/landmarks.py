@@ -94,7 +94,7 @@ def _crop(head: Head, volume: Volume) -> tuple[slice, slice, slice]:
 def _cavity(head: Head, hu: np.ndarray, crop: tuple[slice, slice, slice]) -> np.ndarray:
     """The brain's coarse mask, grown to the inner table at full resolution, per slice."""
     near = ndimage.binary_dilation(head.full(head.brain)[crop], np.ones((1, 3, 3)), iterations=head.factor)
-    soft = near & (hu > -20.0) & (hu < 130.0)
+    soft = near & (hu > -20.0) & (hu < 85.0)
     opened = ndimage.binary_opening(soft, np.ones((1, 5, 5)))
     labels, count = ndimage.label(opened)
     if not count:
