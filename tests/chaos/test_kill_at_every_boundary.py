@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from time import monotonic
 
 import pytest
-from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-from pynetdicom import AE
-from pynetdicom.association import Association
 
 from ich_triage.dicom.scu import Peer
 from ich_triage.domain.states import FINAL_STATES
@@ -21,6 +16,7 @@ from tests import boundaries
 from tests.forks import Fork, Forks
 from tests.heads import SLICES, tiny_head
 from tests.pacs import Pacs, counting_pacs
+from tests.patient_scanner import PatientScanner
 from tests.peers import probe_port
 from tests.service import Json, destination, study, worklist, write_config
 
@@ -57,42 +53,13 @@ class Supervised:
             fork.end()
 
 
-class Scanner:
-    """Sends a study again and again until each of its objects was acknowledged."""
-
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
-
-    def send(self, datasets: Sequence[Dataset], *, limit_s: float = 120.0) -> None:
-        """One association after the other, each with what is still to be acknowledged."""
-        left = list(datasets)
-        deadline = monotonic() + limit_s
-        while left:
-            if monotonic() > deadline:
-                raise AssertionError(f"{len(left)} objects were not acknowledged in {limit_s} s")
-            association = self._associate()
-            for ds in list(left):
-                if not association.is_established:
-                    break
-                if association.send_c_store(ds).get("Status") == 0:
-                    left.remove(ds)
-            if association.is_established:
-                association.release()
-
-    def _associate(self) -> Association:
-        ae = AE(ae_title="SCANNER")
-        ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = 10.0
-        return ae.associate(self._peer.host, self._peer.port, ae_title=self._peer.ae_title)
-
-
 class Hospital:
     """Scanner, service under fire, and PACS."""
 
     def __init__(self, folder: Path, database: Database, forks: Forks, pacs: Pacs, us: Peer) -> None:
         self.folder, self.database, self.pacs = folder, database, pacs
         self._forks = forks
-        self._scanner = Scanner(us)
+        self._scanner = PatientScanner(us)
         self._config = write_config(
             folder,
             database_url=database.url.render_as_string(hide_password=False),
