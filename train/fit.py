@@ -47,6 +47,10 @@ class FitSettings:
     window: int = 12
     #: peak learning rate of the one-cycle schedule
     learning_rate: float = 4e-3
+    #: share of the steps that run at `small_scale` of the input's size, for speed (progressive resizing)
+    small_share: float = 0.6
+    #: share of the input's side; the result must be a multiple of 32 pixels
+    small_scale: float = 2 / 3
     #: AdamW
     weight_decay: float = 0.01
     #: Lightning's name of the number format
@@ -110,7 +114,11 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: list[Sample], batch_index: int) -> Tensor:
         """One optimiser step over a few studies."""
-        x = torch.cat([sample.x for sample in batch]).to(memory_format=torch.channels_last)
+        x = torch.cat([sample.x for sample in batch])
+        masks = torch.cat([sample.masks for sample in batch])
+        if self.global_step < self.settings.small_share * self.trainer.estimated_stepping_batches:
+            x, masks = _shrunk(x, self.settings.small_scale), _shrunk(masks, self.settings.small_scale)
+        x = x.to(memory_format=torch.channels_last)
         embedding, mask_logits = self.network.slice_net(x)
         slices, studies = [], []
         for sample, part in zip(batch, embedding.split([len(s.x) for s in batch]), strict=True):
@@ -122,7 +130,7 @@ class Learner(pl.LightningModule):
         losses = {
             "slice": _label_loss(torch.cat(slices), labels),
             "study": _label_loss(torch.stack(studies), study_labels),
-            "mask": mask_loss(mask_logits.float(), torch.cat([sample.masks for sample in batch])),
+            "mask": mask_loss(mask_logits.float(), masks),
         }
         self.log_dict({f"loss_{name}": value for name, value in losses.items()}, batch_size=len(batch))
         return losses["slice"] + 0.5 * losses["study"] + 0.5 * losses["mask"]
@@ -140,6 +148,12 @@ class Learner(pl.LightningModule):
             pct_start=0.15,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _shrunk(images: Tensor, scale: float) -> Tensor:
+    """(N, C, S, S) at `scale` of its side, with a low-pass."""
+    size = round(images.shape[-1] * scale)
+    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:

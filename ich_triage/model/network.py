@@ -74,6 +74,7 @@ class SliceNet(nn.Module):
         ]
         self.levels = [index for index, _ in info]
         self.laterals = nn.ModuleList(nn.Conv2d(channels, spec.decoder, 1) for _, channels in info)
+        self.shortcut = nn.Conv2d(spec.channels, spec.decoder, 1)
         self.smooth = nn.Sequential(_separable(spec.decoder), _separable(spec.decoder))
         self.mask = nn.Conv2d(spec.decoder, len(SUBTYPES), 1)
         pooled = info[-1][1] + spec.decoder + 2 * len(SUBTYPES)
@@ -88,7 +89,8 @@ class SliceNet(nn.Module):
         top = maps[-1]
         for lower in reversed(maps[:-1]):
             top = lower + F.interpolate(top, scale_factor=2.0, mode="nearest")
-        top = self.smooth(top)
+        # Blood is first of all a density: the decoder sees it directly, not only through the backbone.
+        top = self.smooth(top + self.shortcut(F.avg_pool2d(x, MASK_STRIDE)))
         mask = self.mask(top)
         pooled = torch.cat(
             [
