@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from ich_triage.cli.app import app
+from ich_triage.dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from ich_triage.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -107,3 +108,12 @@ def test_the_command_line_starts_without_torch() -> None:
     script = "import sys, ich_triage.cli.app; print('torch' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "False"
+
+
+def test_the_conformance_statement_lists_what_is_accepted() -> None:
+    """docs/conformance.md names each storage class and transfer syntax of the listener, no other."""
+    text = (REPOSITORY / "docs/conformance.md").read_text()
+    accepted = text.split("# What we send")[0]
+    listed = set(re.findall(r"1\.2\.840\.10008[\d.]*\d", accepted))
+    services = {"1.2.840.10008.1.1", "1.2.840.10008.1.20.1"}
+    assert listed - services == {str(uid) for uid in (*STORAGE_CLASSES, *TRANSFER_SYNTAXES)}
