@@ -6,6 +6,7 @@ plan crosses it out and kills itself with -9.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -72,7 +73,9 @@ class Plan:
 
     def strike(self, boundary: str) -> None:
         """Die here if the plan says so."""
-        with _lock:
+        # one process after the other, one thread after the other; the kernel unlocks for who dies
+        with _lock, self._path.with_suffix(".lock").open("ab") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
             left = json.loads(self._path.read_text())
             if not left.get(boundary):
                 return

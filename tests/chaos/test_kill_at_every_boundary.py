@@ -98,7 +98,7 @@ class Hospital:
     def scan(self, *, clot: bool) -> None:
         """Send one study until it was acknowledged whole."""
         datasets = tiny_head(clot=clot)
-        self._scanner.send(datasets)
+        self._scanner.send(datasets, limit_s=900)
         self.acknowledged[str(datasets[0].StudyInstanceUID)] = clot
 
     def unsettled(self) -> list[str]:
@@ -128,8 +128,8 @@ def under_fire(tmp_path: Path, forks: Forks, wait_until: Wait) -> Callable[..., 
             with hospital.service(workers):
                 while hospital.boundaries_left() and len(hospital.acknowledged) < studies:
                     hospital.scan(clot=len(hospital.acknowledged) % 3 != 2)
-                    wait_until(lambda: len(hospital.unsettled()) < AT_ONCE, limit_s=240, what="room")
-                wait_until(lambda: not hospital.unsettled(), limit_s=240, what="every study's report")
+                    wait_until(lambda: len(hospital.unsettled()) < AT_ONCE, limit_s=900, what="room")
+                wait_until(lambda: not hospital.unsettled(), limit_s=900, what="every study's report")
             return hospital
 
     return run
