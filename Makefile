@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench train venv lock
+.PHONY: demo test chaos lint bench train venv lock
 
 venv: $(READY)
 
@@ -21,6 +21,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+# The long form of the chaos tests: more deaths at each boundary.
+chaos: $(READY)
+	$(BIN)/pytest tests/chaos -m long
 
 lint: $(READY)
 	$(BIN)/ruff check .

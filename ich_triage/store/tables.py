@@ -166,7 +166,7 @@ class Revision(Base):
     reason_code: Mapped[str | None] = mapped_column(String(32))
     #: the reason in words
     reason: Mapped[str | None]
-    #: CompletedBy, or "reprocess"
+    #: CompletedBy
     completed_by: Mapped[str] = mapped_column(String(16))
     #: highest Instance.id that it covers
     last_instance_id: Mapped[int] = mapped_column(Key)
