@@ -24,6 +24,7 @@ from ..domain.labels import SUBTYPES
 from ..domain.states import FINAL_STATES, DeliveryState, OutputKind
 from ..errors import IchTriageError
 from ..settings import load
+from ..store import workers
 from ..store.database import Database
 from ..worklist import document
 from .demo_pacs import StandInPacs, free_port, start_pacs
@@ -44,7 +45,7 @@ STUDIES = (
 LIMIT_S = 300.0
 #: pause between two studies: a scanner needs longer, a spectator does not
 PAUSE_S = 2.0
-_START_LIMIT_S = 60.0
+_START_LIMIT_S = 120.0
 _LOOK_S = 0.25
 _ARRIVED = (DeliveryState.SENT, DeliveryState.COMMITTED)
 
@@ -87,7 +88,7 @@ def demo(
         config = _write_config(run, peer.port, pacs)
         console.print(f"stand-in PACS: {pacs.name}\nconfiguration: {config}")
         with _service(run, config):
-            _wait_for_listener(peer)
+            _wait_for_service(peer, config)
             _send_and_watch(batches, peer, config)
         complete = _tell(config, names, pacs, run)
     raise typer.Exit(0 if complete else 1)
@@ -134,15 +135,29 @@ def _service(run: Path, config: Path) -> Iterator[None]:
         process.wait()
 
 
-def _wait_for_listener(peer: scu.Peer) -> None:
+def _wait_for_service(peer: scu.Peer, config: Path) -> None:
+    """Until the listener answers and a worker has loaded its model: the demo times studies, not start-up."""
     deadline = time.monotonic() + _START_LIMIT_S
-    while True:
-        try:
-            return scu.echo(peer, calling="DEMO", timeout_s=5.0)
-        except IchTriageError:
+    with console.status("starting the service and loading the model"):
+        while not _is_up(peer, config):
             if time.monotonic() > deadline:
-                raise
+                raise IchTriageError("the service did not start; see service.log in the demo's folder")
             time.sleep(0.2)
+
+
+def _is_up(peer: scu.Peer, config: Path) -> bool:
+    try:
+        scu.echo(peer, calling="DEMO", timeout_s=5.0)
+    except IchTriageError:
+        return False
+    loaded = load(config)
+    database = Database(loaded.database.url)
+    with database.read() as session:
+        living, _ = workers.living_and_dead(
+            session, now=datetime.now(UTC), host="", dead_after_s=loaded.worker.dead_after_s
+        )
+    database.close()
+    return bool(living)
 
 
 def _send_and_watch(batches: dict[str, list[Path]], peer: scu.Peer, config: Path) -> None:
