@@ -46,7 +46,7 @@ class GateFeatures:
     slice_labels: np.ndarray
     #: header fields as numbers, (F,)
     metadata: np.ndarray
-    #: volume in HU bands outside the brain, left and right, mL, (B,)
+    #: volume in HU bands in the outermost 5 mm of the head and beyond, left and right, mL, (B,)
     outside: np.ndarray
     #: volume of 50–90 HU inside the skull, mL
     hyperdense_ml: float
@@ -58,7 +58,7 @@ def features(phantom: Phantom) -> GateFeatures:
     voxel_ml = float(np.prod(phantom.spacing)) / 1e3
     inside = inside_skull(hu, phantom.spacing[1])
     half = hu.shape[-1] // 2
-    outside = np.where(inside, -2000.0, hu)
+    outside = np.where(_deep(hu, phantom.spacing[1]), -2000.0, hu)
     bands = [
         np.histogram(part, _BANDS_HU)[0] * voxel_ml for part in (outside[..., :half], outside[..., half:])
     ]
@@ -82,6 +82,15 @@ def inside_skull(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
     return inside
 
 
+def _deep(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
+    """(Z, Y, X) bool: more than 5 mm under the skin, so no scalp, and no bleed outside of it."""
+    deep = np.zeros(hu.shape, bool)
+    for index, plane in enumerate(hu):
+        head = ndimage.binary_fill_holes(ndimage.binary_opening(plane > -300.0, iterations=2))
+        deep[index] = ndimage.distance_transform_edt(head) * pixel_mm > 5.0
+    return deep
+
+
 def _metadata(phantom: Phantom) -> np.ndarray:
     scan = phantom.spec.acquisition
     values = (
@@ -97,7 +106,7 @@ def metadata_only_auc(studies: Sequence[GateFeatures], *, seed: int = 0) -> Metr
 
 
 def outside_skull_auc(studies: Sequence[GateFeatures], *, seed: int = 0) -> Metric:
-    """A random forest on what lies outside the brain: bone, scalp, face, table."""
+    """A random forest on scalp, face, outer table and head rest."""
     return _forest_auc(np.stack([s.outside for s in studies]), _labels(studies), seed)
 
 

@@ -41,22 +41,22 @@ EPIDURAL_SITES: dict[str, tuple[float, float]] = {
     "temporal": (88, 0), "frontal": (38, 12), "parietal": (118, 32), "posterior_fossa": (150, -32)
 }  # fmt: skip
 
-#: Label sets of positive studies and their weights, set so that positive *slices* carry the RSNA mix
-#: with 1.38 labels each (measured with ``python -m train.gates``).
+#: Label sets of positive studies and their weights, set to bring positive *slices* near the RSNA mix and
+#: its 1.38 labels each; docs/phantom.md has what ``python -m train.gates`` measured.
 LABEL_SETS: dict[tuple[Subtype, ...], float] = {
-    (Subtype.SUBDURAL,): 0.160,
-    (Subtype.SUBARACHNOID,): 0.160,
-    (Subtype.INTRAPARENCHYMAL,): 0.090,
-    (Subtype.INTRAVENTRICULAR,): 0.055,
-    (Subtype.EPIDURAL,): 0.010,
-    (Subtype.INTRAPARENCHYMAL, Subtype.INTRAVENTRICULAR): 0.130,
-    (Subtype.SUBARACHNOID, Subtype.SUBDURAL): 0.175,
-    (Subtype.INTRAPARENCHYMAL, Subtype.SUBARACHNOID): 0.060,
-    (Subtype.INTRAPARENCHYMAL, Subtype.INTRAVENTRICULAR, Subtype.SUBARACHNOID): 0.080,
-    (Subtype.INTRAPARENCHYMAL, Subtype.SUBARACHNOID, Subtype.SUBDURAL): 0.050,
-    (Subtype.EPIDURAL, Subtype.SUBDURAL): 0.008,
-    (Subtype.EPIDURAL, Subtype.SUBARACHNOID): 0.004,
-    (Subtype.INTRAPARENCHYMAL, Subtype.SUBDURAL): 0.018,
+    (Subtype.SUBDURAL,): 0.080,
+    (Subtype.SUBARACHNOID,): 0.095,
+    (Subtype.INTRAPARENCHYMAL,): 0.030,
+    (Subtype.INTRAVENTRICULAR,): 0.064,
+    (Subtype.EPIDURAL,): 0.014,
+    (Subtype.INTRAPARENCHYMAL, Subtype.INTRAVENTRICULAR): 0.185,
+    (Subtype.SUBARACHNOID, Subtype.SUBDURAL): 0.210,
+    (Subtype.INTRAPARENCHYMAL, Subtype.SUBARACHNOID): 0.050,
+    (Subtype.INTRAPARENCHYMAL, Subtype.INTRAVENTRICULAR, Subtype.SUBARACHNOID): 0.140,
+    (Subtype.INTRAPARENCHYMAL, Subtype.SUBARACHNOID, Subtype.SUBDURAL): 0.090,
+    (Subtype.EPIDURAL, Subtype.SUBDURAL): 0.012,
+    (Subtype.EPIDURAL, Subtype.SUBARACHNOID): 0.010,
+    (Subtype.INTRAPARENCHYMAL, Subtype.SUBDURAL): 0.020,
 }
 
 #: Share of studies that carry a mimic, with or without a bleed: style -> mimic -> share.
