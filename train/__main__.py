@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,9 +34,8 @@ def embedded(  # noqa: PLR0913  one option each
     calibration: Annotated[int, typer.Option(help="studies to calibrate on")] = Sizes.calibration,
     test: Annotated[int, typer.Option(help="studies to test on")] = Sizes.test,
     held_out: Annotated[int, typer.Option(help="test studies of the held-out style")] = Sizes.held_out,
-    epochs: Annotated[int, typer.Option(help="passes over the training studies")] = FitSettings.epochs,
-    window: Annotated[int, typer.Option(help="consecutive slices taken of a study")] = FitSettings.window,
-    batch: Annotated[int, typer.Option(help="studies in a batch")] = FitSettings.studies,
+    epochs: Annotated[int, typer.Option(help="passes over the training studies, a few slices each")] = 20,
+    study_epochs: Annotated[int, typer.Option(help="passes over long stretches of them")] = 4,
     size: Annotated[int, typer.Option(help="pixels per side of the input, a multiple of 32")] = 192,
     matrix: Annotated[int, typer.Option(help="pixels per side of a drawn slice")] = Plan.matrix,
     backbone: Annotated[str, typer.Option(help="timm name")] = ArchitectureSpec.backbone,
@@ -45,13 +45,15 @@ def embedded(  # noqa: PLR0913  one option each
     log: Annotated[Path | None, typer.Option(help="Markdown file to append the outcome to")] = None,
 ) -> None:
     """Draw phantoms, train, calibrate, evaluate and write the package that ships with the product."""
+    short, long = FitSettings.stages
+    stages = (replace(short, epochs=epochs), replace(long, epochs=study_epochs))
     plan = Plan(
         out=out,
         cache=cache,
         sizes=Sizes(train=train, calibration=calibration, test=test, held_out=held_out),
         architecture=ArchitectureSpec(backbone=backbone),
         input_spec=InputSpec(size=size),
-        fit=FitSettings(seed=seed, epochs=epochs, window=window, studies=batch),
+        fit=FitSettings(seed=seed, stages=stages),
         matrix=matrix,
         workers=workers,
         pretrained=pretrained,

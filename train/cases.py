@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,14 @@ from ich_triage.imaging.prepare import Prepared, prepare
 from ich_triage.imaging.volume import InPlane, Volume
 from ich_triage.model.network import MASK_STRIDE, relative_height
 from ich_triage.phantom.generate import Phantom, generate
-from ich_triage.phantom.spec import PhantomSpec, draw
+from ich_triage.phantom.records import BleedSpec, PhantomSpec
+from ich_triage.phantom.spec import Wanted, draw
 
 from .gates import features
+
+#: Mimics that training studies carry more often, and the share of studies that gets each on top.
+_MORE_MIMICS = ("infarct", "white_matter", "tumour", "falx", "ganglia", "dense_sinus")
+_MIMIC_SHARE = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,34 +73,54 @@ class Case:
     facts: Facts
 
     def save(self, path: Path) -> None:
-        """Write to one file, whole or not at all."""
+        """Write `path` and, beside it, the input, so that a few slices can be read alone.
+
+        `path` comes last and whole: where it is, the case is.
+        """
+        rest = {name: value for name, value in vars(self).items() if name not in {"x", "facts"}}
         partial = path.with_suffix(f".{os.getpid()}.part")
+        np.save(_input_path(path), self.x)
         with partial.open("wb") as file:
-            np.savez(file, **{**vars(self), "facts": json.dumps(asdict(self.facts))})
+            np.savez(file, facts=json.dumps(asdict(self.facts)), **rest)
         partial.rename(path)
 
     @classmethod
     def load(cls, path: Path) -> Case:
-        """Read what `save` wrote."""
+        """Read what `save` wrote; the input is mapped, not read."""
         with np.load(path) as stored:
             values = {name: stored[name] for name in stored.files}
         facts = TypeAdapter(Facts).validate_json(str(values.pop("facts")))
-        return cls(**values, facts=facts)
+        return cls(x=np.load(_input_path(path), mmap_mode="r"), facts=facts, **values)
+
+
+def _input_path(path: Path) -> Path:
+    return path.with_suffix(".npy")
 
 
 def training_spec(seed: int) -> PhantomSpec:
     """The phantom of a training seed: style "a", with rare subtypes drawn more often than in life.
 
     Two in five have no bleed, one in four the RSNA mix (half of which again has none), the others exactly
-    one subtype, each as likely as the next.
+    one subtype, each as likely as the next. Half of those with a bleed have it large and dense: faint specks
+    alone teach a network too slowly to begin with. Dark and dense mimics are commoner than in life, with and
+    without a bleed: they are what it takes for one in a real head.
     """
     rng = np.random.default_rng([seed, 77])
     share = rng.random()
-    if share < 0.40:
-        return draw(seed, bleeds=None)
-    if share < 0.65:
-        return draw(seed, bleeds="random")
-    return draw(seed, bleeds=(SUBTYPES[int(rng.integers(len(SUBTYPES)))],))
+    one: Wanted = (SUBTYPES[int(rng.integers(len(SUBTYPES)))],)
+    wanted = None if share < 0.40 else "random" if share < 0.65 else one
+    spec = draw(seed, bleeds=wanted)
+    more = {name for name in _MORE_MIMICS if rng.random() < _MIMIC_SHARE}
+    spec = replace(spec, mimics=replace(spec.mimics, names=spec.mimics.names | more))
+    if rng.random() < 0.5:
+        return spec
+    return replace(spec, bleeds=tuple(_conspicuous(bleed, rng) for bleed in spec.bleeds))
+
+
+def _conspicuous(bleed: BleedSpec, rng: np.random.Generator) -> BleedSpec:
+    """The same bleed, at least some millilitres large and as dense as fresh clot."""
+    large, dense = float(np.exp(rng.uniform(np.log(4), np.log(40)))), float(rng.uniform(55, 75))
+    return replace(bleed, volume_ml=max(bleed.volume_ml, large), hu=max(bleed.hu, dense), fraction=1.0)
 
 
 def to_volume(phantom: Phantom) -> Volume:

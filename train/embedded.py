@@ -181,7 +181,7 @@ def _provisional(plan: Plan, weights: bytes, paths: dict[str, list[Path]]) -> Pa
         code_version=version("ich-triage"),
         weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
-    golden = Golden.make(network, example.x[middle], example.height[middle])
+    golden = Golden.make(network, np.array(example.x[middle]), example.height[middle])
     return Package(manifest=manifest, network=network, golden=golden)
 
 

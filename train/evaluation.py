@@ -76,7 +76,7 @@ def predict(
 def _predict_one(
     engine: Engine, case: Case, rule: MaskRule
 ) -> tuple[Facts, Bools, Floats, Floats, Floats, Bools]:
-    output = engine.slices(torch.from_numpy(case.x).float() / 255)
+    output = engine.slices(torch.tensor(case.x).float() / 255)
     study = engine.study(output.embedding, case.height)
     logits = torch.from_numpy(output.mask_logits)
     fine = F.interpolate(torch.sigmoid(logits), scale_factor=float(MASK_STRIDE), mode="bilinear")

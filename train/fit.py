@@ -3,122 +3,84 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from safetensors.torch import load_model, save_model
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.model.network import IchNet
 
-from .augment import augment
-from .cases import Case
+from .windows import Sample, Windows
 
 #: Weight of positive slices: most are negative.
 _SLICE_POSITIVE = 2.0
 #: Cells that the mask loss adds to the bleeding ones, so that a batch without any stays finite.
-_MASK_FLOOR = 1000.0
-#: Share of the windows of a bleeding study that are placed on its bleed, the others anywhere.
-_ON_BLEED = 0.7
+_MASK_FLOOR = 200.0
+#: Decay of the moving average of the weights: over some 100 steps, so that a short run forgets its start.
+_EMA_DECAY = 0.99
 #: Weight of `any` against a subtype, as in the RSNA metric.
 _ANY_WEIGHT = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One cycle of the learning rate."""
+
+    #: passes over the cases
+    epochs: int
+    #: studies in a batch
+    studies: int
+    #: consecutive slices taken of a study
+    window: int
+    #: share of the input's side; the result must be a multiple of 32 pixels
+    scale: float
+    #: peak learning rate
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """Everything that decides a training run."""
+    """Everything that decides a training run.
+
+    Bleeds are learned from many studies with few slices of each, small (progressive resizing); then whole
+    stretches of studies at full size teach what slices say together.
+    """
 
     #: random seed
     seed: int = 0
-    #: passes over the cases
-    epochs: int = 10
-    #: studies in a batch
-    studies: int = 6
-    #: consecutive slices taken of a study
-    window: int = 12
-    #: peak learning rate of the one-cycle schedule
-    learning_rate: float = 4e-3
-    #: share of the steps that run at `small_scale` of the input's size, for speed (progressive resizing)
-    small_share: float = 0.6
-    #: share of the input's side; the result must be a multiple of 32 pixels
-    small_scale: float = 2 / 3
+    #: one after the other
+    stages: tuple[Stage, ...] = (
+        Stage(epochs=20, studies=16, window=3, scale=2 / 3, learning_rate=4e-3),
+        Stage(epochs=4, studies=4, window=16, scale=1.0, learning_rate=1e-3),
+    )
     #: AdamW
     weight_decay: float = 0.01
     #: Lightning's name of the number format
     precision: Any = "bf16-mixed"
 
 
-class Sample(NamedTuple):
-    """Consecutive slices of one study; a tuple, since Lightning moves no frozen dataclass to a device."""
-
-    #: (Z, C, S, S) in 0..1
-    x: Tensor
-    #: (Z, 5, s, s) in 0..1
-    masks: Tensor
-    #: (Z, 6) in 0..1
-    labels: Tensor
-    #: (Z,)
-    height: Tensor
-
-
-class Windows(Dataset[Sample]):
-    """A random run of consecutive slices of each case, freshly augmented each time."""
-
-    def __init__(self, paths: Sequence[Path], spec: InputSpec, *, window: int) -> None:
-        self.paths = list(paths)
-        self.spec = spec
-        self.window = window
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Sample:
-        case = Case.load(self.paths[index])
-        start = self._start(case)
-        part = slice(start, start + self.window)
-        x, masks = augment(
-            torch.from_numpy(case.x[part]).float() / 255,
-            torch.from_numpy(case.masks[part]).float() / 255,
-            self.spec,
-            generator=torch.Generator().manual_seed(random.getrandbits(62)),
-        )
-        labels = torch.from_numpy(case.labels[part]).float()
-        return Sample(x=x, masks=masks, labels=labels, height=torch.from_numpy(case.height[part]))
-
-    def _start(self, case: Case) -> int:
-        """First slice of the window."""
-        last = max(0, len(case.x) - self.window)
-        bleeding = np.flatnonzero(case.labels[:, 0])
-        if not len(bleeding) or random.random() > _ON_BLEED:
-            return random.randint(0, last)
-        chosen = int(random.choice(bleeding))
-        return min(last, max(0, chosen - random.randrange(self.window)))
-
-
 class Learner(pl.LightningModule):
     """Weighted BCE per slice + 0.5 BCE per study + 0.5 (Dice + BCE) on the masks."""
 
-    def __init__(self, network: IchNet, settings: FitSettings) -> None:
+    def __init__(self, network: IchNet, stage: Stage, weight_decay: float) -> None:
         super().__init__()
         self.network = network
-        self.settings = settings
+        self.stage = stage
+        self.weight_decay = weight_decay
 
     def training_step(self, batch: list[Sample], batch_index: int) -> Tensor:
         """One optimiser step over a few studies."""
-        x = torch.cat([sample.x for sample in batch])
+        x = torch.cat([sample.x for sample in batch]).to(memory_format=torch.channels_last)
         masks = torch.cat([sample.masks for sample in batch])
-        if self.global_step < self.settings.small_share * self.trainer.estimated_stepping_batches:
-            x, masks = _shrunk(x, self.settings.small_scale), _shrunk(masks, self.settings.small_scale)
-        x = x.to(memory_format=torch.channels_last)
         embedding, mask_logits = self.network.slice_net(x)
         slices, studies = [], []
         for sample, part in zip(batch, embedding.split([len(s.x) for s in batch]), strict=True):
@@ -137,23 +99,15 @@ class Learner(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW and one cycle."""
-        settings = self.settings
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        rate = self.stage.learning_rate
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            max_lr=settings.learning_rate,
+            max_lr=rate,
             total_steps=int(self.trainer.estimated_stepping_batches),
             pct_start=0.15,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _shrunk(images: Tensor, scale: float) -> Tensor:
-    """(N, C, S, S) at `scale` of its side, with a low-pass."""
-    size = round(images.shape[-1] * scale)
-    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -194,28 +148,42 @@ def fit(
     """Train `network` on the cases at `paths`, resuming from `folder` where a run was cut off; in place."""
     # What Lightning says on its own is advertisement and what hardware there is not.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    pl.seed_everything(settings.seed, verbose=False)
-    loader = DataLoader(
-        Windows(paths, spec, window=settings.window),
-        batch_size=settings.studies,
+    network.slice_net.to(memory_format=torch.channels_last)
+    network.train().requires_grad_(True)
+    for number, stage in enumerate(settings.stages):
+        within = folder / f"stage_{number}"
+        done, last = within / "done.safetensors", within / "last.ckpt"
+        if not done.exists():
+            pl.seed_everything(settings.seed + number, verbose=False)
+            learner = Learner(network, stage, settings.weight_decay)
+            trainer = _trainer(settings, stage, within, callbacks)
+            trainer.fit(learner, _loader(paths, spec, stage), ckpt_path=last if last.exists() else None)
+            save_model(network, str(done))
+        load_model(network, done)
+    return network
+
+
+def _loader(paths: Sequence[Path], spec: InputSpec, stage: Stage) -> DataLoader[Sample]:
+    return DataLoader(
+        Windows(paths, spec, window=stage.window, scale=stage.scale),
+        batch_size=stage.studies,
         shuffle=True,
-        drop_last=len(paths) > settings.studies,
+        drop_last=len(paths) > stage.studies,
         num_workers=1,
         persistent_workers=True,
         collate_fn=list,
     )
-    network.slice_net.to(memory_format=torch.channels_last)
-    learner = Learner(network.train().requires_grad_(True), settings)
-    steps = settings.epochs * len(loader)
-    trainer = pl.Trainer(
-        max_epochs=settings.epochs,
+
+
+def _trainer(settings: FitSettings, stage: Stage, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
+    return pl.Trainer(
+        max_epochs=stage.epochs,
         accelerator="auto",
         precision=settings.precision,
         gradient_clip_val=5.0,
         default_root_dir=folder,
         callbacks=[
-            # Short runs must not average in the random start.
-            EMAWeightAveraging(decay=0.99 if steps < 2000 else 0.998),
+            EMAWeightAveraging(decay=_EMA_DECAY),
             ModelCheckpoint(dirpath=folder, save_last=True, enable_version_counter=False),
             *callbacks,
         ],
@@ -223,6 +191,3 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    last = folder / "last.ckpt"
-    trainer.fit(learner, loader, ckpt_path=last if last.exists() else None)
-    return network

@@ -79,6 +79,7 @@ class SliceNet(nn.Module):
         self.mask = nn.Conv2d(spec.decoder, len(SUBTYPES), 1)
         pooled = info[-1][1] + spec.decoder + 2 * len(SUBTYPES)
         # A start at one half everywhere costs hundreds of steps.
+        assert self.mask.bias is not None
         nn.init.constant_(self.mask.bias, _RARE_CELL)
         self.project = nn.Sequential(nn.Linear(pooled, spec.embedding), nn.ReLU(inplace=True))
 

@@ -57,7 +57,7 @@ class Golden:
     def make(cls, network: IchNet, x: NDArray[np.uint8], height: NDArray[np.float32]) -> Golden:
         """Ask the network, in float32 on the CPU, for the answers to `x`."""
         with torch.inference_mode():
-            embedding, mask = network.slice_net(torch.from_numpy(x).float() / 255)
+            embedding, mask = network.slice_net(torch.tensor(x).float() / 255)
             slices, study = network.sequence_net(embedding[None], torch.from_numpy(height)[None, :, None])
         return cls(
             x=x,

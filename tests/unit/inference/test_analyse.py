@@ -1,0 +1,125 @@
+"""A volume in, an analysis out, on phantoms and on a real head with bleeds put into it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from ich_triage.domain.finding import Side
+from ich_triage.domain.labels import Subtype
+from ich_triage.errors import EngineError
+from ich_triage.imaging.header import read_study
+from ich_triage.imaging.stacks import split
+from ich_triage.imaging.volume import Volume, assemble
+from ich_triage.inference.analyse import Analyser
+from ich_triage.inference.batcher import Batcher
+from ich_triage.phantom.generate import generate
+from ich_triage.phantom.insert import insert_bleed
+from ich_triage.phantom.spec import draw
+from tests.conftest import REAL_HEAD
+from train.cases import to_volume
+
+needs_real_head = pytest.mark.skipif(not REAL_HEAD.is_dir(), reason="the real head is not here")
+
+
+@pytest.fixture
+def trained(batcher: Batcher) -> Analyser:
+    """An analyser of a trained package: one without measured figures has nothing to be held to."""
+    if not batcher.engine.package.manifest.metrics:
+        pytest.skip("the embedded package is untrained: its manifest has no metrics")
+    return Analyser(batcher)
+
+
+@pytest.fixture(scope="module")
+def bleeding() -> Volume:
+    """A phantom with a large bleed within the brain."""
+    return to_volume(generate(draw(7, bleeds=(Subtype.INTRAPARENCHYMAL,), slices=24), matrix=128))
+
+
+def _read(paths: list[Path]) -> Volume:
+    headers, _ = read_study(paths)
+    (series,) = split(headers)
+    return assemble(series)
+
+
+def test_analysis_is_complete_and_consistent(batcher: Batcher, bleeding: Volume) -> None:
+    """Every slice is scored in order, `flagged` follows from the threshold, masks fit the volume."""
+    result = Analyser(batcher).analyse(bleeding)
+    analysis = result.analysis
+    assert [score.image for score in analysis.slices] == list(bleeding.images)
+    assert result.masks.shape == (5, *bleeding.hu.shape)
+    assert analysis.flagged == (analysis.probabilities[0] >= analysis.threshold)
+    assert analysis.probabilities[0] == max(analysis.probabilities)
+    assert bool(analysis.findings) == analysis.flagged
+    assert analysis.package == batcher.engine.package.identity
+
+
+def test_threads_get_the_same_answer_as_one_alone(batcher: Batcher, bleeding: Volume) -> None:
+    """Concurrent callers do not disturb each other."""
+    analyser = Analyser(batcher)
+    alone = analyser.analyse(bleeding).analysis
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda _: analyser.analyse(bleeding).analysis, range(3)))
+    for each in together:
+        assert each.flagged == alone.flagged
+        np.testing.assert_allclose(each.probabilities, alone.probabilities, atol=1e-4)
+
+
+def test_site_prevalence_moves_probabilities_and_keeps_the_decision(
+    batcher: Batcher, bleeding: Volume
+) -> None:
+    """A site with few bleeds sees lower probabilities, yet the frozen operating point decides alike."""
+    usual = Analyser(batcher).analyse(bleeding).analysis
+    rare = Analyser(batcher, prevalence=0.027).analyse(bleeding).analysis
+    assert rare.probabilities[0] < usual.probabilities[0]
+    assert rare.threshold < usual.threshold
+    assert rare.flagged == usual.flagged
+
+
+def test_unknown_operating_point_names_the_known(batcher: Batcher) -> None:
+    """A wrong setting is found before the first study, and the error lists what there is."""
+    with pytest.raises(EngineError, match="balanced, high_sensitivity"):
+        Analyser(batcher, operating_point="lucky")
+
+
+def test_self_test_runs_through_the_batcher(batcher: Batcher) -> None:
+    """The worker's start-up check asks the very path that studies take."""
+    Analyser(batcher).self_test()
+
+
+@needs_real_head
+def test_real_head_as_it_came_is_not_flagged(trained: Analyser) -> None:
+    """Real anatomy without a bleed stays below the balanced operating point."""
+    volume = _read(sorted(REAL_HEAD.glob("*.dcm")))
+    assert not trained.analyse(volume).analysis.flagged
+
+
+@needs_real_head
+@pytest.mark.parametrize(
+    ("subtype", "side"),
+    [
+        (Subtype.EPIDURAL, Side.LEFT),
+        (Subtype.INTRAPARENCHYMAL, Side.RIGHT),
+        (Subtype.INTRAVENTRICULAR, Side.LEFT),
+        (Subtype.SUBARACHNOID, Side.RIGHT),
+        (Subtype.SUBDURAL, Side.LEFT),
+    ],
+)
+def test_bleed_put_into_the_real_head_is_found(
+    trained: Analyser, tmp_path: Path, subtype: Subtype, side: Side
+) -> None:
+    """10 mL of blood are flagged, and the likeliest finding is on its side with its key slice within it."""
+    datasets = [pydicom.dcmread(path) for path in sorted(REAL_HEAD.glob("*.dcm"))]
+    changed, truth = insert_bleed(datasets, subtype, 10.0, seed=0, side=side)
+    paths = [tmp_path / f"{number}.dcm" for number in range(len(changed))]
+    for ds, path in zip(changed, paths, strict=True):
+        ds.save_as(path)
+    analysis = trained.analyse(_read(paths)).analysis
+    assert analysis.flagged
+    first = analysis.findings[0]
+    assert first.side in {truth.side, Side.BILATERAL}
+    assert truth.slice_ml[first.key_slice] > 0
