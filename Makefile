@@ -38,7 +38,7 @@ bench: $(READY)
 
 # The package that ships with the product, from nothing.
 train: $(READY)
-	$(BIN)/python -m train embedded --out ich_triage/model/embedded
+	$(BIN)/python -m train embedded --out ich_triage/model/embedded --log train/LOG.md
 
 # After a change of dependencies: pins and hashes, and no host in it.
 lock: $(READY)
