@@ -5,6 +5,7 @@ Orders come as JSON lines on standard input; each is answered with the process i
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -39,6 +40,7 @@ def _run(order: dict[str, Any]) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     for target, source in ((0, null), (1, log), (2, log)):
         os.dup2(source, target)
+    faulthandler.register(signal.SIGUSR1)
     status = 1
     try:
         getattr(roles, order["role"])(**order["options"])

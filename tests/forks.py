@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -24,6 +25,8 @@ class Fork:
 
     #: process id
     pid: int
+    #: what it prints
+    log: Path
 
     @property
     def alive(self) -> bool:
@@ -43,8 +46,17 @@ class Fork:
         deadline = monotonic() + limit_s
         while self.alive:
             if monotonic() > deadline:
-                raise AssertionError(f"process {self.pid} outlived {number.name} by {limit_s} s")
+                raise AssertionError(
+                    f"process {self.pid} outlived {number.name} by {limit_s} s\n{self._stacks()}"
+                )
             sleep(0.02)
+
+    def _stacks(self) -> str:
+        """What its threads are at, as `fork_server` has them written on this signal."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGUSR1)
+        sleep(1.0)
+        return self.log.read_text()[-12_000:]
 
     def kill(self) -> None:
         """kill -9."""
@@ -73,7 +85,7 @@ class Forks:
         order = {"role": role, "log": str(log), "options": options}
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
-        fork = Fork(pid=int(self._answer()))
+        fork = Fork(pid=int(self._answer()), log=log)
         self._started.append(fork)
         return fork
 

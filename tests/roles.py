@@ -7,7 +7,7 @@ from typing import Any
 
 # everything that a process needs, loaded before the fork
 from ich_triage import bootstrap, settings
-from ich_triage.cli.supervise import stop_event
+from ich_triage.cli.supervise import run_until, stop_event
 from ich_triage.intake import receiver as _receiver  # noqa: F401
 from ich_triage.outputs import deliver as _deliver  # noqa: F401
 from ich_triage.pipeline import stages as _stages
@@ -39,7 +39,7 @@ def worker(
         boundaries.arm_worker(Path(plan))
     loaded = settings.load(Path(config))
     logs.configure(loaded.log, process="worker")
-    _run_until_stopped(bootstrap.worker(loaded, Database(loaded.database.url)))
+    _run(bootstrap.worker(loaded, Database(loaded.database.url)))
 
 
 def receiver(*, config: str, plan: str | None = None) -> None:
@@ -48,14 +48,13 @@ def receiver(*, config: str, plan: str | None = None) -> None:
         boundaries.arm_receiver(Path(plan))
     loaded = settings.load(Path(config))
     logs.configure(loaded.log, process="receiver")
-    _run_until_stopped(bootstrap.receiver(loaded, Database(loaded.database.url)))
+    _run(bootstrap.receiver(loaded, Database(loaded.database.url)))
 
 
-def _run_until_stopped(process: Any) -> None:
+def _run(process: Any) -> None:
     stop = stop_event()
     process.start()
-    stop.wait()
-    process.stop()
+    run_until(stop, process)
 
 
 def _record_stages(record: Path) -> None:

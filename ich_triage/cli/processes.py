@@ -10,7 +10,7 @@ from ..errors import SettingsError
 from ..store import migrate
 from ..store.database import Database
 from .options import ConfigOption, config_path, open_database, process_settings
-from .supervise import stop_event, supervise
+from .supervise import run_until, stop_event, supervise
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +38,7 @@ def receiver(context: typer.Context, config: ConfigOption = None) -> None:
     except OSError as error:
         where = f"{loaded.dicom.host}:{loaded.dicom.port}"
         raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
-    stop.wait()
-    process.stop()
+    run_until(stop, process)
     database.close()
 
 
@@ -50,6 +49,5 @@ def worker(context: typer.Context, config: ConfigOption = None) -> None:
     database = open_database(loaded)
     process = bootstrap.worker(loaded, database)
     process.start()
-    stop.wait()
-    process.stop()
+    run_until(stop, process)
     database.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import Protocol
 
 import structlog
 
@@ -23,17 +26,47 @@ BACKOFF_S = (0.5, 30.0)
 STABLE_S = 60.0
 #: time to end in order before a process is killed, s
 GRACE_S = 30.0
+#: time that a process takes to end itself before it leaves whatever hangs, s
+END_S = 27.0
 _LOOK_S = 0.2
 
 
 def stop_event() -> threading.Event:
     """Set by SIGTERM, by SIGINT, and when the supervising process is gone."""
     stop = threading.Event()
+    # A handler interrupts the main thread, which may hold the event's own lock at that moment: only a
+    # SimpleQueue may be touched here.
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _frame: signals.put(number))
+    threading.Thread(target=_set_on_signal, args=(signals, stop), daemon=True).start()
     if parent := os.environ.get(PARENT_VARIABLE):
         threading.Thread(target=_watch_parent, args=(int(parent), stop), daemon=True).start()
     return stop
+
+
+def _set_on_signal(signals: queue.SimpleQueue[int], stop: threading.Event) -> None:
+    signals.get()
+    stop.set()
+
+
+class Process(Protocol):
+    """A receiver or a worker."""
+
+    def stop(self) -> None:
+        """End in order."""
+
+
+def run_until(stop: threading.Event, process: Process) -> None:
+    """Wait for `stop`, then end a started process in order.
+
+    What hangs then is shown in the log, thread by thread, and left: as after a kill, nothing that was
+    acknowledged is lost.
+    """
+    stop.wait()
+    faulthandler.dump_traceback_later(END_S, exit=True)
+    process.stop()
+    faulthandler.cancel_dump_traceback_later()
 
 
 def _watch_parent(parent: int, stop: threading.Event) -> None:

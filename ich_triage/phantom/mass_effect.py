@@ -14,6 +14,10 @@ from .skull import Cranium
 
 #: decay of the push from the surface inwards, mm
 _DECAY_MM = 55.0
+#: how far a clot at the skull moves the midline: this share of its thickness, at most so many mm
+_SHIFT_SHARE, _MAX_SHIFT_MM = 0.5, 12.0
+#: depth below the inner table from which brain takes part in the whole shift, mm
+_SHIFT_DEPTH_MM = 45.0
 
 
 def displaced(points: Points, shell: Cranium, clots: list[Clot]) -> Points:
@@ -22,6 +26,7 @@ def displaced(points: Points, shell: Cranium, clots: list[Clot]) -> Points:
     for clot in clots:
         if clot.lift is not None:
             x, y, z = _lifted((x, y, z), shell, clot.lift)
+            x = x + clot.spec.side * _shift(z, shell, clot.lift)
         elif clot.spec.subtype is Subtype.INTRAPARENCHYMAL:
             x, y, z = _spread((x, y, z), clot)
     return x, y, z
@@ -33,6 +38,13 @@ def _lifted(points: Points, shell: Cranium, lift: Tensor) -> Points:
     beyond = torch.relu(-shell.cavity - lift)
     push = lift * torch.exp(-beyond / _DECAY_MM) / radius
     return x + x * push, y + y * push, z + z * push
+
+
+def _shift(z: Tensor, shell: Cranium, lift: Tensor) -> Tensor:
+    """Shift to the other side, mm: whole in the depth above the tentorium, none at the inner table."""
+    most = min(_SHIFT_SHARE * float(lift.max()), _MAX_SHIFT_MM)
+    depth = (-shell.cavity / _SHIFT_DEPTH_MM).clamp(0.0, 1.0)
+    return most * depth * torch.sigmoid((z + 15.0) / 8.0)
 
 
 def _spread(points: Points, clot: Clot) -> Points:

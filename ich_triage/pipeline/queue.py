@@ -57,7 +57,7 @@ class TriageQueue:
             QUEUE, worker_concurrency=concurrency, polling_interval_sec=poll_s, on_conflict="always_update"
         )
 
-    def stop(self, *, grace_s: int = 20) -> None:
+    def stop(self, *, grace_s: int = 12) -> None:
         """Take nothing new; wait `grace_s` for what runs; the rest is taken over by another worker."""
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=grace_s)
 
