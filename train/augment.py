@@ -33,6 +33,8 @@ class Ranges:
     hu: float = 3.0
     #: contrast about 35 HU, ± share
     contrast: float = 0.12
+    #: slow shading over the slice, as from beam hardening: standard deviation up to, HU
+    shading_hu: float = 3.0
     #: noise added, standard deviation up to, HU
     noise_hu: float = 5.0
     #: Gaussian blur (positive) or sharpening (negative) in units of one blur, between
@@ -40,12 +42,21 @@ class Ranges:
 
 
 def augment(
-    x: Tensor, masks: Tensor, spec: InputSpec, *, generator: torch.Generator, ranges: Ranges | None = None
+    x: Tensor,
+    masks: Tensor,
+    spec: InputSpec,
+    *,
+    generator: torch.Generator,
+    scale: float = 1.0,
+    ranges: Ranges | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Change slices (Z, C, S, S) in 0..1 and masks (Z, 5, s, s) in 0..1 alike; returns new tensors."""
+    """Change slices (Z, C, S, S) in 0..1 and masks (Z, 5, s, s) in 0..1 alike; returns new tensors.
+
+    `scale` times as many pixels per side come out.
+    """
     ranges = ranges or Ranges()
     theta = _affine(ranges, generator)
-    x, masks = _warp(x, theta), _warp(masks, theta)
+    x, masks = _warp(x, theta, scale), _warp(masks, theta, scale)
     return _appearance(x, spec, ranges, generator), masks
 
 
@@ -65,16 +76,16 @@ def _affine(ranges: Ranges, generator: torch.Generator) -> Tensor:
     return torch.cat([linear, shift], dim=1)[None]
 
 
-def _warp(images: Tensor, theta: Tensor) -> Tensor:
-    slices, channels, rows, columns = images.shape
+def _warp(images: Tensor, theta: Tensor, scale: float) -> Tensor:
+    rows, columns = (round(side * scale) for side in images.shape[2:])
     grid = F.affine_grid(theta, [1, 1, rows, columns], align_corners=False)
     # All slices move alike, so they are the channels of one image: one grid for all.
-    flat = images.reshape(1, slices * channels, rows, columns)
-    return F.grid_sample(flat, grid, align_corners=False).reshape(images.shape)
+    warped = F.grid_sample(images.flatten(0, 1)[None], grid, align_corners=False)
+    return warped[0].unflatten(0, images.shape[:2])
 
 
 def _appearance(x: Tensor, spec: InputSpec, ranges: Ranges, generator: torch.Generator) -> Tensor:
-    """HU shift, contrast, noise and sharpness, in the units of each channel's window."""
+    """HU shift, contrast, shading, noise and sharpness, in the units of each channel's window."""
     windows = [*spec.windows, *([spec.windows[0]] * len(spec.neighbour_offsets_mm))]
     width = torch.tensor([window.width for window in windows]).reshape(1, -1, 1, 1)
     low = torch.tensor([window.level - window.width / 2 for window in windows]).reshape(1, -1, 1, 1)
@@ -86,7 +97,8 @@ def _appearance(x: Tensor, spec: InputSpec, ranges: Ranges, generator: torch.Gen
     pivot = (35 - low) / width
     changed = (changed - pivot) * gain + pivot + shift / width
     sigma = abs(_uniform(ranges.noise_hu, generator))
-    changed = changed + _noise(x, len(spec.windows), sigma, generator) / width
+    shading = abs(_uniform(ranges.shading_hu, generator)) * _shading(x, generator)
+    changed = changed + (_noise(x, len(spec.windows), sigma, generator) + shading) / width
     return torch.where(inside, changed, x).clamp(0, 1)
 
 
@@ -97,6 +109,11 @@ def _noise(x: Tensor, own: int, sigma_hu: float, generator: torch.Generator) -> 
     field = sigma_hu * ((1 - grain) * fine + grain * 2.2 * _blur(fine))
     neighbours = [field.roll(-1 if k % 2 == 0 else 1, dims=0) for k in range(x.shape[1] - own)]
     return torch.cat([field.expand(-1, own, -1, -1), *neighbours], dim=1)
+
+
+def _shading(x: Tensor, generator: torch.Generator) -> Tensor:
+    """(1, 1, S, S), unit deviation: one smooth field for all slices."""
+    return F.interpolate(torch.randn(1, 1, 4, 4, generator=generator), size=x.shape[2:], mode="bicubic")
 
 
 def _blur(x: Tensor) -> Tensor:

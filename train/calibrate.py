@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from ich_triage.inference.findings import VOLUME_FLOOR_ML
 from ich_triage.model.calibration import Platt
+from ich_triage.model.manifest import VOLUME_FLOOR_ML
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

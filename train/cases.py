@@ -57,6 +57,9 @@ class Facts:
     hyperdense_ml: float = 0.0
 
 
+_FACTS = TypeAdapter(Facts)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """One labelled study, prepared. Slices go from feet to head."""
@@ -89,7 +92,7 @@ class Case:
         """Read what `save` wrote; the input is mapped, not read."""
         with np.load(path) as stored:
             values = {name: stored[name] for name in stored.files}
-        facts = TypeAdapter(Facts).validate_json(str(values.pop("facts")))
+        facts = _FACTS.validate_json(str(values.pop("facts")))
         return cls(x=np.load(_input_path(path), mmap_mode="r"), facts=facts, **values)
 
 

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from ich_triage.domain.labels import LABELS, SUBTYPES
-from ich_triage.inference.engine import Engine
 from ich_triage.model.calibration import Calibration
 from ich_triage.model.manifest import MaskRule, Metric
-from ich_triage.model.network import MASK_STRIDE
+from ich_triage.model.network import MASK_STRIDE, IchNet
 
 from . import gates, metrics
 from .cases import Case, Facts
@@ -53,14 +52,15 @@ class Predictions:
 
 
 def predict(
-    engine: Engine,
+    network: IchNet,
     paths: Sequence[Path],
     rule: MaskRule,
     *,
     watch: Callable[[Iterable[Path]], Iterable[Path]],
 ) -> Predictions:
-    """Run the engine over cases; `watch` wraps the paths to show progress. Raises EngineError."""
-    rows = [_predict_one(engine, Case.load(path), rule) for path in watch(paths)]
+    """Run the network over cases, where its weights lie; `watch` wraps the paths to show progress."""
+    with torch.inference_mode():
+        rows = [_predict_one(network, Case.load(path), rule) for path in watch(paths)]
     facts, labels, slices, studies, measured, pointed = zip(*rows, strict=True)
     return Predictions(
         facts=facts,
@@ -74,21 +74,24 @@ def predict(
 
 
 def _predict_one(
-    engine: Engine, case: Case, rule: MaskRule
+    network: IchNet, case: Case, rule: MaskRule
 ) -> tuple[Facts, Bools, Floats, Floats, Floats, Bools]:
-    output = engine.slices(torch.tensor(case.x).float() / 255)
-    study = engine.study(output.embedding, case.height)
-    logits = torch.from_numpy(output.mask_logits)
+    device = next(network.parameters()).device
+    x = torch.tensor(case.x, device=device).float() / 255
+    height = torch.tensor(case.height, device=device)
+    embedding, mask = network.slice_net(x.to(memory_format=torch.channels_last))
+    slice_logits, study_logits = network.sequence_net(embedding[None], height[None, :, None])
+    logits = mask.cpu()
     fine = F.interpolate(torch.sigmoid(logits), scale_factor=float(MASK_STRIDE), mode="bilinear")
     pixels = (fine >= rule.threshold).sum((2, 3)).numpy()  # (Z, 5)
     voxel_ml = np.asarray(case.facts.slice_mm) * case.facts.cell_mm2 / MASK_STRIDE**2 / 1000
-    peak = output.mask_logits.transpose(1, 0, 2, 3).reshape(len(SUBTYPES), -1).argmax(axis=1)
+    peak = logits.transpose(0, 1).flatten(1).argmax(dim=1).numpy()
     truth = case.masks.transpose(1, 0, 2, 3).reshape(len(SUBTYPES), -1)
     return (
         case.facts,
         case.labels,
-        study.slice_logits.astype(np.float64),
-        study.study_logits.astype(np.float64),
+        slice_logits[0].cpu().numpy().astype(np.float64),
+        study_logits[0].cpu().numpy().astype(np.float64),
         (pixels * voxel_ml[:, None]).sum(axis=0),
         truth[np.arange(len(SUBTYPES)), peak] > 0,
     )

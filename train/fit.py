@@ -25,8 +25,8 @@ from .windows import Sample, Windows
 _SLICE_POSITIVE = 2.0
 #: Cells that the mask loss adds to the bleeding ones, so that a batch without any stays finite.
 _MASK_FLOOR = 200.0
-#: Decay of the moving average of the weights: over some 100 steps, so that a short run forgets its start.
-_EMA_DECAY = 0.99
+#: Decay of the moving average of the weights: over some 200 steps, so that a short run forgets its start.
+_EMA_DECAY = 0.995
 #: Weight of `any` against a subtype, as in the RSNA metric.
 _ANY_WEIGHT = 2.0
 
@@ -59,8 +59,8 @@ class FitSettings:
     seed: int = 0
     #: one after the other
     stages: tuple[Stage, ...] = (
-        Stage(epochs=20, studies=16, window=3, scale=2 / 3, learning_rate=4e-3),
-        Stage(epochs=4, studies=4, window=16, scale=1.0, learning_rate=1e-3),
+        Stage(epochs=60, studies=16, window=3, scale=2 / 3, learning_rate=3e-3),
+        Stage(epochs=3, studies=4, window=16, scale=1.0, learning_rate=1e-3),
     )
     #: AdamW
     weight_decay: float = 0.01
@@ -77,24 +77,20 @@ class Learner(pl.LightningModule):
         self.stage = stage
         self.weight_decay = weight_decay
 
-    def training_step(self, batch: list[Sample], batch_index: int) -> Tensor:
-        """One optimiser step over a few studies."""
-        x = torch.cat([sample.x for sample in batch]).to(memory_format=torch.channels_last)
-        masks = torch.cat([sample.masks for sample in batch])
+    def training_step(self, batch: Sample, batch_index: int) -> Tensor:
+        """One optimiser step over the windows (B, W) of a few studies."""
+        x = batch.x.flatten(0, 1).to(memory_format=torch.channels_last)
         embedding, mask_logits = self.network.slice_net(x)
-        slices, studies = [], []
-        for sample, part in zip(batch, embedding.split([len(s.x) for s in batch]), strict=True):
-            slice_logits, study_logits = self.network.sequence_net(part[None], sample.height[None, :, None])
-            slices.append(slice_logits[0])
-            studies.append(study_logits[0])
-        labels = torch.cat([sample.labels for sample in batch])
-        study_labels = torch.stack([sample.labels.amax(0) for sample in batch])
+        with torch.autocast(x.device.type, enabled=False):  # recurrent layers gain nothing from it
+            slices, studies = self.network.sequence_net(
+                embedding.float().unflatten(0, batch.height.shape), batch.height[..., None]
+            )
         losses = {
-            "slice": _label_loss(torch.cat(slices), labels),
-            "study": _label_loss(torch.stack(studies), study_labels),
-            "mask": mask_loss(mask_logits.float(), masks),
+            "slice": _label_loss(slices.flatten(0, 1), batch.labels.flatten(0, 1)),
+            "study": _label_loss(studies, batch.labels.amax(1)),
+            "mask": mask_loss(mask_logits.float(), batch.masks.flatten(0, 1)),
         }
-        self.log_dict({f"loss_{name}": value for name, value in losses.items()}, batch_size=len(batch))
+        self.log_dict({f"loss_{name}": value for name, value in losses.items()}, batch_size=len(x))
         return losses["slice"] + 0.5 * losses["study"] + 0.5 * losses["mask"]
 
     def configure_optimizers(self) -> Any:
@@ -171,7 +167,6 @@ def _loader(paths: Sequence[Path], spec: InputSpec, stage: Stage) -> DataLoader[
         drop_last=len(paths) > stage.studies,
         num_workers=1,
         persistent_workers=True,
-        collate_fn=list,
     )
 
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from ich_triage.domain.input_spec import InputSpec
@@ -52,9 +51,10 @@ class Windows(Dataset[Sample]):
         start = self._start(case)
         part = slice(start, start + self.window)
         x, masks = augment(
-            self._scaled(np.array(case.x[part])),
-            self._scaled(case.masks[part]),
+            torch.from_numpy(np.array(case.x[part])) / 255,
+            torch.from_numpy(case.masks[part]) / 255,
             self.spec,
+            scale=self.scale,
             generator=torch.Generator().manual_seed(random.getrandbits(62)),
         )
         labels = torch.from_numpy(case.labels[part]).float()
@@ -68,11 +68,3 @@ class Windows(Dataset[Sample]):
             return random.randint(0, last)
         chosen = int(random.choice(bleeding))
         return min(last, max(0, chosen - random.randrange(self.window)))
-
-    def _scaled(self, stored: np.ndarray) -> Tensor:
-        """(Z, C, S, S) of 0..255 to 0..1 at the scale wanted, with a low-pass."""
-        images = torch.from_numpy(stored).float() / 255
-        if self.scale == 1:
-            return images
-        size = round(images.shape[-1] * self.scale)
-        return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)

@@ -15,7 +15,7 @@ from ..domain.finding import Finding, Side
 from ..domain.labels import SUBTYPES
 from ..imaging.head import Midline
 from ..imaging.volume import Volume
-from ..model.manifest import MaskRule
+from ..model.manifest import VOLUME_FLOOR_ML, MaskRule
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -26,8 +26,6 @@ _BILATERAL_SHARE = 0.2
 _MIDLINE_MM, _MIDLINE_WIDTH_MM = 4.0, 30.0
 #: ABC/2 counts a slice wholly, half or not by its area against the largest (Kothari et al., Stroke 1996).
 _ABC_FULL, _ABC_HALF = 0.75, 0.25
-#: What the uncertainty of a volume is scaled by beside the volume itself, mL; see `MaskRule.volume_error`.
-VOLUME_FLOOR_ML = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)

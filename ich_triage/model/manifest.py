@@ -32,6 +32,10 @@ class Metric(_Part):
     n: int
 
 
+#: What the uncertainty of a volume is scaled by beside the volume itself, mL; see `MaskRule.volume_error`.
+VOLUME_FLOOR_ML = 0.2
+
+
 class MaskRule(_Part):
     """How mask probabilities become findings."""
 
@@ -41,7 +45,7 @@ class MaskRule(_Part):
     min_part_ml: float = Field(default=0.05, ge=0)
     #: study probability from which a subtype is reported as a finding, in the order of `SUBTYPES`
     subtype_thresholds: tuple[float, ...] = (0.5,) * (len(LABELS) - 1)
-    #: 5% and 95% quantile of (true − measured) / (measured + 0.2 mL) on the calibration studies
+    #: 5% and 95% quantile of (true − measured) / (measured + `VOLUME_FLOOR_ML`) on the calibration studies
     volume_error: tuple[float, float] = (-0.5, 0.5)
 
 

@@ -34,7 +34,7 @@ class ArchitectureSpec:
     """What it takes to build the network again; part of every manifest."""
 
     #: timm name of the backbone
-    backbone: str = "mobilenetv4_conv_small"
+    backbone: str = "regnetx_004"
     #: input channels
     channels: int = 5
     #: width of the decoder, feature maps
@@ -120,7 +120,7 @@ class SequenceNet(nn.Module):
         nn.init.constant_(self.slice_head.bias, _RARE_SLICE)
 
     def forward(self, embedding: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedding (1, Z, D), height (1, Z, 1) in 0..1 to slice logits (1, Z, 6), study logits (1, 6)."""
+        """Embedding (N, Z, D), height (N, Z, 1) in 0..1 to slice logits (N, Z, 6), study logits (N, 6)."""
         before = torch.cat([embedding[:, :1], embedding[:, :-1]], dim=1)
         after = torch.cat([embedding[:, 1:], embedding[:, -1:]], dim=1)
         reduced = self.reduce(torch.cat([embedding, embedding - before, embedding - after, height], dim=2))
