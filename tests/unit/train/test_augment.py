@@ -9,7 +9,16 @@ from train.augment import Ranges, augment
 
 SPEC = InputSpec(size=64)
 STILL = Ranges(
-    flip=0, rotation_deg=0, scale=0, shift=0, stretch=0, hu=0, contrast=0, noise_hu=0, blur=(0.0, 0.0)
+    flip=0,
+    rotation_deg=0,
+    scale=0,
+    shift=0,
+    stretch=0,
+    hu=0,
+    contrast=0,
+    shading_hu=0,
+    noise_hu=0,
+    blur=(0.0, 0.0),
 )
 
 
@@ -32,6 +41,27 @@ def test_no_range_is_no_change() -> None:
     new_x, new_masks = augment(x, masks, SPEC, generator=_generator(), ranges=STILL)
     torch.testing.assert_close(new_x, x, atol=1e-4, rtol=0)
     torch.testing.assert_close(new_masks, masks, atol=1e-4, rtol=0)
+
+
+def test_scale_makes_input_and_masks_smaller_alike() -> None:
+    """At half the scale both have half the pixels, and the mask still lies where it lay."""
+    x, masks = _study()
+    new_x, new_masks = augment(x, masks, SPEC, generator=_generator(), scale=0.5, ranges=STILL)
+    assert new_x.shape == (4, 5, 32, 32)
+    assert new_masks.shape == (4, 5, 8, 8)
+    assert new_masks[:, 2, 2:4, 5:7].min() > 0.4
+    assert new_masks[:, 2].sum() == new_masks.sum()
+
+
+def test_shading_is_slow_and_the_same_in_all_slices() -> None:
+    """A field that hardly changes from pixel to pixel, as beam hardening does, on grey tissue alone."""
+    x, masks = _study()
+    ranges = Ranges(**(vars(STILL) | {"shading_hu": 5.0}))
+    new_x, _ = augment(x, masks, SPEC, generator=_generator(), ranges=ranges)
+    field = ((new_x - x) * 80)[:, 0, 12:]
+    torch.testing.assert_close(field[0], field[3])
+    assert field.abs().max() > 1
+    assert field.diff(dim=-1).abs().max() < 1
 
 
 def test_flip_mirrors_left_and_right_of_both() -> None:
