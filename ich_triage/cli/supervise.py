@@ -60,13 +60,12 @@ class Process(Protocol):
 def run_until(stop: threading.Event, process: Process) -> None:
     """Wait for `stop`, then end a started process in order.
 
-    What hangs then is shown in the log, thread by thread, and left: as after a kill, nothing that was
-    acknowledged is lost.
+    What still hangs after `END_S`, here or when the interpreter ends, is shown in the log, thread by thread,
+    and left: as after a kill, nothing that was acknowledged is lost.
     """
     stop.wait()
     faulthandler.dump_traceback_later(END_S, exit=True)
     process.stop()
-    faulthandler.cancel_dump_traceback_later()
 
 
 def _watch_parent(parent: int, stop: threading.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -35,13 +36,14 @@ Json = dict[str, Any]
 _ANALYSIS = TypeAdapter(Analysis)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Pictures:
-    """What pictures are made from, kept from one stage to the next in the same process."""
+@dataclass(kw_only=True)
+class _Kept:
+    """What a revision's stages hand on within one process; after a takeover it is made again."""
 
-    volume: Volume
+    selection: Selection | None = None
+    volume: Volume | None = None
     #: bool (5, Z, Y, X), in the order of SUBTYPES
-    masks: NDArray[np.bool_]
+    masks: NDArray[np.bool_] | None = None
 
 
 class Stages:
@@ -56,7 +58,7 @@ class Stages:
         self._outbox = outbox
         self._device = device
         self._masks = MaskFiles(spool)
-        self._pictures: dict[int, _Pictures] = {}
+        self._kept: defaultdict[int, _Kept] = defaultdict(_Kept)
 
     def select(self, revision_id: int) -> Json:
         """Choose the series; the outcome is final when there is none, or nothing new to be analysed."""
@@ -90,8 +92,9 @@ class Stages:
         answer = self._analyser.analyse(volume, head=found)
         with self._database.read() as session:
             revision = results.get(session, revision_id)
-            self._masks.save(revision.study.study_instance_uid, revision.number, answer.masks)
-        self._pictures[revision_id] = _Pictures(volume=volume, masks=answer.masks)
+            study_instance_uid, number = revision.study.study_instance_uid, revision.number
+        self._masks.save(study_instance_uid, number, answer.masks)
+        self._kept[revision_id].masks = answer.masks
         state = StudyState.FLAGGED if answer.analysis.flagged else StudyState.NOT_FLAGGED
         return _final(state, analysis=_ANALYSIS.dump_python(answer.analysis, mode="json"))
 
@@ -100,18 +103,17 @@ class Stages:
         if outcome["same_as"] is not None:
             return []
         report = self._report(revision_id, outcome)
-        pictures = self._pictures_of(revision_id) if report.flagged else None
         planned = self._outbox.render(
             report,
             self._sources(revision_id),
-            volume=pictures.volume if pictures else None,
-            masks=pictures.masks if pictures else None,
+            volume=self._volume(revision_id) if report.flagged else None,
+            masks=self._masks_of(revision_id) if report.flagged else None,
         )
         return [asdict(each) for each in planned]
 
     def store(self, revision_id: int, outcome: Json, planned: list[Json]) -> None:
         """Write the result and its deliveries in one transaction."""
-        self._pictures.pop(revision_id, None)
+        self.forget(revision_id)
         with self._database.write() as session:
             revision = results.unfinished(session, revision_id)
             if revision is None:
@@ -126,23 +128,32 @@ class Stages:
             )
             deliveries.plan(session, revision, [deliveries.Planned(**each) for each in planned])
 
+    def forget(self, revision_id: int) -> None:
+        """Drop what is kept in memory of a revision that ended, or that another worker may take."""
+        self._kept.pop(revision_id, None)
+
     def _selection(self, revision_id: int) -> Selection:
-        headers, unreadable = read_study(self._paths(revision_id))
-        return select(headers, unreadable=unreadable)
+        kept = self._kept[revision_id]
+        if kept.selection is None:
+            headers, unreadable = read_study(self._paths(revision_id))
+            kept.selection = select(headers, unreadable=unreadable)
+        return kept.selection
 
     def _volume(self, revision_id: int) -> Volume:
-        chosen = self._selection(revision_id).chosen
-        assert chosen is not None  # the stage before has ended the revision otherwise
-        return assemble(chosen)
+        kept = self._kept[revision_id]
+        if kept.volume is None:
+            chosen = self._selection(revision_id).chosen
+            assert chosen is not None  # the stage before has ended the revision otherwise
+            kept.volume = assemble(chosen)
+        return kept.volume
 
-    def _pictures_of(self, revision_id: int) -> _Pictures:
-        """From memory, or after a takeover from the files."""
-        if revision_id in self._pictures:
-            return self._pictures[revision_id]
-        with self._database.read() as session:
-            revision = results.get(session, revision_id)
-            masks = self._masks.load(revision.study.study_instance_uid, revision.number)
-        return _Pictures(volume=self._volume(revision_id), masks=masks)
+    def _masks_of(self, revision_id: int) -> NDArray[np.bool_]:
+        kept = self._kept[revision_id]
+        if kept.masks is None:
+            with self._database.read() as session:
+                revision = results.get(session, revision_id)
+                kept.masks = self._masks.load(revision.study.study_instance_uid, revision.number)
+        return kept.masks
 
     def _paths(self, revision_id: int) -> list[Path]:
         with self._database.read() as session:
@@ -154,11 +165,14 @@ class Stages:
 
         That one is preferably an image that can be used; a patient and a study every indexed object has.
         """
-        every = self._paths(revision_id)
-        headers, unreadable = read_study(every)
-        chosen = select(headers, unreadable=unreadable).chosen
-        paths = [header.path for header in (chosen.headers if chosen else headers[:1])]
-        return [dcmread(path, stop_before_pixels=True) for path in dict.fromkeys(paths or every[:1])]
+        chosen = self._selection(revision_id).chosen
+        if chosen:
+            paths = [header.path for header in chosen.headers]
+        else:
+            every = self._paths(revision_id)
+            headers, _ = read_study(every)
+            paths = [header.path for header in headers[:1]] or every[:1]
+        return [dcmread(path, stop_before_pixels=True) for path in dict.fromkeys(paths)]
 
     def _report(self, revision_id: int, outcome: Json) -> Report:
         with self._database.read() as session:

@@ -59,6 +59,7 @@ class Triage:
         try:
             outcome = self._outcome(revision_id)
         except OperationalError:
+            self._stages.forget(revision_id)
             raise
         # broad, since this is the boundary of the workflow: whatever goes wrong, the study must say so
         except Exception as error:
@@ -95,6 +96,7 @@ class Triage:
         try:
             planned: list[Json] = run("render", self._stages.render, revision_id, outcome)
         except OperationalError:
+            self._stages.forget(revision_id)
             raise
         # broad, since this is the boundary of the workflow: the result must be shown, report or not
         except Exception as error:
