@@ -5,25 +5,21 @@ The times are the service's own ledger; that the report is there is asked of the
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from statistics import median
 from time import monotonic, sleep
 
 from ich_triage.cli.demo_pacs import StandInPacs, free_port, start_pacs
+from ich_triage.cli.demo_service import running, write_config
 from ich_triage.cli.lists import read_worklist
 from ich_triage.dicom import scu
 from ich_triage.domain.states import OutputKind
-from ich_triage.errors import IchTriageError
 from ich_triage.phantom.dicom import write_study
 from ich_triage.phantom.generate import generate
 from ich_triage.phantom.spec import draw
-from ich_triage.settings import load
 from ich_triage.store.database import Database
 from ich_triage.worklist.document import Json
 
@@ -32,24 +28,6 @@ from .table import Rows
 SLICES, STUDIES = 32, 7
 LIMIT_S = 120.0
 STAGES = ("complete", "started", "inferred", "stored", "sent")
-
-_CONFIG = """\
-[dicom]
-host = "127.0.0.1"
-port = {port}
-[database]
-url = "sqlite:///{folder}/ich.sqlite"
-[spool]
-path = "{folder}/spool"
-reserve_bytes = 0
-[[destinations]]
-name = "pacs"
-host = "127.0.0.1"
-port = {pacs}
-ae_title = "PACS"
-outputs = ["sr"]
-send = "all"
-"""
 
 
 def run() -> Rows:
@@ -61,35 +39,11 @@ def run() -> Rows:
             for seed in range(1, STUDIES + 1)
         ]
         peer = scu.Peer(host="127.0.0.1", port=free_port(), ae_title="ICH_TRIAGE")
-        with start_pacs(folder / "pacs", peer.port) as pacs, _service(folder, peer, pacs) as database:
-            ledgers = [_one(files, peer, pacs, database) for files in studies]
+        with start_pacs(folder / "pacs", peer.port) as pacs:
+            config = write_config(folder, peer.port, pacs)
+            with running(folder, config, peer) as database:
+                ledgers = [_one(files, peer, pacs, database) for files in studies]
     return _rows(ledgers)
-
-
-@contextmanager
-def _service(folder: Path, peer: scu.Peer, pacs: StandInPacs) -> Iterator[Database]:
-    config = folder / "config.toml"
-    config.write_text(_CONFIG.format(folder=folder, port=peer.port, pacs=pacs.port))
-    with (folder / "service.log").open("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ich_triage", "--config", str(config), "serve"], stdout=log, stderr=log
-        )
-        try:
-            _wait(lambda: "worker_started" in Path(log.name).read_text() and _echoes(peer))
-            database = Database(load(config).database.url)
-            yield database
-            database.close()
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _echoes(peer: scu.Peer) -> bool:
-    try:
-        scu.echo(peer, calling="BENCH")
-    except IchTriageError:
-        return False
-    return True
 
 
 def _wait(ready: Callable[[], bool]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,11 +21,10 @@ from ..dicom import scu
 from ..domain.labels import SUBTYPES
 from ..domain.states import FINAL_STATES, DeliveryState, OutputKind
 from ..errors import IchTriageError
-from ..settings import load
-from ..store import workers
 from ..store.database import Database
 from ..worklist import document
 from .demo_pacs import StandInPacs, free_port, start_pacs
+from .demo_service import running, write_config
 from .lists import read_worklist
 from .options import console
 from .send import PhantomKind, bar, dicom_files, make_phantom
@@ -45,30 +42,8 @@ STUDIES = (
 LIMIT_S = 300.0
 #: pause between two studies: a scanner needs longer, a spectator does not
 PAUSE_S = 2.0
-_START_LIMIT_S = 120.0
 _LOOK_S = 0.25
 _ARRIVED = (DeliveryState.SENT, DeliveryState.COMMITTED)
-
-_CONFIG = """\
-[dicom]
-host = "127.0.0.1"
-port = {port}
-[database]
-url = "sqlite:///{folder}/ich.sqlite"
-[spool]
-path = "{folder}/spool"
-reserve_bytes = 100000000
-[log]
-level = "info"
-[[destinations]]
-name = "pacs"
-host = "127.0.0.1"
-port = {pacs_port}
-ae_title = "PACS"
-outputs = ["sr", "capture"]
-send = "all"
-commitment = {commitment}
-"""
 
 
 def demo(
@@ -85,12 +60,11 @@ def demo(
     names = {_study_uid(files): name for name, files in batches.items()}
     peer = scu.Peer(host="127.0.0.1", port=free_port(), ae_title="ICH_TRIAGE")
     with start_pacs(run / "pacs", peer.port) as pacs:
-        config = _write_config(run, peer.port, pacs)
+        config = write_config(run, peer.port, pacs)
         console.print(f"stand-in PACS: {pacs.name}\nconfiguration: {config}")
-        with _service(run, config):
-            _wait_for_service(peer, config)
-            _send_and_watch(batches, peer, config)
-        complete = _tell(config, names, pacs, run)
+        with running(run, config, peer) as database:
+            _send_and_watch(batches, peer, database)
+            complete = _tell(database, names, pacs, run)
     raise typer.Exit(0 if complete else 1)
 
 
@@ -111,58 +85,8 @@ def _study_uid(files: list[Path]) -> str:
     return str(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
 
 
-def _write_config(run: Path, our_port: int, pacs: StandInPacs) -> Path:
-    config = run / "config.toml"
-    config.write_text(
-        _CONFIG.format(
-            folder=run, port=our_port, pacs_port=pacs.port, commitment=str(pacs.commitment).lower()
-        )
-    )
-    return config
-
-
-@contextmanager
-def _service(run: Path, config: Path) -> Iterator[None]:
-    """`ich-triage serve` in its own process, its log in a file."""
-    with (run / "service.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ich_triage", "--config", str(config), "serve"], stdout=log, stderr=log
-        )
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait_for_service(peer: scu.Peer, config: Path) -> None:
-    """Until the listener answers and a worker has loaded its model: the demo times studies, not start-up."""
-    deadline = time.monotonic() + _START_LIMIT_S
-    with console.status("starting the service and loading the model"):
-        while not _is_up(peer, config):
-            if time.monotonic() > deadline:
-                raise IchTriageError("the service did not start; see service.log in the demo's folder")
-            time.sleep(0.2)
-
-
-def _is_up(peer: scu.Peer, config: Path) -> bool:
-    try:
-        scu.echo(peer, calling="DEMO", timeout_s=5.0)
-    except IchTriageError:
-        return False
-    loaded = load(config)
-    database = Database(loaded.database.url)
-    with database.read() as session:
-        living, _ = workers.living_and_dead(
-            session, now=datetime.now(UTC), host="", dead_after_s=loaded.worker.dead_after_s
-        )
-    database.close()
-    return bool(living)
-
-
-def _send_and_watch(batches: dict[str, list[Path]], peer: scu.Peer, config: Path) -> None:
+def _send_and_watch(batches: dict[str, list[Path]], peer: scu.Peer, database: Database) -> None:
     """Send each study in one association while the list re-sorts; return when all is settled."""
-    database = Database(load(config).database.url)
     with _watching(database) as look, ThreadPoolExecutor(1) as scanner:
         sent = scanner.submit(_scan, batches, peer)
         while not sent.done():
@@ -171,7 +95,6 @@ def _send_and_watch(batches: dict[str, list[Path]], peer: scu.Peer, config: Path
         deadline = time.monotonic() + LIMIT_S
         while not _settled(look(), len(batches)) and time.monotonic() < deadline:
             pass
-    database.close()
 
 
 def _scan(batches: dict[str, list[Path]], peer: scu.Peer) -> None:
@@ -211,12 +134,10 @@ def _settled(told: document.Json, studies: int) -> bool:
     )
 
 
-def _tell(config: Path, names: dict[str, str], pacs: StandInPacs, run: Path) -> bool:
+def _tell(database: Database, names: dict[str, str], pacs: StandInPacs, run: Path) -> bool:
     """The closing table; whether every study's report is in the PACS, asked of the PACS itself."""
-    database = Database(load(config).database.url)
     told = read_worklist(database, hours=24.0, limit=50)
     rows = {row["study_instance_uid"]: row for row in told["studies"]}
-    database.close()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("sent", "result", "any", "last slice to SR in the PACS", "SR in the PACS"):
         table.add_column(heading)

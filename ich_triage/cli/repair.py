@@ -34,7 +34,7 @@ def reprocess(context: typer.Context, uid: UidArgument, config: ConfigOption = N
     """Analyse a study again as a new revision, with the model now in force."""
     database = open_database(settings(context, config))
     with database.write() as session:
-        study = studies.get(session, uid)
+        study = studies.get(session, uid, lock=True)
         revision = revisions.open_revision(
             session, study, completed_by=CompletedBy.REPROCESS, now=datetime.now(UTC)
         )

@@ -11,9 +11,10 @@ from ..errors import UnknownStudyError
 from .tables import Study
 
 
-def get(session: Session, study_instance_uid: str) -> Study:
-    """The study with that Study Instance UID. Raises UnknownStudyError."""
-    study = session.scalar(select(Study).where(Study.study_instance_uid == study_instance_uid))
+def get(session: Session, study_instance_uid: str, *, lock: bool = False) -> Study:
+    """The study with that Study Instance UID, its row locked if wanted. Raises UnknownStudyError."""
+    query = select(Study).where(Study.study_instance_uid == study_instance_uid)
+    study = session.scalar(query.with_for_update() if lock else query)
     if study is None:
         raise UnknownStudyError(f"There is no study {study_instance_uid} in the database.")
     return study
