@@ -37,6 +37,8 @@ MIN_SLICES = 10
 GAP_RATIO = 1.6
 #: A distance this many times the slice thickness is a gap; 10 mm intervals of 5 mm slices are in use.
 THICKNESS_RATIO = 2.2
+#: Cosine of the steepest inclination against the body axis at which a slice is still called axial.
+_AXIAL_COS = math.cos(math.radians(45))
 #: Positions closer than this are the same position, mm.
 SAME_POSITION_MM = 0.05
 #: Normals further apart than this belong to different stacks, cosine of 0.5 degrees.
@@ -80,6 +82,11 @@ def slice_normal(image_orientation: Sequence[float]) -> Vector3:
     length = math.hypot(*normal) or 1.0
     sign = -1.0 if normal[2] < 0 else 1.0
     return (sign * normal[0] / length, sign * normal[1] / length, sign * normal[2] / length)
+
+
+def is_axial(image_orientation: Sequence[float] | None) -> bool:
+    """Whether a plane of that orientation, LPS, cuts across the body axis."""
+    return image_orientation is not None and slice_normal(image_orientation)[2] > _AXIAL_COS
 
 
 def along(normal: Sequence[float], point: Sequence[float]) -> float:

@@ -201,9 +201,19 @@ def read_headers(path: Path) -> tuple[SliceHeader, ...]:
     """
     try:
         with open_dataset(path) as file:
-            ds = dcmread(file, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
-            pixels = _locate_pixels(file, ds)
-        return tuple(_headers(path, ds, pixels))
+            return read_headers_from(file, path)
+    except MALFORMED as error:
+        raise HeaderError(f"header cannot be read ({type(error).__name__})") from None
+
+
+def read_headers_from(file: BinaryIO, path: Path) -> tuple[SliceHeader, ...]:
+    """Read one object that is not deflated from `file`, of which nothing after Pixel Data is needed.
+
+    Raises `HeaderError` as `read_headers`.
+    """
+    try:
+        ds = dcmread(file, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
+        return tuple(_headers(path, ds, _locate_pixels(file, ds)))
     except MALFORMED as error:
         # The cause quotes values of the object, which may be patient data: its type alone is kept.
         raise HeaderError(f"header cannot be read ({type(error).__name__})") from None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import structlog
 from sqlalchemy import select
@@ -82,10 +83,11 @@ class Assembly:
     def _is_whole(self, session: Session, study: Study) -> bool:
         count, whole = self._whole.get(study.id, (-1, False))
         if count != study.instance_count:
-            query = select(Instance.position).where(
-                Instance.study_id == study.id, Instance.position.is_not(None), Instance.conflict.is_(False)
+            query = select(Instance.positions).where(
+                Instance.study_id == study.id, Instance.positions.is_not(None), Instance.conflict.is_(False)
             )
-            whole = bool(whole_series(_slice(position) for position in session.scalars(query) if position))
+            known = chain.from_iterable(positions or () for positions in session.scalars(query))
+            whole = bool(whole_series(map(_slice, known)))
             self._whole[study.id] = (study.instance_count, whole)
         return whole
 

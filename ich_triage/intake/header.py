@@ -22,9 +22,11 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian
 
-from ..domain.completeness import SlicePosition, slice_normal
+from ..dicom.contexts import CT_IMAGE_CLASSES
+from ..domain.completeness import SlicePosition, is_axial
 from ..errors import HeaderError
 from ..store.instances import Received
+from .frames import frame_positions
 from .spool import Arrival, digest, is_uid, seek_data_set
 
 #: All that we read stands in the first so many bytes, or the object is no use to us. Bounds memory, and
@@ -33,9 +35,6 @@ HEADER_LIMIT_BYTES = 8 << 20
 
 #: longest text kept of a patient or study attribute; PS3.5 Table 6.2-1 allows 3 × 64 in the longest
 TEXT_LIMIT = 256
-
-#: cosine of the steepest inclination against the body axis at which we still call a slice axial
-_AXIAL_COS = math.cos(math.radians(45))
 
 _IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _KEYWORDS = (
@@ -120,12 +119,17 @@ def read(arrival: Arrival) -> Received:
     for keyword, value in identifiers.items():
         if not is_uid(value):
             raise HeaderError(f"{keyword} is {'not a UID' if value else 'missing'}")
-    is_ct = identifiers["SOPClassUID"] == CTImageStorage
+    sop_class_uid, series_instance_uid = identifiers["SOPClassUID"], identifiers["SeriesInstanceUID"]
+    positions: list[SlicePosition] = []
+    if sop_class_uid == CTImageStorage:
+        positions = [_position(header, series_instance_uid)]
+    elif sop_class_uid in CT_IMAGE_CLASSES:
+        positions = frame_positions(arrival.path, limit_bytes=HEADER_LIMIT_BYTES)
     return Received(
         study_instance_uid=identifiers["StudyInstanceUID"],
-        series_instance_uid=identifiers["SeriesInstanceUID"],
+        series_instance_uid=series_instance_uid,
         sop_instance_uid=identifiers["SOPInstanceUID"],
-        sop_class_uid=identifiers["SOPClassUID"],
+        sop_class_uid=sop_class_uid,
         patient_name=header.text("PatientName"),
         patient_id=header.text("PatientID"),
         accession_number=header.text("AccessionNumber"),
@@ -136,7 +140,7 @@ def read(arrival: Arrival) -> Received:
         sha256=digest(arrival.path),
         received_at=arrival.received_at,
         stat=arrival.high_priority,
-        position=asdict(_position(header, identifiers["SeriesInstanceUID"])) if is_ct else None,
+        positions=[asdict(position) for position in positions] or None,
     )
 
 
@@ -180,12 +184,11 @@ def _position(header: RawHeader, series_instance_uid: str) -> SlicePosition:
     orientation = header.numbers("ImageOrientationPatient", 6)
     thickness = header.numbers("SliceThickness", 1)
     is_localizer = "LOCALIZER" in header.ascii("ImageType").upper()
-    is_axial = orientation is not None and slice_normal(orientation)[2] > _AXIAL_COS
     return SlicePosition(
         series_instance_uid=series_instance_uid,
         image_position=(position[0], position[1], position[2]) if position else None,
         image_orientation=orientation,
-        is_axial_ct=is_axial and not is_localizer,
+        is_axial_ct=is_axial(orientation) and not is_localizer,
         instance_number=header.integer("InstanceNumber"),
         images_in_acquisition=header.integer("ImagesInAcquisition"),
         slice_thickness=thickness[0] if thickness else None,

@@ -52,7 +52,7 @@ class Received:
     #: urgent, by DIMSE priority or by its sender
     stat: bool
     #: domain.completeness.SlicePosition fields; None for objects without a place
-    position: dict[str, Any] | None
+    positions: list[dict[str, Any]] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ def _row(study: Study, item: Indexed) -> dict[str, Any]:
         "sha256": item.received.sha256,
         "conflict": item.conflict,
         "received_at": item.received.received_at,
-        "position": item.received.position,
+        "positions": item.received.positions,
     }
 
 

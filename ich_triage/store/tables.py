@@ -138,7 +138,7 @@ class Instance(Base):
     #: when it was acknowledged
     received_at: Mapped[datetime]
     #: domain.completeness.SlicePosition fields, for objects that have a place; None for others
-    position: Mapped[dict[str, Any] | None]
+    positions: Mapped[list[Any] | None]
 
 
 class Revision(Base):

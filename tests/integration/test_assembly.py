@@ -74,7 +74,7 @@ def _object(
         sha256=("b" if conflict else "a") * 64,
         received_at=_seconds(at),
         stat=False,
-        position=asdict(position) if position else None,
+        positions=[asdict(position)] if position else None,
     )
     path = f"studies/{study}/{uid}{'.b' if conflict else ''}.dcm"
     return Indexed(received=received, path=path, conflict=conflict)

@@ -41,15 +41,17 @@ def test_a_slice_is_read_with_its_place(tmp_path: Path) -> None:
     assert (found.sop_instance_uid, found.patient_name) == (f"{SERIES}.3", "Test^Head")
     assert (found.patient_id, found.accession_number, found.study_date) == ("ID7", "ACC9", "20260102")
     assert found.calling_ae_title == "SCANNER"
-    assert found.position == {
-        "series_instance_uid": SERIES,
-        "image_position": (-100.0, -100.0, 15.0),
-        "image_orientation": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
-        "is_axial_ct": True,
-        "instance_number": 3,
-        "images_in_acquisition": 24,
-        "slice_thickness": 5.0,
-    }
+    assert found.positions == [
+        {
+            "series_instance_uid": SERIES,
+            "image_position": (-100.0, -100.0, 15.0),
+            "image_orientation": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+            "is_axial_ct": True,
+            "instance_number": 3,
+            "images_in_acquisition": 24,
+            "slice_thickness": 5.0,
+        }
+    ]
 
 
 @pytest.mark.parametrize(
@@ -66,8 +68,8 @@ def test_every_native_encoding_is_read(tmp_path: Path, syntax: str) -> None:
     data.save_as(path, enforce_file_format=True)
     found = read(Arrival(path=path, received_at=datetime.now(UTC)))
     assert found.study_instance_uid == STUDY
-    assert found.position is not None
-    assert found.position["image_position"] == (-100.0, -100.0, 10.0)
+    assert found.positions is not None
+    assert found.positions[0]["image_position"] == (-100.0, -100.0, 10.0)
 
 
 @pytest.mark.parametrize(
@@ -114,9 +116,9 @@ def test_localizers_and_reformats_are_not_axial(tmp_path: Path) -> None:
     coronal = ct_slice(1, study=STUDY, series=SERIES)
     coronal.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
     for data in (scout, coronal):
-        position = _read(data, tmp_path).position
-        assert position is not None
-        assert position["is_axial_ct"] is False
+        positions = _read(data, tmp_path).positions
+        assert positions is not None
+        assert positions[0]["is_axial_ct"] is False
 
 
 def test_malformed_geometry_is_no_geometry(tmp_path: Path) -> None:
@@ -127,17 +129,17 @@ def test_malformed_geometry_is_no_geometry(tmp_path: Path) -> None:
         0x00200013: ("IS", b"99999999999999999999"),
         0x00180050: ("DS", b"thick"),
     }
-    position = _read_raw(tmp_path, IDENTIFIERS | malformed).position
-    assert position is not None
-    assert position["image_position"] is position["image_orientation"] is None
-    assert position["instance_number"] is position["slice_thickness"] is None
+    positions = _read_raw(tmp_path, IDENTIFIERS | malformed).positions
+    assert positions is not None
+    assert positions[0]["image_position"] is positions[0]["image_orientation"] is None
+    assert positions[0]["instance_number"] is positions[0]["slice_thickness"] is None
 
 
 def test_objects_that_are_no_ct_have_no_place(tmp_path: Path) -> None:
     """A capture is indexed without a position."""
     data = ct_slice(1, study=STUDY, series=SERIES)
     data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    assert _read(data, tmp_path).position is None
+    assert _read(data, tmp_path).positions is None
 
 
 @pytest.mark.parametrize("tag", IDENTIFIERS, ids=hex)
