@@ -67,6 +67,14 @@ def _ok(subject: str, seen: str) -> Finding:
     return Finding(subject=subject, level="ok", seen=seen)
 
 
+def _error(subject: str, *, seen: str, remedy: str) -> Finding:
+    return Finding(subject=subject, level="error", seen=seen, remedy=remedy)
+
+
+def _warning(subject: str, *, seen: str, remedy: str) -> Finding:
+    return Finding(subject=subject, level="warning", seen=seen, remedy=remedy)
+
+
 def _port(loaded: Settings) -> Iterator[Finding]:
     """Either nothing listens yet, or it is us."""
     listener = loaded.dicom
@@ -85,9 +93,8 @@ def _port(loaded: Settings) -> Iterator[Finding]:
         scu.echo(us, calling="ICH_DOCTOR", timeout_s=loaded.delivery.timeout_s)
         yield _ok("DICOM port", f"{where} answers as {listener.ae_title}")
     except IchTriageError as error:
-        yield Finding(
-            subject="DICOM port",
-            level="error",
+        yield _error(
+            "DICOM port",
             seen=f"{where} cannot be used ({reason}), nor does {listener.ae_title} answer there: {error}",
             remedy="stop the other program, or set [dicom] host and port (a port below 1024 needs a right)",
         )
@@ -97,18 +104,16 @@ def _spool(loaded: Settings) -> Iterator[Finding]:
     path, reserve = loaded.spool.path, loaded.spool.reserve_bytes
     existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     if not os.access(existing, os.W_OK):
-        yield Finding(
-            subject="spool",
-            level="error",
+        yield _error(
+            "spool",
             seen=f"{path} cannot be written",
             remedy=f"give the service's user the right to write {existing}, or set [spool] path",
         )
         return
     free = shutil.disk_usage(existing).free
     if free < reserve:
-        yield Finding(
-            subject="spool",
-            level="error",
+        yield _error(
+            "spool",
             seen=f"{free / 1e9:.1f} GB free at {path}, below the reserve of {reserve / 1e9:.1f} GB: "
             "scanners are answered A700 (out of resources)",
             remedy="free space, move [spool] path, or lower [spool] reserve_bytes",
@@ -117,9 +122,8 @@ def _spool(loaded: Settings) -> Iterator[Finding]:
     yield _ok("spool", f"{path}, {free / 1e9:.1f} GB free, reserve {reserve / 1e9:.1f} GB")
     waiting = sum(1 for _ in (path / "inbox").glob("*.dcm")) if (path / "inbox").is_dir() else 0
     if waiting:
-        yield Finding(
-            subject="spool",
-            level="warning",
+        yield _warning(
+            "spool",
             seen=f"{waiting} objects wait in the inbox for the index",
             remedy="start the receiver; if it runs, look at its log for database errors",
         )
@@ -131,9 +135,8 @@ def _database(loaded: Settings) -> Iterator[Finding]:
     try:
         have, need = migrate.current(database), migrate.head()
     except Exception as error:  # noqa: BLE001 - whatever the driver raises is the finding
-        yield Finding(
-            subject="database",
-            level="error",
+        yield _error(
+            "database",
             seen=f"{shown} does not answer ({type(error).__name__})",
             remedy="start the database server, or set [database] url",
         )
@@ -141,9 +144,8 @@ def _database(loaded: Settings) -> Iterator[Finding]:
     if have == need:
         yield _ok("database", f"{shown}, schema {have}")
     else:
-        yield Finding(
-            subject="database",
-            level="error",
+        yield _error(
+            "database",
             seen=f"{shown} has schema {have or 'none'}, this release needs {need}",
             remedy="run `ich-triage db upgrade`",
         )
@@ -159,16 +161,14 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
     with database.read() as session:
         dead, troubled = deliveries.dead_studies(session), problems.recent(session)
     for uid in dead:
-        yield Finding(
-            subject="deliveries",
-            level="error",
+        yield _error(
+            "deliveries",
             seen=f"study {uid} has a dead delivery",
             remedy=f"mend the destination, then `ich-triage redeliver {uid}`",
         )
     if troubled:
-        yield Finding(
-            subject="received objects",
-            level="warning",
+        yield _warning(
+            "received objects",
             seen=f"{len(troubled)} problems recorded, the latest {troubled[0].kind} at {troubled[0].at}",
             remedy=f"look at {loaded.spool.path / 'quarantine'} and at `ich-triage study UID`",
         )
@@ -176,9 +176,8 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
 
 def _destinations(loaded: Settings) -> Iterator[Finding]:
     if not loaded.destinations:
-        yield Finding(
-            subject="destinations",
-            level="warning",
+        yield _warning(
+            "destinations",
             seen="none configured: results go nowhere",
             remedy="add [[destinations]] to the configuration",
         )
@@ -192,9 +191,8 @@ def _echo(destination: Destination, loaded: Settings) -> Finding:
     try:
         scu.echo(scu.Peer.of(destination), calling=loaded.dicom.ae_title, timeout_s=loaded.delivery.timeout_s)
     except IchTriageError as error:
-        return Finding(
-            subject=subject,
-            level="error",
+        return _error(
+            subject,
             seen=f"{where} does not answer C-ECHO: {error}",
             remedy=f"check host, port and AE title; the PACS must know us as {loaded.dicom.ae_title}",
         )
@@ -207,18 +205,16 @@ def _model(loaded: Settings) -> Iterator[Finding]:
     try:
         identity = bootstrap.analyser(loaded).identity
     except IchTriageError as error:
-        yield Finding(
-            subject="model",
-            level="error",
+        yield _error(
+            "model",
             seen=str(error),
             remedy="set [model] package to a whole package, or leave it out for the one shipped",
         )
         return
     told = f"{identity.name} {identity.version} ({identity.weights_sha256[:12]}), self-test passed"
     if identity.synthetic:
-        yield Finding(
-            subject="model",
-            level="warning",
+        yield _warning(
+            "model",
             seen=f"{told}. {SYNTHETIC}",
             remedy="train on real data before any clinical use (docs/howto/train.md)",
         )
