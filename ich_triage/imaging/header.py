@@ -40,6 +40,8 @@ CT_IMAGE_CLASSES = frozenset(
 #: Larger matrices than any CT reconstructs (2048 in ultra-high resolution) are not believed.
 MAX_ROWS = MAX_COLUMNS = 4096
 MAX_FRAMES = 4096
+#: CT numbers are at most some 30,000 HU from water, even in metal.
+MAX_SLOPE, MAX_INTERCEPT_HU = 1000.0, 100_000.0
 #: A deflated object may grow no further than this when it is inflated, bytes.
 MAX_INFLATED_BYTES = 1 << 29
 
@@ -170,6 +172,8 @@ class UnreadableFile:
     path: Path
     #: why, in one line without patient data
     reason: str
+    #: Series Instance UID, where the index knows it
+    series_instance_uid: str = ""
 
 
 def open_dataset(path: Path) -> BinaryIO:
@@ -281,8 +285,10 @@ def _check_image(header: SliceHeader) -> None:
         raise HeaderError("BitsAllocated or BitsStored missing or absurd")
     if header.pixel_representation not in (0, 1):
         raise HeaderError("PixelRepresentation absurd")
-    if header.rescale_slope == 0:
-        raise HeaderError("RescaleSlope is zero")
+    if not 0 < abs(header.rescale_slope) <= MAX_SLOPE:
+        raise HeaderError("RescaleSlope zero or absurd")
+    if abs(header.rescale_intercept) > MAX_INTERCEPT_HU:
+        raise HeaderError("RescaleIntercept absurd")
 
 
 def _header(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ich_triage.domain.states import ReasonCode
 
 from .header import SliceHeader, UnreadableFile
+from .parts import left_out
 from .rules import EXCLUSIONS, PREFERENCES
 from .stacks import Series, split
 
@@ -18,7 +20,7 @@ __all__ = ["RejectedSeries", "Selection", "Series", "select"]
 class RejectedSeries:
     """A series, or one of several stacks under one series, that was not chosen."""
 
-    #: Series Instance UID; empty for files whose header cannot be read
+    #: Series Instance UID; empty where it cannot be known
     series_instance_uid: str
     #: Series Description
     description: str
@@ -48,12 +50,14 @@ def select(headers: Iterable[SliceHeader], *, unreadable: Sequence[UnreadableFil
     """Choose among the images of one study; the order of `headers` makes no difference."""
     refused: list[tuple[int, RejectedSeries]] = []
     suitable: list[Series] = []
-    for stack in split(headers):
-        found = _first_exclusion(stack)
-        if found is None:
-            suitable.append(stack)
-        else:
+    stacks = split(headers)
+    for stack in stacks:
+        if found := _first_exclusion(stack):
             refused.append((found[0], _rejected(stack, EXCLUSIONS[found[0]].code, found[1])))
+        elif lacking := left_out(stack, stacks, unreadable):
+            refused.append((len(EXCLUSIONS), _rejected(stack, *lacking)))
+        else:
+            suitable.append(stack)
     rejected = [series for _, series in refused] + _unread(unreadable)
     if not suitable:
         return _nothing(refused, rejected)
@@ -94,16 +98,18 @@ def _nothing(refused: list[tuple[int, RejectedSeries]], rejected: list[RejectedS
 
 
 def _unread(unreadable: Sequence[UnreadableFile]) -> list[RejectedSeries]:
-    if not unreadable:
-        return []
+    by_series: dict[str, list[UnreadableFile]] = defaultdict(list)
+    for file in unreadable:
+        by_series[file.series_instance_uid].append(file)
     return [
         RejectedSeries(
-            series_instance_uid="",
+            series_instance_uid=uid,
             description="",
             code=ReasonCode.UNREADABLE_HEADER,
-            reason=unreadable[0].reason,
-            images=len(unreadable),
+            reason=files[0].reason,
+            images=len(files),
         )
+        for uid, files in by_series.items()
     ]
 
 

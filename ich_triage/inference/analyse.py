@@ -65,6 +65,9 @@ class Analyser:
         future = self._batcher.submit(prepared.tensor, height, engine=engine, progress=progress)
         output = future.result()
         study, slices = self._probabilities(output, manifest)
+        if not (np.isfinite(study).all() and np.isfinite(slices).all()):
+            # No comparison with a threshold is true of NaN: it would pass for "not flagged".
+            raise EngineError("the network's answer is not a number; the study is not analysed")
         threshold = self._threshold(manifest)
         flagged = bool(study[0] >= threshold)
         masks = np.zeros((len(SUBTYPES), *volume.hu.shape), bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,8 +135,10 @@ class Stages:
     def _selection(self, revision_id: int) -> Selection:
         kept = self._kept[revision_id]
         if kept.selection is None:
-            headers, unreadable = read_study(self._paths(revision_id))
-            kept.selection = select(headers, unreadable=unreadable)
+            series = self._files(revision_id)
+            headers, unreadable = read_study(series)
+            named = [replace(file, series_instance_uid=series[file.path]) for file in unreadable]
+            kept.selection = select(headers, unreadable=named)
         return kept.selection
 
     def _volume(self, revision_id: int) -> Volume:
@@ -155,10 +157,12 @@ class Stages:
                 kept.masks = self._masks.load(revision.study.study_instance_uid, revision.number)
         return kept.masks
 
-    def _paths(self, revision_id: int) -> list[Path]:
+    def _files(self, revision_id: int) -> dict[Path, str]:
+        """Every file that the revision covers, with its Series Instance UID."""
         with self._database.read() as session:
             revision = results.get(session, revision_id)
-            return [self._spool / each.path for each in results.instances(session, revision)]
+            instances = results.instances(session, revision)
+            return {self._spool / each.path: each.series_instance_uid for each in instances}
 
     def _sources(self, revision_id: int) -> list[Dataset]:
         """Headers of the analysed images in order; of one object when none was analysed.
@@ -169,7 +173,7 @@ class Stages:
         if chosen:
             paths = [header.path for header in chosen.headers]
         else:
-            every = self._paths(revision_id)
+            every = list(self._files(revision_id))
             headers, _ = read_study(every)
             paths = [header.path for header in headers[:1]] or every[:1]
         return [dcmread(path, stop_before_pixels=True) for path in dict.fromkeys(paths)]

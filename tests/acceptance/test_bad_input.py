@@ -108,6 +108,26 @@ def _every_second_slice_missing(folder: Path) -> list[Path]:
     return _save(datasets[:5] + datasets[8:], folder)
 
 
+def _top_unreadable(folder: Path) -> list[Path]:
+    datasets = tiny_head()
+    for ds in datasets[-2:]:
+        ds.Rows = 65535
+    return _save(datasets, folder)
+
+
+def _top_with_contrast(folder: Path) -> list[Path]:
+    datasets = tiny_head()
+    for ds in datasets[-2:]:
+        ds.ContrastBolusAgent = "IOHEXOL"
+    return _save(datasets, folder)
+
+
+def _infinite_slope(folder: Path) -> list[Path]:
+    datasets = tiny_head()
+    datasets[3].add_new("RescaleSlope", "DS", "1e39")
+    return _save(datasets, folder)
+
+
 BAD = {
     "truncated files": (_truncated, {"unreadable_pixels", "gaps", "unreadable_header"}),
     "no pixel data": (_without_pixels, {"unreadable_pixels"}),
@@ -123,6 +143,9 @@ BAD = {
         _no_frames,
         {"no_ct_images", "unreadable_header", "unreadable_pixels", "no_geometry", "too_few_slices"},
     ),
+    "uppermost slices unreadable": (_top_unreadable, {"unreadable_header"}),
+    "uppermost slices another scan": (_top_with_contrast, {"gaps"}),
+    "a slope beyond all numbers": (_infinite_slope, {"unreadable_header", "gaps"}),
     "slices missing in the middle": (_every_second_slice_missing, {"gaps"}),
 }
 

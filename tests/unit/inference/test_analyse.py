@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ich_triage.imaging.stacks import split
 from ich_triage.imaging.volume import Volume, assemble
 from ich_triage.inference.analyse import Analyser
 from ich_triage.inference.batcher import Batcher
+from ich_triage.inference.engine import Floats, StudyOutput
 from ich_triage.phantom.generate import generate
 from ich_triage.phantom.insert import insert_bleed
 from ich_triage.phantom.spec import draw
@@ -56,6 +58,20 @@ def test_analysis_is_complete_and_consistent(batcher: Batcher, bleeding: Volume)
     assert analysis.probabilities[0] == max(analysis.probabilities)
     assert bool(analysis.findings) == analysis.flagged
     assert analysis.package == batcher.engine.package.identity
+
+
+def test_an_answer_that_is_no_number_is_an_error(
+    batcher: Batcher, bleeding: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NaN, as half precision can overflow to, is below every threshold: it must not be "not flagged"."""
+    study = batcher.engine.study
+
+    def overflown(embedding: Floats, height: Floats) -> StudyOutput:
+        return replace(study(embedding, height), study_logits=np.full(6, np.nan, np.float32))
+
+    monkeypatch.setattr(batcher.engine, "study", overflown)
+    with pytest.raises(EngineError, match="not a number"):
+        Analyser(batcher).analyse(bleeding)
 
 
 def test_threads_get_the_same_answer_as_one_alone(batcher: Batcher, bleeding: Volume) -> None:
