@@ -80,4 +80,4 @@ def worker(settings: Settings, database: Database) -> Worker:
     )
     deliverer = Deliverer(settings, database)
     triage = Triage(database, stages, max_attempts=settings.worker.max_attempts, on_stored=deliverer.wake)
-    return Worker(settings, database, triage.run, deliverer)
+    return Worker(settings, database, triage, deliverer)

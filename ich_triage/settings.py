@@ -135,6 +135,8 @@ class Worker(_Section):
     heartbeat_s: float = Field(default=2.0, gt=0)
     #: silence after which a worker is taken for dead, s
     dead_after_s: float = Field(default=10.0, gt=0)
+    #: a worker that is busy with one study for so long ends itself, s; a study takes seconds
+    study_limit_s: float = Field(default=600.0, gt=0)
     #: a study on which that many workers died is failed
     max_attempts: int = Field(default=5, ge=1)
 

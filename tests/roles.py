@@ -7,7 +7,7 @@ from typing import Any
 
 # everything that a process needs, loaded before the fork
 from ich_triage import bootstrap, settings
-from ich_triage.cli.supervise import run_until, stop_event
+from ich_triage.cli.supervise import END_S, stop_event
 from ich_triage.intake import receiver as _receiver  # noqa: F401
 from ich_triage.outputs import deliver as _deliver  # noqa: F401
 from ich_triage.pipeline import stages as _stages
@@ -52,9 +52,10 @@ def receiver(*, config: str, plan: str | None = None) -> None:
 
 
 def _run(process: Any) -> None:
-    stop = stop_event()
+    stop = stop_event(limit_s=END_S)
     process.start()
-    run_until(stop, process)
+    stop.wait()
+    process.stop()
 
 
 def _record_stages(record: Path) -> None:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ..dicom import scu
@@ -96,6 +95,6 @@ def _has_worker(settings: Settings, database: Database) -> bool:
     """The listener answers only after the tables are there."""
     with database.read() as session:
         living, _ = workers.living_and_dead(
-            session, now=datetime.now(UTC), host="", dead_after_s=settings.worker.dead_after_s
+            session, now=workers.clock(session), host="", dead_after_s=settings.worker.dead_after_s
         )
     return bool(living)

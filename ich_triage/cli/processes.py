@@ -10,7 +10,7 @@ from ..errors import SettingsError
 from ..store import migrate
 from ..store.database import Database
 from .options import ConfigOption, config_path, open_database, process_settings
-from .supervise import run_until, stop_event, supervise
+from .supervise import END_S, stop_event, supervise
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ def serve(context: typer.Context, config: ConfigOption = None) -> None:
 def receiver(context: typer.Context, config: ConfigOption = None) -> None:
     """Run the DICOM listener alone."""
     loaded = process_settings(context, config, "receiver")
-    stop = stop_event()
+    stop = stop_event(limit_s=END_S)
     database = open_database(loaded)
     process = bootstrap.receiver(loaded, database)
     try:
@@ -38,16 +38,18 @@ def receiver(context: typer.Context, config: ConfigOption = None) -> None:
     except OSError as error:
         where = f"{loaded.dicom.host}:{loaded.dicom.port}"
         raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
-    run_until(stop, process)
+    stop.wait()
+    process.stop()
     database.close()
 
 
 def worker(context: typer.Context, config: ConfigOption = None) -> None:
     """Run one analysing and delivering process alone; there can be many."""
     loaded = process_settings(context, config, "worker")
-    stop = stop_event()
+    stop = stop_event(limit_s=END_S)
     database = open_database(loaded)
     process = bootstrap.worker(loaded, database)
     process.start()
-    run_until(stop, process)
+    stop.wait()
+    process.stop()
     database.close()

@@ -12,7 +12,6 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
 
 import structlog
 
@@ -31,9 +30,15 @@ END_S = 27.0
 _LOOK_S = 0.2
 
 
-def stop_event() -> threading.Event:
-    """Set by SIGTERM, by SIGINT, and when the supervising process is gone."""
+def stop_event(*, limit_s: float | None = None) -> threading.Event:
+    """Set by SIGTERM, by SIGINT, and when the supervising process is gone.
+
+    A process that has not ended `limit_s` later, because something hangs at its start, its work or its end,
+    shows in the log where each thread is, and leaves: as after a kill, nothing acknowledged is lost.
+    """
     stop = threading.Event()
+    if limit_s is not None:
+        threading.Thread(target=_leave_in_time, args=(stop, limit_s), daemon=True).start()
     # A handler interrupts the main thread, which may hold the event's own lock at that moment: only a
     # SimpleQueue may be touched here.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -50,22 +55,9 @@ def _set_on_signal(signals: queue.SimpleQueue[int], stop: threading.Event) -> No
     stop.set()
 
 
-class Process(Protocol):
-    """A receiver or a worker."""
-
-    def stop(self) -> None:
-        """End in order."""
-
-
-def run_until(stop: threading.Event, process: Process) -> None:
-    """Wait for `stop`, then end a started process in order.
-
-    What still hangs after `END_S`, here or when the interpreter ends, is shown in the log, thread by thread,
-    and left: as after a kill, nothing that was acknowledged is lost.
-    """
+def _leave_in_time(stop: threading.Event, limit_s: float) -> None:
     stop.wait()
-    faulthandler.dump_traceback_later(END_S, exit=True)
-    process.stop()
+    faulthandler.dump_traceback_later(limit_s, exit=True)
 
 
 def _watch_parent(parent: int, stop: threading.Event) -> None:

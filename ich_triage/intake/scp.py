@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from socketserver import BaseServer
 from threading import Thread
+from time import monotonic
 from typing import Any, cast
 
 import structlog
@@ -100,12 +101,16 @@ class Listener:
         BaseServer.shutdown(self._server)
         self._server.server_close()
         self._thread.join()
-        for association in self._ae.active_associations:
-            association.join(timeout=patience_s)
+        self._join(patience_s)
         for association in self._ae.active_associations:
             association.abort(block=False)
+        self._join(patience_s)
+
+    def _join(self, patience_s: float) -> None:
+        """Wait for all associations together."""
+        deadline = monotonic() + patience_s
         for association in self._ae.active_associations:
-            association.join(timeout=patience_s)
+            association.join(timeout=max(0.0, deadline - monotonic()))
 
     def serve(self, association: Association) -> None:
         """Run one association to its end, whatever the end is."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
+from time import monotonic
 
 import structlog
 
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 #: how often work is looked for that another process has made due, s
 POLL_S = 1.0
+#: how long a stop waits for batches under way, s
+_PATIENCE_S = 8.0
 
 
 class Deliverer:
@@ -33,6 +36,7 @@ class Deliverer:
         self._database = database
         self._lease_s = settings.worker.dead_after_s
         self._stopping = Event()
+        self._ended = Event()
         self._wakes = {destination.name: Event() for destination in settings.destinations}
         self._couriers = {
             destination.name: Courier(
@@ -54,21 +58,27 @@ class Deliverer:
             log.error("deliveries_without_destination", deliveries=ended)
         for name in self._couriers:
             self._threads.append(Thread(target=self._run, args=(name,), name=f"deliver-{name}", daemon=True))
-        self._threads.append(Thread(target=self._keep_claims, name="deliver-claims", daemon=True))
         for thread in self._threads:
             thread.start()
+        Thread(target=self._keep_claims, name="deliver-claims", daemon=True).start()
 
     def wake(self) -> None:
         """There may be something due now."""
         for wake in self._wakes.values():
             wake.set()
 
-    def stop(self) -> None:
-        """Finish the batches under way."""
+    def stop_soon(self) -> None:
+        """Begin no further batch."""
         self._stopping.set()
         self.wake()
+
+    def stop(self) -> None:
+        """Finish the batches under way, for a while; what is not confirmed then is sent again."""
+        self.stop_soon()
+        deadline = monotonic() + _PATIENCE_S
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline - monotonic()))
+        self._ended.set()
 
     def _run(self, name: str) -> None:
         courier, wake = self._couriers[name], self._wakes[name]
@@ -88,7 +98,7 @@ class Deliverer:
 
     def _keep_claims(self) -> None:
         """Renew the claims of couriers at work, however long a peer takes; others run out."""
-        while not self._stopping.wait(self._lease_s / 3):
+        while not self._ended.wait(self._lease_s / 3):
             working = [courier.worker_id for courier in self._couriers.values() if courier.working]
             if not working:
                 continue

@@ -68,6 +68,8 @@ class Report:
     study_instance_uid: str
     #: number of the revision, from 1
     revision: int
+    #: hash of the objects that the revision covers: numbers begin again when the database is rebuilt
+    objects_sha256: str = ""
     #: a final state
     state: StudyState
     #: of a study that was not analysed or failed
@@ -113,7 +115,7 @@ class Report:
     def uid(self, kind: OutputKind, part: str) -> str:
         """The UID of `part` ("series", "instance") of this report's output of `kind`."""
         package = self.analysis.package.weights_sha256 if self.analysis else ""
-        return derived_uid(self.study_instance_uid, self.revision, package, kind, part)
+        return derived_uid(self.study_instance_uid, self.revision, self.objects_sha256, package, kind, part)
 
     @property
     def document(self) -> DocumentReference:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from pydicom import Dataset, dcmread
+from sqlalchemy.orm import Session
 
 from ..domain.finding import Analysis
 from ..domain.states import CompletedBy, ReasonCode, StudyState
@@ -186,6 +187,7 @@ class Stages:
             return Report(
                 study_instance_uid=revision.study.study_instance_uid,
                 revision=revision.number,
+                objects_sha256=_objects_sha256(session, revision),
                 state=StudyState(outcome["state"]),
                 reason_code=ReasonCode(outcome["code"]) if outcome["code"] else None,
                 reason=outcome["reason"],
@@ -198,17 +200,18 @@ class Stages:
                 if chosen and outcome["analysis"]
                 else None,
                 created_at=datetime.fromisoformat(outcome["at"]),
-                predecessor=self._predecessor(replaced) if replaced else None,
+                predecessor=self._predecessor(session, replaced) if replaced else None,
                 predecessor_held_by=results.report_holders(session, revision),
                 device=self._device,
             )
 
-    def _predecessor(self, revision: Revision) -> DocumentReference:
+    def _predecessor(self, session: Session, revision: Revision) -> DocumentReference:
         """The report of an earlier revision, rebuilt from its rows: its UIDs are derived."""
         state = StudyState(revision.state)
         return Report(
             study_instance_uid=revision.study.study_instance_uid,
             revision=revision.number,
+            objects_sha256=_objects_sha256(session, revision),
             state=state,
             reason=revision.reason,
             analysis=_ANALYSIS.validate_python(revision.analysis) if revision.analysis else None,
@@ -263,6 +266,11 @@ def _same_question(previous: Revision, revision: Revision) -> bool:
         and previous.analysis is not None
         and revision.completed_by != CompletedBy.REPROCESS
     )
+
+
+def _objects_sha256(session: Session, revision: Revision) -> str:
+    instances = results.instances(session, revision)
+    return _hash(sorted(f"{each.sop_instance_uid}/{each.sha256}" for each in instances))
 
 
 def _selection_json(selection: Selection) -> Json:

@@ -7,7 +7,9 @@ UIDs are derived, rows are written in one transaction.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -28,6 +30,16 @@ Json = dict[str, Any]
 Run = Callable[..., Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A revision in work."""
+
+    #: its row id
+    revision_id: int
+    #: how long this attempt has taken, s
+    for_s: float
+
+
 class Triage:
     """The workflow that the queue runs for each revision."""
 
@@ -39,6 +51,12 @@ class Triage:
         self._max_attempts = max_attempts
         self._on_stored = on_stored
         self._isolation = Isolation()
+        self._since: dict[int, float] = {}
+
+    def running(self) -> list[Running]:
+        """What is being worked on; a study that waits to be alone is not yet."""
+        now = monotonic()
+        return [Running(revision_id=key, for_s=now - since) for key, since in [*self._since.items()]]
 
     def run(self, revision_id: int) -> None:
         """Take one revision to its final state, whatever happens to it on the way.
@@ -48,7 +66,11 @@ class Triage:
         with self._database.read() as session:
             begun_before = results.get(session, revision_id).attempts > 0
         with self._isolation.alone() if begun_before else self._isolation.together():
-            self._run(revision_id)
+            self._since[revision_id] = monotonic()
+            try:
+                self._run(revision_id)
+            finally:
+                del self._since[revision_id]
 
     def _run(self, revision_id: int) -> None:
         with self._database.write() as session:

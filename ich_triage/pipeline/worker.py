@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import socket
 import uuid
@@ -21,11 +22,13 @@ from ..store.database import Database
 from ..store.tables import Revision
 from ..store.tables import Worker as WorkerRow
 from .queue import TriageQueue
+from .triage import Triage
 
 log = structlog.get_logger(__name__)
 
 #: how often the queue is compared with the database, s
 RECONCILE_S = 5.0
+_HEARTBEAT = "heartbeat"
 
 
 class Worker:
@@ -35,14 +38,15 @@ class Worker:
         self,
         settings: Settings,
         database: Database,
-        triage: Callable[[int], None],
+        triage: Triage,
         deliverer: Deliverer,
     ) -> None:
         self.id = uuid.uuid4().hex
         self._deliverer = deliverer
         self._settings = settings.worker
         self._database = database
-        self._queue = TriageQueue(settings.database.url, self.id, triage)
+        self._triage = triage
+        self._queue = TriageQueue(settings.database.url, self.id, triage.run)
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._host = socket.gethostname()
         started = psutil.Process().create_time()
@@ -52,38 +56,54 @@ class Worker:
         """Say that we live, then begin to take work."""
         self._heartbeat()
         self._queue.start(concurrency=self._settings.concurrency, poll_s=self._settings.poll_s)
-        for job, seconds in (
-            (self._heartbeat, self._settings.heartbeat_s),
-            (self._take_over, self._settings.heartbeat_s),
-            (self._dispatch, self._settings.poll_s),
-            (self._reconcile, RECONCILE_S),
+        for name, job, seconds in (
+            (_HEARTBEAT, self._heartbeat, self._settings.heartbeat_s),
+            ("take over", self._take_over, self._settings.heartbeat_s),
+            ("dispatch", self._dispatch, self._settings.poll_s),
+            ("reconcile", self._reconcile, RECONCILE_S),
+            ("hangs", self._leave_if_hanging, self._settings.heartbeat_s),
         ):
             self._scheduler.add_job(
-                _surviving(job), "interval", seconds=seconds, max_instances=1, coalesce=True
+                _surviving(job), "interval", seconds=seconds, id=name, max_instances=1, coalesce=True
             )
         self._scheduler.start()
         self._deliverer.start()
         log.info("worker_started", worker=self.id, host=self._host, pid=os.getpid())
 
     def stop(self) -> None:
-        """Take nothing new, let running studies finish, leave in order."""
-        self._scheduler.shutdown(wait=True)
+        """Take nothing new, let running studies finish, leave in order.
+
+        Heartbeats go on meanwhile, or another worker would take those studies over.
+        """
+        for job in self._scheduler.get_jobs():
+            if job.id != _HEARTBEAT:
+                job.remove()
+        self._deliverer.stop_soon()
         self._queue.stop()
         self._deliverer.stop()
+        self._scheduler.shutdown(wait=False)
         with self._database.write() as session:
             workers.remove(session, self.id)
         log.info("worker_stopped", worker=self.id)
 
     def _heartbeat(self) -> None:
-        row = WorkerRow(
-            id=self.id,
-            host=self._host,
-            pid=os.getpid(),
-            started_at=self._started_at,
-            seen_at=datetime.now(UTC),
-        )
         with self._database.write() as session:
+            row = WorkerRow(
+                id=self.id,
+                host=self._host,
+                pid=os.getpid(),
+                started_at=self._started_at,
+                seen_at=workers.clock(session),
+            )
             workers.heartbeat(session, row)
+
+    def _leave_if_hanging(self) -> None:
+        """A study that takes far too long counts as one on which a worker died: others must go on."""
+        hanging = [each for each in self._triage.running() if each.for_s > self._settings.study_limit_s]
+        if hanging:
+            log.critical("revision_hangs", revisions=[each.revision_id for each in hanging])
+            faulthandler.dump_traceback()
+            os._exit(os.EX_SOFTWARE)
 
     def _dispatch(self) -> None:
         """Hand complete revisions to the queue. A crash between the two writes only repeats the first."""
@@ -99,7 +119,7 @@ class Worker:
         """Queue again what has been begun by a worker that does not live, or has left."""
         begun = self._queue.begun()  # before asking who lives: a new worker says so before it begins anything
         with self._database.read() as session:
-            now, silence = datetime.now(UTC), self._settings.dead_after_s
+            now, silence = workers.clock(session), self._settings.dead_after_s
             living, dead = workers.living_and_dead(session, now=now, host=self._host, dead_after_s=silence)
         orphans = [key for key, executor in begun.items() if executor not in (*living, self.id)]
         self._queue.queue_again(orphans)
@@ -125,12 +145,19 @@ class Worker:
 
     def _begin_anew_or_give_up(self, workflow_id: str, seen: Revision) -> None:
         """The database was away when the result was to be written, or is a backup older than the queue."""
+        with self._database.read() as session:
+            begin_anew = (
+                results.get(session, seen.id).enqueued_at == seen.enqueued_at
+                and seen.attempts < self._settings.max_attempts
+            )
+        if begin_anew:
+            # Not within a transaction of ours: the queue's own database may be slow, and others wait.
+            self._queue.forget(workflow_id)
         with self._database.write() as session:
             revision = results.unfinished(session, seen.id)
             if revision is None or revision.enqueued_at != seen.enqueued_at:
                 return  # it has ended since, or another worker has seen to it
             if revision.attempts < self._settings.max_attempts:
-                self._queue.forget(workflow_id)
                 results.mark_enqueued(session, revision.id, None)
                 log.warning("revision_begun_anew", revision=revision.id, attempts=revision.attempts)
                 return

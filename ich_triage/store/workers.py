@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import psutil
-from sqlalchemy import delete, select
+from sqlalchemy import DateTime, delete, func, select
 from sqlalchemy.orm import Session
 
 from .tables import Worker
+
+
+def clock(session: Session) -> datetime:
+    """The one clock that heartbeats of several hosts are judged by: a PostgreSQL server's, else ours."""
+    if session.get_bind().dialect.name == "postgresql":
+        return session.scalars(select(func.clock_timestamp(type_=DateTime(timezone=True)))).one()
+    return datetime.now(UTC)
 
 
 def heartbeat(session: Session, worker: Worker) -> None:

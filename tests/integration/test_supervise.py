@@ -7,25 +7,29 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 _HANGS = """
     import threading
     from ich_triage.cli import supervise
 
-    class Hangs:
-        def stop(self):
-            threading.Event().wait()
+    def {where}():
+        print("ready", flush=True)
+        threading.Event().wait()
 
-    supervise.END_S = 0.5
-    stop = supervise.stop_event()
-    print("ready", flush=True)
-    supervise.run_until(stop, Hangs())
+    stop = supervise.stop_event(limit_s=0.5)
+    if "{where}" == "stops":
+        print("ready", flush=True)
+        stop.wait()
+    {where}()
 """
 
 
-def test_a_process_that_hangs_when_it_ends_says_where_and_leaves() -> None:
-    """A stuck part cannot keep a process from ending on SIGTERM, and its stack is in the log."""
+@pytest.mark.parametrize("where", ["starts", "stops"])
+def test_a_process_that_hangs_when_told_to_end_says_where_and_leaves(where: str) -> None:
+    """Neither a start nor an end that is stuck keeps a process from ending; its stack is in the log."""
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(_HANGS)],
+        [sys.executable, "-c", textwrap.dedent(_HANGS.format(where=where))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -34,4 +38,4 @@ def test_a_process_that_hangs_when_it_ends_says_where_and_leaves() -> None:
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "in stop" in errors
+    assert f"in {where}" in errors
