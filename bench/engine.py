@@ -1,10 +1,12 @@
 """The network on this machine: torch eager beside the engine that serving uses, same input, same outputs.
 
-Turns are taken, so that a noisy minute hits both. Preparation from HU is timed on its own.
+Turns are taken, so that a noisy minute hits all. Preparation from HU is timed on its own and as part of the
+whole; on a GPU the peer of the whole is the bare forward pass at half precision.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from statistics import median
 from time import perf_counter
@@ -32,18 +34,23 @@ def run() -> Rows:
     hu = phantom.hu.cpu().numpy()
     positions = np.arange(SLICES) * phantom.spacing[0]
 
-    def prepared() -> torch.Tensor:
-        return prepare(hu, positions, phantom.spacing[1:], package.manifest.input_spec).tensor
-
-    x, height = prepared(), relative_height(positions)
     cuda = torch.cuda.is_available()
     peer = TorchEngine(package, device="cuda" if cuda else "cpu", batch=SLICES)
     own = make_engine(package, batch=SLICES)
+
+    def prepared() -> torch.Tensor:
+        on_device = torch.from_numpy(hu).to(own.input_device)
+        return prepare(on_device, positions, phantom.spacing[1:], package.manifest.input_spec).tensor
+
+    x, height = prepared(), relative_height(positions)
     works: dict[str, Callable[[], object]] = {
         "preparation, HU to tensor": prepared,
         f"torch eager, {peer.device}": lambda: _forward(peer, x, height),
         f"engine in force, {own.device}": lambda: _forward(own, x, height),
+        f"engine in force, {own.device}, preparation included": lambda: _forward(own, prepared(), height),
     }
+    if cuda:
+        works["bare forward, half precision"] = _bare_forward(package, x)
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(REPEATS + 1):
         for name, work in works.items():
@@ -67,6 +74,20 @@ def run() -> Rows:
 
 def _forward(engine: Engine, x: torch.Tensor, height: np.ndarray) -> np.ndarray:
     return engine.study(engine.slices(x).embedding, height).study_logits
+
+
+def _bare_forward(package: Package, x: torch.Tensor) -> Callable[[], object]:
+    """The slice network alone on CUDA, input there already, output left there."""
+    network = copy.deepcopy(package.network.slice_net).to("cuda", torch.float16).eval()
+    network = network.to(memory_format=torch.channels_last)
+    half = x.to("cuda", torch.float16).to(memory_format=torch.channels_last)
+
+    def run() -> None:
+        with torch.inference_mode():
+            network(half)
+        torch.cuda.synchronize()
+
+    return run
 
 
 def _difference(one: Engine, other: Engine, x: torch.Tensor, height: np.ndarray) -> float:

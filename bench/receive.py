@@ -191,18 +191,23 @@ def _send(files: list[Path], port: int, associations: int) -> float:
 
 
 def measure(server: Server, files: list[Path], associations: int) -> tuple[float, float]:
-    """Images per second, and the server's resident memory after it, MiB."""
+    """Images per second, and the most resident memory that the server has had, MiB."""
     folder = Path(tempfile.mkdtemp(prefix="bench-receive-"))
     try:
         with _running(server, folder) as (process, port):
             seconds = _send(files, port, associations)
-            memory = sum(part.memory_info().rss for part in (process, *process.children(recursive=True)))
+            memory = sum(_peak_bytes(part.pid) for part in (process, *process.children(recursive=True)))
         stored = sum(path.is_file() for path in folder.glob(server.stored))
         if stored < len(files):
             raise RuntimeError(f"{server.name} holds {stored} of {len(files)} images")
         return len(files) / seconds, memory / 2**20
     finally:
         shutil.rmtree(folder)
+
+
+def _peak_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def run(*, images: int = 400, repeats: int = 3) -> list[dict[str, Any]]:

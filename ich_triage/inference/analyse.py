@@ -60,7 +60,8 @@ class Analyser:
         """Analyse one volume; `head` saves finding it again. Raises EngineError."""
         engine = self._batcher.engine
         manifest = engine.package.manifest
-        prepared = prepare(volume.hu, volume.positions_mm, volume.pixel_spacing, manifest.input_spec)
+        hu = torch.from_numpy(volume.hu).to(engine.input_device)
+        prepared = prepare(hu, volume.positions_mm, volume.pixel_spacing, manifest.input_spec)
         height = relative_height(volume.positions_mm)
         future = self._batcher.submit(prepared.tensor, height, engine=engine, progress=progress)
         output = future.result()

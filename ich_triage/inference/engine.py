@@ -48,6 +48,8 @@ class Engine(Protocol):
     package: Package
     #: where it runs, for logs
     device: str
+    #: torch device that its input is prepared on
+    input_device: str
     #: how far its logits may lie from those of torch in float32
     tolerance: float
 
@@ -63,7 +65,7 @@ class TorchEngine:
 
     def __init__(self, package: Package, *, device: str = "cpu", batch: int = 32) -> None:
         self.package = package
-        self.device = device
+        self.device = self.input_device = device
         self._cuda = torch.device(device).type == "cuda"
         # Logits of half-precision convolutions; measured on the embedded package they stay within a tenth.
         self.tolerance = 0.25 if self._cuda else 1e-3

@@ -30,6 +30,7 @@ class OpenVinoEngine:
     """float32 throughout, so that outputs agree with torch to 1e-3 in the logits."""
 
     device = "cpu (OpenVINO)"
+    input_device = "cpu"
     tolerance = 1e-3
 
     def __init__(self, package: Package, *, threads: int = 0, batch: int = 32) -> None:

@@ -35,7 +35,10 @@ BATCH_WAIT_S = 0.1
 BACKOFF_S = (0.2, 10.0)
 
 T = TypeVar("T")
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: what gets better by waiting: a full disk, too many open files, too little memory
+_PASSING = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ESTALE}
+)
 _REOPENING = frozenset(str(uid) for uid in CT_IMAGE_CLASSES)
 
 
@@ -100,13 +103,10 @@ class Indexer:
                 batch = list(islice(self._queue, BATCH))
             if self._stopping.is_set():
                 return
-            # broad, since a thread that dies silently would stop every study; the batch stays in the inbox
             try:
                 self._index(batch)
             except _Stopped:
                 return
-            except Exception as error:
-                log.error("indexing_failed", objects=len(batch), error=type(error).__name__, exc_info=True)
             with self._changed:
                 for _ in batch:
                     self._queue.popleft()
@@ -126,6 +126,14 @@ class Indexer:
                 log.debug("taken_by_another_receiver", path=arrival.path.name)
             except OSError as error:
                 reason = f"{self._spool.relative(arrival.path)}: {os.strerror(error.errno or errno.EIO)}"
+                self._report(reason, arrival.received_at, None)
+            except _Stopped:
+                raise
+            # broad, since these are other people's bytes: an object that breaks us costs no other, and stays
+            # in the inbox for the next rescan
+            except Exception as error:
+                log.error("indexing_failed", error=type(error).__name__, exc_info=True)
+                reason = f"{self._spool.relative(arrival.path)}: {type(error).__name__}"
                 self._report(reason, arrival.received_at, None)
         if items:
             self._write(items)
@@ -149,7 +157,10 @@ class Indexer:
     def _write(self, items: list[Indexed]) -> None:
         try:
             self._retrying(lambda: self._write_once(items))
-        except (DataError, IntegrityError) as error:
+        except _Stopped:
+            raise
+        # broad, since a thread that dies silently would stop every study; the files are in the spool
+        except Exception as error:  # noqa: BLE001
             if len(items) > 1:
                 for item in items:
                     self._write([item])
@@ -190,7 +201,7 @@ class Indexer:
             except (DataError, IntegrityError):
                 raise
             except (SQLAlchemyError, OSError) as error:
-                if isinstance(error, OSError) and error.errno not in _DISK_FULL:
+                if isinstance(error, OSError) and error.errno not in _PASSING:
                     raise
                 log.error("indexing_waits", error=type(error).__name__, retry_in_s=wait_s)
             if self._stopping.wait(wait_s):

@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 #: how long a stop lets running associations finish, s
 PATIENCE_S = 5.0
 _SWEEP = "sweep"
+#: how often the inbox is looked through for what no indexer has taken, s
+_RESCAN_S = 60.0
 
 
 class Receiver:
@@ -100,11 +102,17 @@ class Receiver:
         # the inbox before the first sweep: a study of which half still lies there is not silent
         rescan_inbox(self._spool, self._indexer)
         self._scheduler.add_job(self._sweep, "interval", seconds=self._sweep_s)
+        self._scheduler.add_job(self._rescan, "interval", seconds=_RESCAN_S)
         self._scheduler.start()
         try:
             rescan_studies(self._spool, self._database, self._indexer, self._stopping)
         except (OSError, SQLAlchemyError) as error:
             log.error("rescan_failed", error=type(error).__name__)
+
+    def _rescan(self) -> None:
+        """What could not be read when it came, and what a receiver that died has left in a shared spool."""
+        if not self._indexer.pending():
+            rescan_inbox(self._spool, self._indexer)
 
     def _sweep_soon(self) -> None:
         """Look again as soon as the end of an association can complete a study."""
