@@ -39,16 +39,16 @@ class Fork:
 
     def end(self, number: signal.Signals = signal.SIGTERM, *, limit_s: float = 60.0) -> None:
         """Send a signal and wait until the process is gone."""
-        try:
+        with suppress(ProcessLookupError):
             os.kill(self.pid, number)
-        except ProcessLookupError:
-            return
+        self.until_gone(limit_s=limit_s)
+
+    def until_gone(self, *, limit_s: float = 60.0) -> None:
+        """Wait until the process has ended."""
         deadline = monotonic() + limit_s
         while self.alive:
             if monotonic() > deadline:
-                raise AssertionError(
-                    f"process {self.pid} outlived {number.name} by {limit_s} s\n{self._stacks()}"
-                )
+                raise AssertionError(f"process {self.pid} is alive after {limit_s} s\n{self._stacks()}")
             sleep(0.02)
 
     def _stacks(self) -> str:

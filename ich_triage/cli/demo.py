@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ..dicom import scu
 from ..domain.labels import SUBTYPES
-from ..domain.states import FINAL_STATES, DeliveryState, OutputKind
+from ..domain.states import FINAL_STATES, DeliveryState, OutputKind, StudyState
 from ..errors import IchTriageError
 from ..store.database import Database
 from ..worklist import document
@@ -147,7 +147,9 @@ def _tell(database: Database, names: dict[str, str], pacs: StandInPacs, run: Pat
         reports = [each for each in row["deliveries"] if each["kind"] == OutputKind.SR] if row else []
         report = reports[0] if reports else None
         arrived = report is not None and pacs.holds(report["sop_instance_uid"])
-        complete &= arrived
+        # A CT angiography is outside of what the model was made for: it must not look like a negative.
+        refused = row is not None and row["state"] == StudyState.NOT_ANALYSED
+        complete &= arrived and (refused or PhantomKind.CTA not in name)
         table.add_row(name, *_result(row), _seconds(row, report), "✓" if arrived else "✗ MISSING")
     console.print(table)
     pictures = _pictures(run, rows.values())

@@ -200,6 +200,23 @@ def test_a_worker_told_to_stop_leaves_its_long_study_to_the_next(site: Site) -> 
     assert told["state"] == "not_flagged"
 
 
+def test_a_worker_that_hangs_in_a_study_leaves_it(site: Site) -> None:
+    """It ends itself, says where it hung, and the next one analyses the study."""
+    site.configure(study_limit_s=1.0)
+    site.hold.touch()
+    hanging = site.worker()
+    uid = site.send(tiny_head())
+    site.until_stage("analyse")
+    hanging.until_gone()
+    log = (site.folder / "worker.log").read_text()
+    assert "revision_hangs" in log and "in analyse" in log
+    site.hold.unlink()
+    site.configure()
+    site.worker()
+    (told,) = site.until_final(uid)
+    assert told["state"] == "not_flagged"
+
+
 def test_a_lost_queue_is_filled_again(site: Site) -> None:
     """The queue's own file deleted: what was in it is handed over again and ends as it should."""
     site.hold.touch()

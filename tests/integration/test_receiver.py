@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +23,12 @@ from structlog.testing import capture_logs
 from ich_triage.dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from ich_triage.domain.priority import Rank
 from ich_triage.domain.states import StudyState
-from ich_triage.intake.spool import digest
+from ich_triage.intake import indexer
+from ich_triage.intake import receiver as receivers
+from ich_triage.intake.spool import Arrival, digest
 from ich_triage.store import migrate, problems
 from ich_triage.store.database import Database
+from ich_triage.store.instances import Received
 from ich_triage.store.tables import Instance, Study
 from tests.peers import program
 from tests.receiving import AE_TITLE, associated, count_indexed, left_behind, receiving, send, stored
@@ -200,6 +204,51 @@ def test_a_duplicate_changes_nothing(database: Database, tmp_path: Path, wait_un
     assert count_indexed(database) == len(stored(tmp_path)) == 3
     with database.read() as session:
         assert session.scalars(select(Study.instance_count)).one() == 3
+        assert problems.recent(session) == []
+
+
+def test_an_object_that_breaks_the_index_costs_no_other_and_is_tried_again(
+    sqlite: Database, tmp_path: Path, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One object raises what nobody expects, once: the others are indexed, and the next rescan finds it."""
+    slices = head(6)
+    broken = str(slices[2].SOPInstanceUID)
+    read, failed = indexer.read, []
+
+    def breaks(arrival: Arrival) -> Received:
+        found = read(arrival)
+        if found.sop_instance_uid == broken and not failed:
+            failed.append(arrival.path)
+            raise ZeroDivisionError
+        return found
+
+    monkeypatch.setattr(indexer, "read", breaks)
+    monkeypatch.setattr(receivers, "_RESCAN_S", 1.0)
+    with receiving(sqlite, tmp_path) as receiver:
+        send(receiver.port, slices)
+        wait_until(lambda: count_indexed(sqlite) == 6, what="the rescan")
+    assert failed
+    with sqlite.read() as session:
+        (problem,) = problems.recent(session)
+    assert "ZeroDivisionError" in problem.detail
+
+
+def test_too_many_open_files_only_delay_the_index(
+    sqlite: Database, tmp_path: Path, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What passes is waited for: nothing is reported as unusable, and everything is indexed."""
+    read, failures = indexer.read, iter(range(2))
+
+    def starved(arrival: Arrival) -> Received:
+        if next(failures, None) is not None:
+            raise OSError(errno.EMFILE, "too many open files")
+        return read(arrival)
+
+    monkeypatch.setattr(indexer, "read", starved)
+    with receiving(sqlite, tmp_path) as receiver:
+        send(receiver.port, head(4))
+        wait_until(lambda: count_indexed(sqlite) == 4, what="the index")
+    with sqlite.read() as session:
         assert problems.recent(session) == []
 
 
