@@ -5,7 +5,10 @@ A workflow id makes enqueueing idempotent; finished steps are not run again by w
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from dbos import DBOS, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
@@ -29,14 +32,29 @@ def system_database_url(database_url: str) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def _let_readers_be(queue_url: str) -> None:
+    """Write-ahead log for a SQLite queue, which the file remembers.
+
+    Without it DBOS's readers lock out its writers, and DBOS tries again what finds the file locked only after
+    waits that grow to a minute.
+    """
+    url = make_url(queue_url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(url.database)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+
 class TriageQueue:
     """One executor of the queue; there can be many, on many hosts. One for each process."""
 
     def __init__(self, database_url: str, executor_id: str, triage: Callable[[int], None]) -> None:
+        url = system_database_url(database_url)
+        _let_readers_be(url)
         DBOS(
             config={
                 "name": "ich-triage",
-                "system_database_url": system_database_url(database_url),
+                "system_database_url": url,
                 "executor_id": executor_id,
                 "application_version": WORKFLOW_VERSION,
                 "serializer": DBOSPortableJSONSerializer(),
