@@ -54,9 +54,9 @@ class Sizes:
     #: for calibration and thresholds, style "a", the RSNA mix
     calibration: int = 300
     #: for testing, style "a", the RSNA mix
-    test: int = 300
+    test: int = 200
     #: for testing, style "b", which training never sees
-    held_out: int = 200
+    held_out: int = 120
 
 
 @dataclass(frozen=True, kw_only=True)
