@@ -60,6 +60,11 @@ def _between(lowest_flagged: float, probability: Floats) -> float:
     return float(expit(np.log(pair / (1 - pair)).mean()))
 
 
+def least_volume_error(measured_ml: Floats, true_ml: Floats) -> int:
+    """Which of the thresholds behind `measured_ml` (N, T) comes nearest to `true_ml` (N,) on average."""
+    return int(np.abs(measured_ml - true_ml[:, None]).mean(axis=0).argmin())
+
+
 def volume_error(measured_ml: Floats, true_ml: Floats) -> tuple[float, float]:
     """5% and 95% quantile of (true − measured) / (measured + floor); see `MaskRule.volume_error`."""
     if not len(measured_ml):

@@ -31,7 +31,7 @@ from ich_triage.phantom.spec import draw
 
 from . import calibrate, report
 from .cases import Case, draw_case, training_spec
-from .evaluation import Predictions, figures, gate_figures, predict
+from .evaluation import MASK_THRESHOLDS, Predictions, figures, gate_figures, predict
 from .fit import FitSettings, fit
 from .progress import FitProgress, Progress
 
@@ -91,9 +91,7 @@ def make(plan: Plan) -> Package:
     package = _provisional(plan, weights, paths)
     network = package.network.to("cuda" if torch.cuda.is_available() else "cpu")
     predicted = {
-        part: predict(
-            network, paths[part], package.manifest.mask, watch=Progress(part, len(paths[part])).watch
-        )
+        part: predict(network, paths[part], watch=Progress(part, len(paths[part])).watch)
         for part in ("calibration", "test", "held_out")
     }
     manifest, figures_by_part = _calibrated(package.manifest, predicted)
@@ -228,14 +226,17 @@ def _calibrated(
         ),
     }
     present = label[:, 1:]
+    measured = np.moveaxis(fitted.measured_ml, 1, -1)[present]
+    best = calibrate.least_volume_error(measured, fitted.true_ml[present])
     mask = MaskRule(
+        threshold=MASK_THRESHOLDS[best],
         subtype_thresholds=tuple(
             calibrate.balanced_threshold(probability[:, k], label[:, k]) if label[:, k].any() else 0.5
             for k in range(1, len(SUBTYPES) + 1)
         ),
-        volume_error=calibrate.volume_error(fitted.measured_ml[present], fitted.true_ml[present]),
+        volume_error=calibrate.volume_error(measured[:, best], fitted.true_ml[present]),
     )
-    by_part = {part: figures(predicted[part], calibration, thresholds) for part in ("test", "held_out")}
+    by_part = {part: figures(predicted[part], calibration, thresholds, mask) for part in ("test", "held_out")}
     by_part["test"] |= gate_figures(predicted["calibration"], predicted["test"])
     by_part["held_out"] |= gate_figures(predicted["held_out"])
     test = by_part["test"]

@@ -22,6 +22,8 @@ from .cases import Case, Facts
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+#: Mask thresholds among which calibration chooses.
+MASK_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 #: Bins of the volume of all bleeds of a study, mL.
 VOLUME_BINS_ML = ((0, 1), (1, 5), (5, 30), (30, 1000))
 
@@ -40,7 +42,7 @@ class Predictions:
     slice_labels: Sequence[Bools]
     #: each (Z, 6)
     slice_logits: Sequence[Floats]
-    #: (N, 5), mL
+    #: at each of `MASK_THRESHOLDS`, (N, T, 5), mL
     measured_ml: Floats
     #: whether the surest voxel of a subtype lies within (a cell of) its true mask, (N, 5)
     pointed: Bools
@@ -54,13 +56,12 @@ class Predictions:
 def predict(
     network: IchNet,
     paths: Sequence[Path],
-    rule: MaskRule,
     *,
     watch: Callable[[Iterable[Path]], Iterable[Path]],
 ) -> Predictions:
     """Run the network over cases, where its weights lie; `watch` wraps the paths to show progress."""
     with torch.inference_mode():
-        rows = [_predict_one(network, Case.load(path), rule) for path in watch(paths)]
+        rows = [_predict_one(network, Case.load(path)) for path in watch(paths)]
     facts, labels, slices, studies, measured, pointed = zip(*rows, strict=True)
     return Predictions(
         facts=facts,
@@ -73,9 +74,7 @@ def predict(
     )
 
 
-def _predict_one(
-    network: IchNet, case: Case, rule: MaskRule
-) -> tuple[Facts, Bools, Floats, Floats, Floats, Bools]:
+def _predict_one(network: IchNet, case: Case) -> tuple[Facts, Bools, Floats, Floats, Floats, Bools]:
     device = next(network.parameters()).device
     x = torch.tensor(case.x, device=device).float() / 255
     height = torch.tensor(case.height, device=device)
@@ -83,7 +82,7 @@ def _predict_one(
     slice_logits, study_logits = network.sequence_net(embedding[None], height[None, :, None])
     logits = mask.cpu()
     fine = F.interpolate(torch.sigmoid(logits), scale_factor=float(MASK_STRIDE), mode="bilinear")
-    pixels = (fine >= rule.threshold).sum((2, 3)).numpy()  # (Z, 5)
+    pixels = np.stack([(fine >= least).sum((2, 3)).numpy() for least in MASK_THRESHOLDS])  # (T, Z, 5)
     voxel_ml = np.asarray(case.facts.slice_mm) * case.facts.cell_mm2 / MASK_STRIDE**2 / 1000
     peak = logits.transpose(0, 1).flatten(1).argmax(dim=1).numpy()
     truth = case.masks.transpose(1, 0, 2, 3).reshape(len(SUBTYPES), -1)
@@ -92,13 +91,13 @@ def _predict_one(
         case.labels,
         slice_logits[0].cpu().numpy().astype(np.float64),
         study_logits[0].cpu().numpy().astype(np.float64),
-        (pixels * voxel_ml[:, None]).sum(axis=0),
+        (pixels * voxel_ml[:, None]).sum(axis=1),
         truth[np.arange(len(SUBTYPES)), peak] > 0,
     )
 
 
 def figures(
-    found: Predictions, calibration: Calibration, thresholds: Mapping[str, float]
+    found: Predictions, calibration: Calibration, thresholds: Mapping[str, float], rule: MaskRule
 ) -> dict[str, Metric]:
     """Every figure of a set of studies, by name; what cannot be computed is left out."""
     probability = calibration.study.probabilities(found.study_logits)
@@ -111,7 +110,7 @@ def figures(
         )
     for name, least in thresholds.items():
         named |= _decisions(probability[:, 0] >= least, found, name)
-    named |= _places(found)
+    named |= _places(found, rule)
     named |= _log_losses(np.concatenate(slice_probability), np.concatenate(found.slice_labels))
     return {name: metric for name, metric in named.items() if metric}
 
@@ -150,12 +149,12 @@ def _decisions(flagged: Bools, found: Predictions, point: str) -> dict[str, Metr
     return named
 
 
-def _places(found: Predictions) -> dict[str, Metric | None]:
+def _places(found: Predictions, rule: MaskRule) -> dict[str, Metric | None]:
     """Pointing accuracy and volume error of the subtypes that are there."""
     present = found.labels[:, 1:]
-    error = np.abs(found.measured_ml - found.true_ml)
-    named: dict[str, Metric | None] = {"volume_absolute_error_ml": metrics.mean(error[present])}
-    named["volume_bias_ml"] = metrics.mean((found.measured_ml - found.true_ml)[present])
+    error = found.measured_ml[:, MASK_THRESHOLDS.index(rule.threshold)] - found.true_ml
+    named: dict[str, Metric | None] = {"volume_absolute_error_ml": metrics.mean(np.abs(error[present]))}
+    named["volume_bias_ml"] = metrics.mean(error[present])
     for k, subtype in enumerate(SUBTYPES):
         hits = found.pointed[present[:, k], k]
         named[f"pointing_{subtype}"] = metrics.proportion(int(hits.sum()), len(hits))

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from train.calibrate import balanced_threshold, fit_platt, threshold_for_sensitivity, volume_error
+from train.calibrate import (
+    balanced_threshold,
+    fit_platt,
+    least_volume_error,
+    threshold_for_sensitivity,
+    volume_error,
+)
 
 
 def test_platt_recovers_scale_and_offset() -> None:
@@ -44,3 +50,9 @@ def test_volume_error_covers_nine_in_ten() -> None:
     low, high = volume_error(true * 1.1, true)
     assert low < 0 <= high
     assert volume_error(np.array([]), np.array([])) == (-1, 1)
+
+
+def test_the_mask_threshold_is_the_one_that_measures_best() -> None:
+    """Too low a threshold measures too much, too high a one too little."""
+    true = np.array([1.0, 5.0, 20.0])
+    assert least_volume_error(np.stack([true * 2, true * 1.1, true * 0.4], axis=1), true) == 1
