@@ -42,6 +42,7 @@ def embedded(  # noqa: PLR0913  one option each
     seed: Annotated[int, typer.Option(help="seed of the training loop")] = 0,
     workers: Annotated[int, typer.Option(help="processes that draw phantoms")] = os.cpu_count() or 1,
     pretrained: Annotated[Path | None, typer.Option(help="file of backbone weights")] = None,
+    start: Annotated[Path | None, typer.Option(help="package whose weights to go on from")] = None,
     log: Annotated[Path | None, typer.Option(help="Markdown file to append the outcome to")] = None,
 ) -> None:
     """Draw phantoms, train, calibrate, evaluate and write the package that ships with the product."""
@@ -57,6 +58,7 @@ def embedded(  # noqa: PLR0913  one option each
         matrix=matrix,
         workers=workers,
         pretrained=pretrained,
+        start=start,
     )
     with record(log, plan) as outcome:
         outcome.append(make(plan).manifest)

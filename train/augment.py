@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from ich_triage.domain.input_spec import InputSpec
 
+#: From here on a window has cut off what is brighter.
+_WHITE = 0.998
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ranges:
@@ -30,11 +33,14 @@ class Ranges:
     #: stretch of one axis against the other, ± share
     stretch: float = 0.05
     #: HU shift, ± HU
-    hu: float = 3.0
+    hu: float = 5.0
     #: contrast about 35 HU, ± share
     contrast: float = 0.12
     #: slow shading over the slice, as from beam hardening: standard deviation up to, HU
     shading_hu: float = 3.0
+    #: brightening beside bone, up to, HU per unit of bone: within 2 to 4 mm, and over a centimetre or two
+    rim_hu: float = 170.0
+    cupping_hu: float = 25.0
     #: noise added, standard deviation up to, HU
     noise_hu: float = 5.0
     #: Gaussian blur (positive) or sharpening (negative) in units of one blur, between
@@ -89,7 +95,7 @@ def _appearance(x: Tensor, spec: InputSpec, ranges: Ranges, generator: torch.Gen
     windows = [*spec.windows, *([spec.windows[0]] * len(spec.neighbour_offsets_mm))]
     width = torch.tensor([window.width for window in windows]).reshape(1, -1, 1, 1)
     low = torch.tensor([window.level - window.width / 2 for window in windows]).reshape(1, -1, 1, 1)
-    inside = (x > 0.002) & (x < 0.998)
+    inside = (x > 1 - _WHITE) & (x < _WHITE)
     sharpness = float(torch.empty(1).uniform_(*ranges.blur, generator=generator))
     blurred = _blur(x)
     changed = x + sharpness * (blurred - x)
@@ -98,6 +104,7 @@ def _appearance(x: Tensor, spec: InputSpec, ranges: Ranges, generator: torch.Gen
     changed = (changed - pivot) * gain + pivot + shift / width
     sigma = abs(_uniform(ranges.noise_hu, generator))
     shading = abs(_uniform(ranges.shading_hu, generator)) * _shading(x, generator)
+    shading = shading + _beside_bone(x, len(spec.windows), ranges, generator)
     changed = changed + (_noise(x, len(spec.windows), sigma, generator) + shading) / width
     return torch.where(inside, changed, x).clamp(0, 1)
 
@@ -109,6 +116,21 @@ def _noise(x: Tensor, own: int, sigma_hu: float, generator: torch.Generator) -> 
     field = sigma_hu * ((1 - grain) * fine + grain * 2.2 * _blur(fine))
     neighbours = [field.roll(-1 if k % 2 == 0 else 1, dims=0) for k in range(x.shape[1] - own)]
     return torch.cat([field.expand(-1, own, -1, -1), *neighbours], dim=1)
+
+
+def _beside_bone(x: Tensor, own: int, ranges: Ranges, generator: torch.Generator) -> Tensor:
+    """(Z, C, S, S) HU that bone adds to what lies beside it: dura, partial volume, point spread, hardening.
+
+    On the real head that the tests use, brain reads 66, 49, 43, 41 HU at 1.5, 2.5, 3.5 and 4.5 mm from the
+    inner table, against 37 further in; without such a rim a network takes it for subdural blood.
+    """
+    bone = (x[:, [0, *range(own, x.shape[1])]] > _WHITE).float()  # white in the narrowest window
+    near, far = (
+        F.interpolate(_blur(F.avg_pool2d(bone, cell, ceil_mode=True)), size=x.shape[2:], mode="bilinear")
+        for cell in (2, 8)
+    )
+    rim = abs(_uniform(ranges.rim_hu, generator)) * near + abs(_uniform(ranges.cupping_hu, generator)) * far
+    return torch.cat([rim[:, :1].expand(-1, own, -1, -1), rim[:, 1:]], dim=1)
 
 
 def _shading(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 from ich_triage import imaging, phantom
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.domain.labels import SUBTYPES
+from ich_triage.errors import PackageError
 from ich_triage.model import package as packages
 from ich_triage.model.calibration import Calibration, OperatingPoint
 from ich_triage.model.manifest import Manifest, MaskRule, Metric
@@ -81,6 +82,8 @@ class Plan:
     workers: int = 2
     #: pretrained backbone: a file, or None for a random start
     pretrained: Path | None = None
+    #: folder of a package whose weights to go on from
+    start: Path | None = None
 
 
 def make(plan: Plan) -> Package:
@@ -151,10 +154,22 @@ def _train(plan: Plan, paths: Sequence[Path]) -> bytes:
         network = IchNet(plan.architecture)
         if plan.pretrained:
             network.load_backbone(plan.pretrained)
+        if plan.start:
+            _start_from(network, Package.load(plan.start))
         fit(network, paths, plan.input_spec, plan.fit, folder=folder, callbacks=[FitProgress()])
         folder.mkdir(parents=True, exist_ok=True)
         done.write_bytes(packages.pack_weights(network))
     return done.read_bytes()
+
+
+def _start_from(network: IchNet, package: Package) -> None:
+    """Copy the package's weights. Raises PackageError where it is another architecture."""
+    if package.network.spec != network.spec:
+        raise PackageError(
+            f"package {package.manifest.name} {package.manifest.version} has {package.network.spec}, "
+            f"this run {network.spec}; give the same --backbone, or leave --start out"
+        )
+    network.load_state_dict(package.network.state_dict())
 
 
 def _provisional(plan: Plan, weights: bytes, paths: dict[str, list[Path]]) -> Package:
@@ -189,7 +204,12 @@ def _data(plan: Plan) -> dict[str, str | int | float]:
         "pixels_per_side": plan.matrix,
         **counts,
         **seeds,
+        **_started_from(plan),
     }
+
+
+def _started_from(plan: Plan) -> dict[str, str]:
+    return {"started_from_sha256": Package.load(plan.start).manifest.weights_sha256} if plan.start else {}
 
 
 @functools.cache
@@ -204,7 +224,8 @@ def generator_sha256() -> str:
 
 def _fit_folder(plan: Plan) -> Path:
     """One folder for each training run that can differ, so that none goes on with another's checkpoint."""
-    run = (plan.architecture, plan.input_spec, plan.fit, plan.sizes.train, plan.matrix, generator_sha256())
+    data = (plan.sizes.train, plan.matrix, generator_sha256(), *_started_from(plan).values())
+    run = (plan.architecture, plan.input_spec, plan.fit, *data)
     return plan.cache / f"fit_{hashlib.sha256(repr(run).encode()).hexdigest()[:12]}"
 
 

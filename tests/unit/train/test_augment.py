@@ -17,6 +17,8 @@ STILL = Ranges(
     hu=0,
     contrast=0,
     shading_hu=0,
+    rim_hu=0,
+    cupping_hu=0,
     noise_hu=0,
     blur=(0.0, 0.0),
 )
@@ -62,6 +64,18 @@ def test_shading_is_slow_and_the_same_in_all_slices() -> None:
     torch.testing.assert_close(field[0], field[3])
     assert field.abs().max() > 1
     assert field.diff(dim=-1).abs().max() < 1
+
+
+def test_brain_is_brighter_beside_bone_than_away_from_it() -> None:
+    """The rim falls off within millimetres, alike in every window, and leaves far tissue as it was."""
+    x, masks = _study()
+    ranges = Ranges(**(vars(STILL) | {"rim_hu": 170.0}))
+    new_x, _ = augment(x, masks, SPEC, generator=_generator(), ranges=ranges)
+    rim = ((new_x - x) * 80)[:, 0, 32, 12:].mean(0)
+    assert rim[0] > 5
+    assert (rim.diff() <= 1e-4).all()
+    assert rim[8:].abs().max() < 0.01
+    torch.testing.assert_close(((new_x - x) * 200)[:, 1, 32, 12:].mean(0), rim, atol=1e-3, rtol=1e-3)
 
 
 def test_flip_mirrors_left_and_right_of_both() -> None:
