@@ -94,7 +94,4 @@ def _answers(peer: scu.Peer) -> bool:
 def _has_worker(settings: Settings, database: Database) -> bool:
     """The listener answers only after the tables are there."""
     with database.read() as session:
-        living, _ = workers.living_and_dead(
-            session, now=workers.clock(session), host="", dead_after_s=settings.worker.dead_after_s
-        )
-    return bool(living)
+        return bool(workers.living(session, dead_after_s=settings.worker.dead_after_s))

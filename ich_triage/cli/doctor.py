@@ -16,7 +16,7 @@ from ..dicom import scu
 from ..domain.label import SYNTHETIC
 from ..errors import IchTriageError
 from ..settings import Destination, Settings
-from ..store import deliveries, migrate, problems
+from ..store import deliveries, migrate, problems, results, workers
 from ..store.database import Database
 from .options import ConfigOption, JsonOption, config_path, console, print_json, settings
 
@@ -152,7 +152,7 @@ def _database(loaded: Settings) -> Iterator[Finding]:
 
 
 def _backlog(loaded: Settings) -> Iterator[Finding]:
-    """What a person has to look at: dead letters and problems with received objects."""
+    """What a person has to look at: studies nobody works on, dead letters, problems with received objects."""
     database = Database(loaded.database.url)
     try:
         migrate.require_current(database)
@@ -160,6 +160,14 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
         return
     with database.read() as session:
         dead, troubled = deliveries.dead_studies(session), problems.recent(session)
+        waiting = [*results.waiting(session), *results.in_queue(session)]
+        alive = workers.living(session, dead_after_s=loaded.worker.dead_after_s)
+    if waiting and not alive:
+        yield _error(
+            "workers",
+            seen=f"studies wait to be analysed ({len(waiting)}), and no worker is alive",
+            remedy="start `ich-triage serve`; where it runs, its log says why the worker ends",
+        )
     for uid in dead:
         yield _error(
             "deliveries",

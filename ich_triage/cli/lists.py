@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from ..store import problems
+from ..settings import Worker
+from ..store import problems, workers
 from ..store import worklist as query
 from ..store.database import Database
 from ..worklist import document
@@ -29,29 +30,38 @@ def worklist(
     config: ConfigOption = None,
 ) -> None:
     """List studies in the order in which they should be read."""
-    database = open_database(settings(context, config))
+    loaded = settings(context, config)
+    database = open_database(loaded)
+    dead_after_s = loaded.worker.dead_after_s
+
+    def read() -> document.Json:
+        return read_worklist(database, hours=hours, limit=limit, dead_after_s=dead_after_s)
+
     if as_json:
-        print_json(read_worklist(database, hours=hours, limit=limit))
+        print_json(read())
         return
     if not live:
-        console.print(worklist_table(read_worklist(database, hours=hours, limit=limit)))
+        console.print(worklist_table(read()))
         return
     with Live(console=console, auto_refresh=False, screen=True) as view:
         try:
             while True:
-                view.update(worklist_table(read_worklist(database, hours=hours, limit=limit)), refresh=True)
+                view.update(worklist_table(read()), refresh=True)
                 time.sleep(LIVE_S)
         except KeyboardInterrupt:
             return
 
 
-def read_worklist(database: Database, *, hours: float, limit: int) -> document.Json:
-    """The list of the last `hours`, in reading order."""
+def read_worklist(
+    database: Database, *, hours: float, limit: int, dead_after_s: float = Worker().dead_after_s
+) -> document.Json:
+    """The list of the last `hours`, in reading order; a worker silent for `dead_after_s` counts as dead."""
     now = datetime.now(UTC)
     since = now - timedelta(hours=hours)
     with database.read() as session:
         rows = query.page(session, since=since, limit=limit)
-        return document.worklist(rows, query.counts(session, since=since), now)
+        alive = len(workers.living(session, dead_after_s=dead_after_s))
+        return document.worklist(rows, query.counts(session, since=since), now, workers=alive)
 
 
 def study(

@@ -28,7 +28,7 @@ STAGES = ("first_slice", "last_slice", "complete", "started", "inferred", "store
 
 
 def worklist_table(told: dict[str, Any]) -> RenderableType:
-    """The list, with the honest label under it."""
+    """The list, with the honest label under it and, where nobody analyses, that too."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("state", "waiting", "patient", "accession", "study", "finding", "to PACS"):
         table.add_column(heading, overflow="fold")
@@ -44,7 +44,10 @@ def worklist_table(told: dict[str, Any]) -> RenderableType:
             _to_pacs(row),
         )
     counts = "  ".join(f"{name.replace('_', ' ')} {number}" for name, number in told["counts"].items())
-    return Group(table, Text(f"\n{counts or 'no studies'}\n{told['label']}", style="dim"))
+    parts: list[RenderableType] = [table]
+    if not told["workers"]:
+        parts.append(Text("\n✗ NO WORKER IS ALIVE: nothing is analysed; see `ich-triage doctor`", "bold red"))
+    return Group(*parts, Text(f"\n{counts or 'no studies'}\n{told['label']}", style="dim"))
 
 
 def _state(state: str) -> Text:

@@ -63,8 +63,6 @@ class ReasonCode(StrEnum):
     ANALYSIS_ERROR = "analysis_error"
     #: the worker died again and again on this study
     WORKER_DIED = "worker_died"
-    #: the model package could not be loaded or failed its self-test
-    MODEL_UNAVAILABLE = "model_unavailable"
 
 
 class CompletedBy(StrEnum):

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.exc import OperationalError
 
 from ..domain.states import ReasonCode
-from ..errors import DicomReadError, IchTriageError, NotAnalysedError, PackageError
+from ..errors import DicomReadError, IchTriageError, NotAnalysedError
 from ..store import problems, results
 from ..store.database import Database
 from .isolation import Isolation
@@ -150,8 +150,6 @@ def _refusable(stage: Callable[[int], Json]) -> Callable[[int], Json]:
             return not_analysed(ReasonCode(refusal.code), str(refusal))
         except DicomReadError as error:
             return not_analysed(ReasonCode.UNREADABLE_PIXELS, str(error))
-        except PackageError as error:
-            return failed(ReasonCode.MODEL_UNAVAILABLE, str(error))
 
     return run
 

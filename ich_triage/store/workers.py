@@ -40,6 +40,11 @@ def living_and_dead(
     return living, dead
 
 
+def living(session: Session, *, dead_after_s: float) -> list[str]:
+    """Ids of the workers that have given a sign of life within `dead_after_s`."""
+    return living_and_dead(session, now=clock(session), host="", dead_after_s=dead_after_s)[0]
+
+
 def remove(session: Session, worker_id: str) -> None:
     """Forget a worker whose studies have been taken over, or which has stopped in order."""
     session.execute(delete(Worker).where(Worker.id == worker_id))

@@ -18,11 +18,12 @@ from ..store.worklist import Row
 Json = dict[str, Any]
 
 
-def worklist(rows: Sequence[Row], counts: dict[str, int], now: datetime) -> Json:
-    """The list in reading order, without the per-slice detail."""
+def worklist(rows: Sequence[Row], counts: dict[str, int], now: datetime, *, workers: int) -> Json:
+    """The list in reading order, without the per-slice detail; `workers` are alive."""
     return {
         "label": PRIORITISATION_ONLY,
         "generated_at": now.isoformat(),
+        "workers": workers,
         "counts": counts,
         "studies": [summary(row, now) for row in rows],
     }

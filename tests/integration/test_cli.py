@@ -104,7 +104,7 @@ def test_lists_and_studies_say_what_the_documents_promise(site: Site, run: Run) 
     site.until_delivered(loud)
 
     told: Json = json.loads(run("worklist", "--json", "--config", site.config).stdout)
-    assert set(told) == {"label", "generated_at", "counts", "studies"}
+    assert set(told) == {"label", "generated_at", "workers", "counts", "studies"}
     assert [row["study_instance_uid"] for row in told["studies"]] == [loud, quiet]
     assert told["counts"] == {"flagged": 1, "not_flagged": 1}
     top = {key.split("[")[0].split(".")[0] for key in _documented("Summary of a study")}
@@ -119,6 +119,7 @@ def test_lists_and_studies_say_what_the_documents_promise(site: Site, run: Run) 
     assert set(full) == top | more | {"label"}
     assert set(full["series"]) == {"chosen", "rejected"}
 
+    assert told["workers"] == 0
     shown = run("worklist", "--config", site.config)
     assert shown.exit_code == 0
     assert "FLAGGED" in shown.stdout and PRIORITISATION_ONLY in shown.stdout
@@ -189,6 +190,18 @@ def test_a_missing_schema_names_its_remedy(tmp_path: Path, run: Run) -> None:
     assert run("db", "upgrade", "--config", config).exit_code == 0
     assert run("db", "current", "--config", config).exit_code == 0
     assert run("worklist", "--config", config).exit_code == 0
+
+
+def test_a_study_that_nobody_can_analyse_is_not_waited_for_in_silence(site: Site, tmp_path: Path) -> None:
+    """No model, no worker: the worker's last line, the list and `doctor` each say so."""
+    site.analyse(clot=True)
+    broken = write_config(site.folder, model={"package": str(tmp_path / "nothing")})
+    worker = _ich_triage("worker", "--config", broken)
+    assert (worker.returncode, "model package" in worker.stderr) == (1, True)
+    assert "NO WORKER IS ALIVE" in _ich_triage("worklist", "--config", broken).stdout
+    told = _ich_triage("doctor", "--config", broken, "--no-model", "--json")
+    (finding,) = (each for each in json.loads(told.stdout) if each["subject"] == "workers")
+    assert (told.returncode, finding["level"]) == (1, "error")
 
 
 def test_sending_to_a_dead_port_says_so(site: Site, tmp_path: Path) -> None:

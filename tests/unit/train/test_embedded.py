@@ -23,7 +23,7 @@ def test_command_makes_a_package_and_resumes(tmp_path: Path) -> None:
     arguments = ["embedded", "--out", str(out), "--cache", str(cache), "--log", str(log), "--workers", "1"]
     sizes = {"train": 4, "calibration": 8, "test": 8, "held-out": 16, "epochs": 1, "study-epochs": 1}
     options = [text for name, value in sizes.items() for text in (f"--{name}", str(value))]
-    command = [*arguments, *options, "--size", "64", "--matrix", "48", "--backbone", "regnetx_002"]
+    command = [*arguments, *options, "--size", "96", "--matrix", "48", "--backbone", "regnetx_002"]
     first = CliRunner().invoke(app, command, catch_exceptions=False)
     assert first.exit_code == 0, first.output
     package = Package.load(out)
