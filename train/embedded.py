@@ -90,6 +90,7 @@ def make(plan: Plan) -> Package:
     """Run the whole plan and return the package as loaded from disk. Raises PackageError."""
     started = time.monotonic()
     paths = _draw(plan, asdict(plan.sizes))
+    _require_both(paths["calibration"])
     weights = _train(plan, paths["train"])
     package = _provisional(plan, weights, paths)
     network = package.network.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -139,6 +140,15 @@ def _draw(plan: Plan, parts: Mapping[str, int]) -> dict[str, list[Path]]:
             future.result()
             progress.advance()
     return paths
+
+
+def _require_both(paths: Sequence[Path]) -> None:
+    """Before hours of training: thresholds need studies with a bleed and without. Raises PackageError."""
+    bleeding = sum(bool(Case.load(path).labels[:, 0].any()) for path in paths)
+    if bleeding in {0, len(paths)}:
+        raise PackageError(
+            f"of {len(paths)} calibration studies {bleeding} have a bleed; draw more with --calibration"
+        )
 
 
 def _one_thread() -> None:

@@ -128,11 +128,7 @@ def gate_figures(*parts: Predictions) -> dict[str, Metric]:
         for part in parts
         for facts, labels in zip(part.facts, part.slice_labels, strict=True)
     ]
-    return {
-        "gate_metadata_only_auc": gates.metadata_only_auc(studies),
-        "gate_outside_skull_auc": gates.outside_skull_auc(studies),
-        "gate_hyperdense_count_auc": gates.hyperdense_count_auc(studies),
-    }
+    return gates.measure(studies)
 
 
 def _decisions(flagged: Bools, found: Predictions, point: str) -> dict[str, Metric | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ich_triage.errors import PackageError
 from ich_triage.inference.devices import make_engine
 from ich_triage.inference.engine import self_test
 from ich_triage.model.manifest import SYNTHETIC_STAMP
@@ -21,7 +22,7 @@ def test_command_makes_a_package_and_resumes(tmp_path: Path) -> None:
     """Drawn, trained, calibrated, evaluated and logged; a second run draws and trains nothing again."""
     out, cache, log = tmp_path / "package", tmp_path / "cache", tmp_path / "LOG.md"
     arguments = ["embedded", "--out", str(out), "--cache", str(cache), "--log", str(log), "--workers", "1"]
-    sizes = {"train": 4, "calibration": 8, "test": 8, "held-out": 16, "epochs": 1, "study-epochs": 1}
+    sizes = {"train": 3, "calibration": 6, "test": 6, "held-out": 3, "epochs": 1, "study-epochs": 1}
     options = [text for name, value in sizes.items() for text in (f"--{name}", str(value))]
     command = [*arguments, *options, "--size", "96", "--matrix", "48", "--backbone", "regnetx_002"]
     first = CliRunner().invoke(app, command, catch_exceptions=False)
@@ -31,7 +32,7 @@ def test_command_makes_a_package_and_resumes(tmp_path: Path) -> None:
     assert SYNTHETIC_STAMP in (out / CARD).read_text()
     evaluation = json.loads((out / "evaluation.json").read_text())
     assert evaluation["stamp"] == SYNTHETIC_STAMP
-    assert {"study_auc_any", "gate_metadata_only_auc", "sensitivity_balanced"} <= evaluation["figures"][
+    assert {"study_auc_any", "gate_hyperdense_count_auc", "sensitivity_balanced"} <= evaluation["figures"][
         "test"
     ].keys()
     drawn = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")}
@@ -41,3 +42,11 @@ def test_command_makes_a_package_and_resumes(tmp_path: Path) -> None:
     assert (out / WEIGHTS).read_bytes() == weights
     assert log.read_text().count("## ") == 2
     assert str(tmp_path) not in log.read_text()
+
+
+def test_calibration_without_a_bleed_is_refused_before_training(tmp_path: Path) -> None:
+    """Thresholds fitted on nothing but normal studies would mean nothing."""
+    sizes = ["--train", "1", "--calibration", "1", "--test", "1", "--held-out", "1", "--matrix", "48"]
+    command = ["embedded", "--out", str(tmp_path / "package"), "--cache", str(tmp_path / "cache"), *sizes]
+    with pytest.raises(PackageError, match="of 1 calibration studies 0 have a bleed"):
+        CliRunner().invoke(app, command, catch_exceptions=False)

@@ -16,6 +16,7 @@ from train.gates import (
     hyperdense_count_auc,
     inside_skull,
     label_mix,
+    measure,
     metadata_only_auc,
     outside_skull_auc,
 )
@@ -46,6 +47,18 @@ def test_a_gate_sees_a_leak_and_only_a_leak(gate) -> None:  # type: ignore[no-un
     assert gate(_features(120, 4.0)).value > 0.9
     honest = gate(_features(120, 0.0))
     assert honest.low < 0.5 < honest.high
+
+
+def test_all_gates_are_measured_and_too_few_studies_measure_none() -> None:
+    """Whoever tests on a handful of studies learns less, and loses no finished training run to it."""
+    whole = measure(_features(120, 0.0))
+    assert set(whole) == {
+        "gate_metadata_only_auc",
+        "gate_outside_skull_auc",
+        "gate_outside_skull_without_epidural_auc",
+        "gate_hyperdense_count_auc",
+    }
+    assert set(measure(_features(6, 0.0))) == {"gate_hyperdense_count_auc"}
 
 
 def test_features_of_a_phantom() -> None:
