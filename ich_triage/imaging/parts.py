@@ -8,7 +8,7 @@ from ich_triage.domain.completeness import SAME_NORMAL_COS, SAME_POSITION_MM, TH
 from ich_triage.domain.states import ReasonCode
 
 from .header import UnreadableFile
-from .stacks import Series
+from .stacks import Series, same_orientation
 
 
 def left_out(
@@ -33,6 +33,12 @@ def left_out(
                     ReasonCode.NO_GEOMETRY,
                     f"{len(other.headers)} image(s) of this series have no position or orientation",
                 )
+            if _is_turned(stack, other):
+                return (
+                    ReasonCode.GAPS,
+                    f"{len(other.headers)} image(s) of this series are mirrored or turned against the others "
+                    "(Image Orientation)",
+                )
             if _goes_on_in(stack, other):
                 return (
                     ReasonCode.GAPS,
@@ -44,6 +50,14 @@ def left_out(
 
 def _may_be_a_slice(stack: Series) -> bool:
     return stack.first.is_ct_image and "LOCALIZER" not in stack.first.image_type
+
+
+def _is_turned(stack: Series, other: Series) -> bool:
+    """Whether `other` is parallel to `stack`, but its rows or columns run another way."""
+    one, another = stack.first.image_orientation_patient, other.first.image_orientation_patient
+    assert one is not None and another is not None  # both have geometry
+    parallel = along(stack.normal, other.normal) >= SAME_NORMAL_COS
+    return parallel and not same_orientation(one, another)
 
 
 def _goes_on_in(stack: Series, other: Series) -> bool:

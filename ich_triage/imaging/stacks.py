@@ -108,8 +108,8 @@ def split(headers: Iterable[SliceHeader]) -> tuple[Series, ...]:
     """All candidate stacks of a study; the order of `headers` makes no difference."""
     stacks: list[Series] = []
     for group in _grouped(sorted(headers, key=_acquired), _reconstruction):
-        for parallel in _by_normal(group):
-            for stack in _by_overlap(_ordered(parallel)):
+        for alike in _by_orientation(group):
+            for stack in _by_overlap(_ordered(alike)):
                 stacks += _by_scan(stack)
     return tuple(stacks)
 
@@ -147,19 +147,26 @@ def _grouped(
     return list(groups.values())
 
 
-def _by_normal(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
-    """Parallel images together; those without orientation on their own, for they have no place."""
-    groups: list[tuple[Vector3 | None, list[SliceHeader]]] = []
+def _by_orientation(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
+    """Images whose rows and columns run alike; those without orientation on their own: they have no place.
+
+    Parallel is not enough: a mirrored or turned image has the same normal, up to its sign.
+    """
+    groups: list[tuple[Sequence[float] | None, list[SliceHeader]]] = []
     for header in headers:
         orientation = header.image_orientation_patient
-        normal = slice_normal(orientation) if orientation else None
         for known, group in groups:
-            if known is normal or (known and normal and along(known, normal) >= SAME_NORMAL_COS):
+            if known is orientation or (known and orientation and same_orientation(known, orientation)):
                 group.append(header)
                 break
         else:
-            groups.append((normal, [header]))
+            groups.append((orientation, [header]))
     return [group for _, group in groups]
+
+
+def same_orientation(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two Image Orientations (Patient) agree in row and in column."""
+    return all(along(one[part], other[part]) >= SAME_NORMAL_COS for part in (slice(3), slice(3, 6)))
 
 
 def _ordered(headers: Sequence[SliceHeader]) -> Series:

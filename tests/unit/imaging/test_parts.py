@@ -36,6 +36,16 @@ def test_uppermost_slices_that_do_not_fit(write_series, write, make_slice, diffe
     assert selection.code is code
 
 
+@pytest.mark.parametrize("turned", [[-1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0]])
+def test_every_second_slice_stored_mirrored_or_turned(write_series, turned: list[int]) -> None:
+    """Parallel, but with rows that run the other way: in one volume, left and right would change places."""
+    whole = write_series(30, SeriesInstanceUID=UID)
+    other = write_series(30, SeriesInstanceUID=UID, ImageOrientationPatient=turned)
+    selection = _with([*whole[::2], *other[1::2]])
+    assert selection.chosen is None
+    assert selection.code is ReasonCode.GAPS
+
+
 def test_another_reconstruction_of_the_same_region_is_no_part(write_series) -> None:
     """Two kernels under one Series Instance UID: the soft one is whole by itself."""
     soft = write_series(30, SeriesInstanceUID=UID)
