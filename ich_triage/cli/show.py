@@ -61,16 +61,15 @@ def _duration(seconds: float) -> str:
 
 
 def _finding(row: dict[str, Any]) -> Text:
-    """The first finding in words, or why there is none."""
-    if row["reason"]:
-        return Text(row["reason"]["text"])
-    analysis = row["analysis"]
+    """The findings in words, or why there are none; and why a look after a flag came to nothing."""
+    analysis, reason = row["analysis"], row["reason"]["text"] if row["reason"] else ""
     if analysis is None:
-        return Text("")
+        return Text(reason)
     text = f"any {analysis['probabilities']['any']:.0%}"
     if analysis["flagged"]:
         text += "".join(f", {_finding_words(finding)}" for finding in analysis["findings"])
-    return Text(text + (" (synthetic model)" if analysis["warning"] else ""))
+    text += " (synthetic model)" if analysis["warning"] else ""
+    return Text("; then: ".join(filter(None, (text, reason))))
 
 
 def _finding_words(finding: dict[str, Any]) -> str:

@@ -13,12 +13,12 @@ def uuid_uid(value: uuid.UUID) -> str:
     return f"2.25.{value.int}"
 
 
-def derived_uid(study_uid: str, revision: int, package_sha256: str, kind: str, *parts: str) -> str:
+def derived_uid(study_uid: str, revision: int, *parts: str) -> str:
     """The UID of one object of one revision: a name-based UUID (RFC 9562 section 5.5) over all arguments.
 
     A stage that is repeated therefore makes an object with the UID that it had before.
     """
-    name = "/".join((study_uid, str(revision), package_sha256, kind, *parts))
+    name = "/".join((study_uid, str(revision), *parts))
     return uuid_uid(uuid.uuid5(_NAMESPACE, name))
 
 

@@ -25,6 +25,8 @@ class StudyState(StrEnum):
 FINAL_STATES = frozenset(
     {StudyState.FLAGGED, StudyState.NOT_FLAGGED, StudyState.NOT_ANALYSED, StudyState.FAILED}
 )
+#: a model has answered
+ANALYSED_STATES = frozenset({StudyState.FLAGGED, StudyState.NOT_FLAGGED})
 
 
 class ReasonCode(StrEnum):

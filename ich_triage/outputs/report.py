@@ -53,8 +53,6 @@ class DocumentReference:
     sop_instance_uid: str
     #: SOP Class UID
     sop_class_uid: str = Comprehensive3DSRStorage
-    #: whether it flagged the study
-    flagged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +80,10 @@ class Report:
     series: ChosenSeries | None = None
     #: from the ledger
     created_at: datetime
-    #: the report of the revision before
+    #: the report that this one replaces
     predecessor: DocumentReference | None = None
+    #: whether the last analysis before this revision had flagged the study
+    flag_stood: bool = False
     #: names of the destinations that have a report of an earlier revision
     predecessor_held_by: frozenset[str] = frozenset()
     #: us
@@ -113,9 +113,15 @@ class Report:
         return (PRIORITISATION_ONLY, SYNTHETIC) if synthetic else (PRIORITISATION_ONLY,)
 
     def uid(self, kind: OutputKind, part: str) -> str:
-        """The UID of `part` ("series", "instance") of this report's output of `kind`."""
-        package = self.analysis.package.weights_sha256 if self.analysis else ""
-        return derived_uid(self.study_instance_uid, self.revision, self.objects_sha256, package, kind, part)
+        """The UID of `part` ("series", "instance") of this report's output of `kind`.
+
+        It follows from the question and from what was decided, so that no other decision is ever taken for
+        it; not from the probabilities, whose last digits may differ from one device to another.
+        """
+        said = self.analysis
+        rule = (said.package.weights_sha256, said.operating_point, f"{said.threshold:.4f}") if said else ()
+        decision = (self.state, self.reason_code or "", *rule)
+        return derived_uid(self.study_instance_uid, self.revision, self.objects_sha256, *decision, kind, part)
 
     @property
     def document(self) -> DocumentReference:
@@ -123,10 +129,14 @@ class Report:
         return DocumentReference(
             series_instance_uid=self.uid(OutputKind.SR, "series"),
             sop_instance_uid=self.uid(OutputKind.SR, "instance"),
-            flagged=self.flagged,
         )
 
     @property
     def takes_down_flag(self) -> bool:
-        """Whether the report that this one replaces had flagged the study, and this one does not."""
-        return not self.flagged and self.predecessor is not None and self.predecessor.flagged
+        """Whether an analysis finds nothing where the one before had flagged the study."""
+        return self.flag_stood and self.state is StudyState.NOT_FLAGGED
+
+    @property
+    def leaves_flag_up(self) -> bool:
+        """Whether the study is flagged, and this report of no analysis says nothing against it."""
+        return self.flag_stood and self.analysis is None

@@ -149,6 +149,8 @@ def _comments(report: Report) -> list[str]:
         comments.insert(0, f"{word}: {report.reason or report.reason_code or 'reason unknown'}")
     if report.takes_down_flag:
         comments.append("An earlier report flagged this study; this one replaces it, key images included.")
+    if report.leaves_flag_up:
+        comments.insert(0, "An earlier report flagged this study; that flag stands.")
     if report.series:
         description = report.series.description or "without description"
         comments.append(

@@ -17,7 +17,7 @@ from pydicom import Dataset, dcmread
 from sqlalchemy.orm import Session
 
 from ..domain.finding import Analysis
-from ..domain.states import CompletedBy, ReasonCode, StudyState
+from ..domain.states import ANALYSED_STATES, CompletedBy, ReasonCode, StudyState
 from ..imaging import gate, head
 from ..imaging.header import SliceHeader, read_study
 from ..imaging.select import Selection, Series, select
@@ -182,7 +182,16 @@ class Stages:
     def _report(self, revision_id: int, outcome: Json) -> Report:
         with self._database.read() as session:
             revision = results.get(session, revision_id)
-            replaced = results.reported_before(session, revision)
+            answered = results.analysed_before(session, revision)
+            flag_stood = answered is not None and answered.state == StudyState.FLAGGED
+            # A flag is replaced by what takes it down or renews it, never by a look that came to nothing.
+            replaced = (
+                results.reported_before(session, revision)
+                if not flag_stood
+                else results.reported_before(session, revision, states=ANALYSED_STATES)
+                if outcome["analysis"]
+                else None
+            )
             chosen = (revision.selection or {}).get("chosen")
             return Report(
                 study_instance_uid=revision.study.study_instance_uid,
@@ -201,18 +210,19 @@ class Stages:
                 else None,
                 created_at=datetime.fromisoformat(outcome["at"]),
                 predecessor=self._predecessor(session, replaced) if replaced else None,
+                flag_stood=flag_stood,
                 predecessor_held_by=results.report_holders(session, revision),
                 device=self._device,
             )
 
     def _predecessor(self, session: Session, revision: Revision) -> DocumentReference:
         """The report of an earlier revision, rebuilt from its rows: its UIDs are derived."""
-        state = StudyState(revision.state)
         return Report(
             study_instance_uid=revision.study.study_instance_uid,
             revision=revision.number,
             objects_sha256=_objects_sha256(session, revision),
-            state=state,
+            state=StudyState(revision.state),
+            reason_code=ReasonCode(revision.reason_code) if revision.reason_code else None,
             reason=revision.reason,
             analysis=_ANALYSIS.validate_python(revision.analysis) if revision.analysis else None,
             created_at=revision.stored_at or revision.complete_at,

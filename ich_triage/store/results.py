@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from ..domain.priority import state_once_answered
-from ..domain.states import FINAL_STATES, OutputKind, ReasonCode, StudyState
+from ..domain.states import ANALYSED_STATES, FINAL_STATES, OutputKind, ReasonCode, StudyState
 from . import studies
 from .tables import Delivery, Instance, Revision, Study
 
@@ -94,14 +94,31 @@ def previous(session: Session, revision: Revision) -> Revision | None:
     )
 
 
-def reported_before(session: Session, revision: Revision) -> Revision | None:
-    """The latest earlier revision whose structured report was to be sent anywhere."""
+def analysed_before(session: Session, revision: Revision) -> Revision | None:
+    """The latest earlier revision that a model has answered."""
+    return session.scalar(
+        select(Revision)
+        .where(
+            Revision.study_id == revision.study_id,
+            Revision.number < revision.number,
+            Revision.state.in_(ANALYSED_STATES),
+        )
+        .order_by(Revision.number.desc())
+        .limit(1)
+    )
+
+
+def reported_before(
+    session: Session, revision: Revision, *, states: Collection[StudyState] = FINAL_STATES
+) -> Revision | None:
+    """The latest earlier revision in one of `states` whose structured report was to be sent anywhere."""
     return session.scalar(
         select(Revision)
         .join(Revision.deliveries)
         .where(
             Revision.study_id == revision.study_id,
             Revision.number < revision.number,
+            Revision.state.in_(states),
             Delivery.kind == OutputKind.SR,
         )
         .order_by(Revision.number.desc())

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from ..domain.priority import Rank
-from ..domain.states import FINAL_STATES
+from ..domain.states import FINAL_STATES, StudyState
 from . import studies
 from .tables import Revision, Study
 
@@ -23,7 +23,7 @@ class Row:
     study: Study
     #: its newest revision; None while the first is being received
     newest: Revision | None
-    #: its newest revision with a final state: what is known so far
+    #: what is known so far: its newest revision with a final state; while it is flagged, the one that flagged
     decided: Revision | None
     #: the revision that was reported: `decided`, or the earlier one whose result it shares
     reported: Revision | None
@@ -68,6 +68,7 @@ def _rows(session: Session, found: Sequence[Study]) -> list[Row]:
     newest: dict[int, Revision] = {}
     decided: dict[int, Revision] = {}
     reported: dict[int, Revision] = {}
+    flagged = {study.id for study in found if study.state == StudyState.FLAGGED}
     for revision in session.scalars(
         select(Revision)
         .where(Revision.study_id.in_([study.id for study in found]))
@@ -76,7 +77,8 @@ def _rows(session: Session, found: Sequence[Study]) -> list[Row]:
     ):
         newest[revision.study_id] = revision
         if revision.state in FINAL_STATES:
-            decided[revision.study_id] = revision
+            if revision.study_id not in flagged or revision.state == StudyState.FLAGGED:
+                decided[revision.study_id] = revision
             if revision.same_as is None:
                 reported[revision.study_id] = revision
     return [

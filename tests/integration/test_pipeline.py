@@ -393,6 +393,10 @@ def test_a_failed_second_look_leaves_the_flag_up(site: Site) -> None:
     assert told["revisions"][1]["state"] == "failed"
     assert (told["state"], told["priority"]) == ("flagged", 2)
     assert told["reason"]["code"] == "analysis_error"
+    assert told["analysis"]["findings"][0]["subtype"] == "intraparenchymal"
+    second = site.pacs.objects[_sr(told["revisions"][1])]
+    assert "that flag stands" in second.to_json()
+    assert _predecessors(second) == []
 
 
 def test_an_angiography_is_refused_with_its_reason(site: Site) -> None:

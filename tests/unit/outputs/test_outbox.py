@@ -53,6 +53,7 @@ def test_who_was_told_of_a_flag_is_told_that_it_is_down(tmp_path: Path) -> None:
         revision=2,
         predecessor=report_of(made_headers()).document,
         predecessor_held_by=frozenset({"flagged"}),
+        flag_stood=True,
     )
     planned = rendered(tmp_path, later)
     assert whom(planned) == [("all", "sr"), ("flagged", "sr")]

@@ -138,8 +138,35 @@ def test_a_revision_names_the_report_that_it_replaces() -> None:
         series_instance_uid=series.SeriesInstanceUID,
         sop_class_uid=series.ReferencedSOPSequence[0].ReferencedSOPClassUID,
         sop_instance_uid=series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID,
-        flagged=True,
     ) == build_document(first)
+
+
+def test_only_an_analysis_takes_a_flag_down() -> None:
+    """What failed or was refused after a flag leaves it standing; a clean answer says that it replaces it."""
+    clean = report_of(made_headers(), StudyState.NOT_FLAGGED, revision=3, flag_stood=True)
+    assert any("this one replaces it" in text for text in texts(build_sr(clean, made_header())))
+    for state in (StudyState.FAILED, StudyState.NOT_ANALYSED):
+        told = texts(build_sr(report_of(made_headers(), state, revision=2, flag_stood=True), made_header()))
+        assert any("that flag stands" in text for text in told)
+        assert not any("replaces" in text for text in told)
+
+
+def test_another_decision_is_another_object() -> None:
+    """State, reason, operating point and threshold make the UID; the last digits of a probability do not."""
+    first = report_of(made_headers())
+    assert first.analysis is not None
+    said = first.analysis
+    others = [
+        report_of(made_headers(), StudyState.NOT_FLAGGED),
+        report_of(made_headers(), StudyState.FAILED, reason_code=ReasonCode.ANALYSIS_ERROR),
+        report_of(made_headers(), StudyState.FAILED, reason_code=ReasonCode.WORKER_DIED),
+        replace(first, analysis=replace(said, operating_point="high_sensitivity")),
+        replace(first, analysis=replace(said, threshold=said.threshold / 2)),
+    ]
+    uids = {each.document.sop_instance_uid for each in (first, *others)}
+    assert len(uids) == 1 + len(others)
+    nearly = tuple(p - 1e-7 for p in said.probabilities)
+    assert replace(first, analysis=replace(said, probabilities=nearly)).document == first.document
 
 
 def build_document(report: Report) -> DocumentReference:
@@ -149,7 +176,6 @@ def build_document(report: Report) -> DocumentReference:
         series_instance_uid=ds.SeriesInstanceUID,
         sop_class_uid=ds.SOPClassUID,
         sop_instance_uid=ds.SOPInstanceUID,
-        flagged=report.flagged,
     )
 
 
