@@ -47,6 +47,11 @@ class DicomReadError(IchTriageError):
 class HeaderError(DicomReadError):
     """An attribute is missing, malformed or absurd."""
 
+    def __init__(self, message: str | None = None, *, study_instance_uid: str | None = None) -> None:
+        """`study_instance_uid`: the study that the object names, where that much can be read."""
+        super().__init__(message)
+        self.study_instance_uid = study_instance_uid
+
 
 class PixelDataError(DicomReadError):
     """Pixel data are missing, truncated or cannot be decoded."""

@@ -38,6 +38,7 @@ class ThresholdAnalyser:
     """
 
     identity = IDENTITY
+    fingerprint = IDENTITY.weights_sha256
 
     def __init__(
         self, *, hold: Path | None = None, kills_at: int | None = None, breaks_at: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..imaging import head as heads
 from ..imaging.prepare import Prepared, prepare, unproject
 from ..imaging.volume import Volume
 from ..model.calibration import at_prevalence
-from ..model.manifest import Manifest
+from ..model.manifest import Manifest, MaskRule
 from ..model.network import relative_height
 from . import findings
 from .batcher import Batcher, NetworkOutput, Progress
@@ -75,8 +76,8 @@ class Analyser:
         found: tuple[Finding, ...] = ()
         if flagged:
             midline = (head or heads.find(volume)).midline
-            scene = findings.Scene(volume=volume, midline=midline, rule=manifest.mask)
-            for k in findings.reported(study, manifest.mask):
+            scene = findings.Scene(volume=volume, midline=midline, rule=self._rule(manifest))
+            for k in findings.reported(study, scene.rule):
                 masks[k] = findings.cleaned(_mask(output, k, prepared, manifest), scene)
             found = findings.measure(masks, study, slices, scene)
         analysis = Analysis(
@@ -96,6 +97,20 @@ class Analyser:
         golden = engine.package.golden
         output = self._batcher.submit(golden.tensor, golden.height, engine=engine).result()
         compare(engine, output.slices, output.study)
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides besides the pixels: package with its calibration, operating point, prevalence."""
+        manifest = self._batcher.engine.package.manifest.model_dump_json()
+        told = f"{manifest}/{self._operating_point}/{self._prevalence}"
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def _rule(self, manifest: Manifest) -> MaskRule:
+        """The package's rule, its thresholds at the site's prevalence as the probabilities are."""
+        thresholds = at_prevalence(
+            np.array(manifest.mask.subtype_thresholds), manifest.calibration.prevalence, self._prevalence
+        )
+        return manifest.mask.model_copy(update={"subtype_thresholds": tuple(thresholds.tolist())})
 
     def _threshold(self, manifest: Manifest) -> float:
         point = manifest.operating_points.get(self._operating_point)

@@ -6,6 +6,7 @@ what real scanners send, and quotes the value while it does.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import zlib
@@ -118,7 +119,11 @@ def read(arrival: Arrival) -> Received:
     identifiers = {keyword: header.ascii(keyword) for keyword in _IDENTIFIERS}
     for keyword, value in identifiers.items():
         if not is_uid(value):
-            raise HeaderError(f"{keyword} is {'not a UID' if value else 'missing'}")
+            study = identifiers["StudyInstanceUID"]
+            raise HeaderError(
+                f"{keyword} is {'not a UID' if value else 'missing'}",
+                study_instance_uid=study if is_uid(study) else None,
+            )
     sop_class_uid, series_instance_uid = identifiers["SOPClassUID"], identifiers["SeriesInstanceUID"]
     positions: list[SlicePosition] = []
     if sop_class_uid == CTImageStorage:
@@ -151,6 +156,10 @@ def _read_raw(path: Path) -> RawHeader:
         try:
             with mmap(file.fileno(), length, access=ACCESS_READ) as data:
                 return _parse(data)
+        except OSError:
+            raise  # the machine's trouble, not the object's: it will pass
+        except MemoryError as error:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error
         except Exception as error:
             raise HeaderError(f"the header cannot be parsed ({type(error).__name__})") from error
 

@@ -121,7 +121,7 @@ class Indexer:
             try:
                 items.append(self._retrying(partial(self._place, arrival)))
             except HeaderError as error:
-                self._set_aside(arrival, str(error))
+                self._set_aside(arrival, error)
             except FileNotFoundError:
                 log.debug("taken_by_another_receiver", path=arrival.path.name)
             except OSError as error:
@@ -174,12 +174,13 @@ class Indexer:
             new = index(session, items, reopening=_REOPENING)
         log.debug("indexed", objects=len(items), new=new)
 
-    def _set_aside(self, arrival: Arrival, why: str) -> None:
+    def _set_aside(self, arrival: Arrival, error: HeaderError) -> None:
         try:
             path = self._retrying(lambda: self._spool.set_aside(arrival.path))
         except OSError:
             path = arrival.path  # another receiver was quicker, or it has to stay where it is
-        self._report(f"{self._spool.relative(path)}: {why}", arrival.received_at, None)
+        detail = f"{self._spool.relative(path)}: {error}"
+        self._report(detail, arrival.received_at, error.study_instance_uid)
 
     def _report(self, detail: str, at: datetime, study_uid: str | None) -> None:
         """Tell the log, and whoever looks at the study, that an object could not be used."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +19,10 @@ from sqlalchemy.orm import Session
 
 from ..domain.finding import Analysis
 from ..domain.states import ANALYSED_STATES, CompletedBy, ReasonCode, StudyState
+from ..errors import HeaderError
 from ..imaging import gate, head
-from ..imaging.header import SliceHeader, read_study
+from ..imaging.attributes import MALFORMED
+from ..imaging.header import SliceHeader, open_dataset, read_study
 from ..imaging.select import Selection, Series, select
 from ..imaging.volume import Volume, assemble
 from ..outputs.outbox import Outbox
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _ANALYSIS = TypeAdapter(Analysis)
+#: objects that are tried for patient and study where no image can be read
+_TRIED = 5
 
 
 @dataclass(kw_only=True)
@@ -176,8 +181,10 @@ class Stages:
         else:
             every = list(self._files(revision_id))
             headers, _ = read_study(every)
-            paths = [header.path for header in headers[:1]] or every[:1]
-        return [dcmread(path, stop_before_pixels=True) for path in dict.fromkeys(paths)]
+            paths = [header.path for header in headers[:1]]
+            if not paths:
+                return _first_readable(every)
+        return [_without_pixels(path) for path in dict.fromkeys(paths)]
 
     def _report(self, revision_id: int, outcome: Json) -> Report:
         with self._database.read() as session:
@@ -230,11 +237,25 @@ class Stages:
         ).document
 
     def _fingerprint(self, chosen: Series | None) -> str | None:
-        """Same images and same model give the same answer."""
+        """Same images, same model and same rule give the same answer."""
         if chosen is None:
             return None
         images = (f"{each.sop_instance_uid}/{each.frame_number or ''}" for each in chosen.headers)
-        return _hash([self._analyser.identity.weights_sha256, *images])
+        return _hash([self._analyser.fingerprint, *images])
+
+
+def _without_pixels(path: Path) -> Dataset:
+    """Raises HeaderError, and what pydicom raises for malformed data."""
+    with open_dataset(path) as file:  # bounded, where pydicom's own inflating is not
+        return dcmread(file, stop_before_pixels=True)
+
+
+def _first_readable(paths: Sequence[Path]) -> list[Dataset]:
+    """Patient and study of the first object that gives them, among a few; none where all are broken."""
+    for path in paths[:_TRIED]:
+        with suppress(HeaderError, *MALFORMED):
+            return [_without_pixels(path)]
+    return []
 
 
 def _final(

@@ -133,10 +133,7 @@ def test_orthanc_can_forward_to_us(hospital: Hospital, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("subtype", "side", "volume_ml"),
     [
-        pytest.param(
-            *(Subtype.INTRAPARENCHYMAL, Side.LEFT, 35.0),
-            marks=pytest.mark.xfail(reason="not good enough yet (train/LOG.md)", strict=False),
-        ),
+        (Subtype.INTRAPARENCHYMAL, Side.LEFT, 35.0),
         (Subtype.SUBDURAL, Side.RIGHT, 45.0),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tracemalloc
 import zlib
 from datetime import UTC, datetime
@@ -151,6 +152,29 @@ def test_identifiers_that_cannot_be_trusted_are_refused(
     elements = {key: item for key, item in IDENTIFIERS.items() if key != tag}
     with pytest.raises(HeaderError, match="missing" if value is None else "not a UID"):
         _read_raw(tmp_path, elements if value is None else elements | {tag: ("UI", value)})
+
+
+def test_a_refused_object_names_the_study_that_it_belongs_to(tmp_path: Path) -> None:
+    """So that whoever looks at the study learns of the slice that was not looked at."""
+    series_uid = 0x0020000E
+    elements = {key: item for key, item in IDENTIFIERS.items() if key != series_uid}
+    with pytest.raises(HeaderError) as refused:
+        _read_raw(tmp_path, elements)
+    assert refused.value.study_instance_uid == STUDY
+
+
+@pytest.mark.parametrize("trouble", [OSError(errno.ENOMEM, "no memory"), MemoryError()])
+def test_trouble_of_the_machine_is_not_the_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    """It will pass: the object must not be set aside for it."""
+
+    def fail(*_: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr("ich_triage.intake.header._parse", fail)
+    with pytest.raises(OSError, match=r"(?i)memory"):
+        _read(ct_slice(1, study=STUDY, series=SERIES), tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"\0" * 128 + b"DICM", bytes(range(256)) * 40])
