@@ -11,8 +11,10 @@ import pytest
 from highdicom.sr import srread
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
+from ich_triage.dicom import codes
 from ich_triage.domain.finding import Side
 from ich_triage.domain.labels import Subtype
 from ich_triage.phantom.insert import insert_bleed
@@ -47,6 +49,46 @@ def _send(tool: str, folder: Path, hospital: Hospital) -> None:
     us = hospital.us
     command = [program(tool), "-aet", "SCANNER", "-aec", us.ae_title, us.host, str(us.port), *files]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+def _read_report(content: bytes) -> tuple[bool, list[str], list[str]]:
+    """Of an SR: whether haemorrhage is present, the side of each finding with one, the key images."""
+    report = srread(BytesIO(content))
+    answers = {
+        item.ConceptCodeSequence[0].CodeValue
+        for item in _items(report, codes.INTRACRANIAL_HEMORRHAGE)
+        if item.ValueType == "CODE"
+    }
+    sides = [
+        str(site.laterality.meaning).lower()
+        for group in report.content.get_image_measurement_groups()
+        for site in group.finding_sites
+        if site.laterality
+    ]
+    key_images = [
+        str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for item in _items(report, codes.KEY_IMAGES)
+        if item.ValueType == "IMAGE"
+    ]
+    return codes.PRESENT.value in answers, sides, key_images
+
+
+def _items(parent: Dataset, name: Code) -> list[Dataset]:
+    """The content items of that name, at any depth."""
+    found = []
+    for item in parent.get("ContentSequence", ()):
+        concept = item.get("ConceptNameCodeSequence")
+        if concept and concept[0].CodeValue == name.value:
+            found.append(item)
+        found += _items(item, name)
+    return found
+
+
+def _as_the_list_has_it(told: Json) -> tuple[bool, list[str], list[str]]:
+    findings = told["analysis"]["findings"]
+    sides = [side for finding in findings if (side := finding["side"]) in ("left", "right", "bilateral")]
+    key_images = dict.fromkeys(finding["key_slice"]["sop_instance_uid"] for finding in findings)
+    return told["state"] == "flagged", sides, list(key_images)
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +144,8 @@ def test_readers_of_reports_read_ours(our_files: list[Path], real_study: Json) -
     told = dsrdump(report)
     assert "Imaging Measurement Report" in told
     assert "For prioritisation only" in told
-    document = srread(report)
-    assert document.content.is_root
-    assert document.StudyInstanceUID == real_study["study_instance_uid"]
+    assert srread(report).StudyInstanceUID == real_study["study_instance_uid"]
+    assert _read_report(report.read_bytes()) == _as_the_list_has_it(real_study)
 
 
 def test_storescu_is_answered_and_reported(hospital: Hospital, tmp_path: Path) -> None:
@@ -149,6 +190,9 @@ def test_a_bleed_put_into_the_real_head_is_found_where_it_is(
     bloody = {uid for uid, ml in zip(truth.sop_instance_uids, truth.slice_ml, strict=True) if ml > 0}
     assert first["key_slice"]["sop_instance_uid"] in bloody
     assert first["side"] == truth.side == side
+    stored = hospital.files_at_orthanc(told["study_instance_uid"]).values()
+    (report,) = (content for content in stored if dcmread(BytesIO(content)).Modality == "SR")
+    assert _read_report(report) == _as_the_list_has_it(told)
     assert np.argmax(truth.slice_ml) in range(first["slice_range"][0] - 1, first["slice_range"][1] + 2)
 
 
