@@ -57,7 +57,9 @@ class Indexer:
         self._database = database
         self._associations = associations
         self._stat_ae_titles = frozenset(stat_ae_titles)
-        self._queue: deque[Arrival] = deque()
+        #: what has just come goes before what a rescan has found: its patients wait now
+        self._fresh: deque[Arrival] = deque()
+        self._found: deque[Arrival] = deque()
         self._changed = Condition()
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="indexer", daemon=True)
@@ -77,30 +79,34 @@ class Indexer:
     def put(self, arrivals: Iterable[Arrival]) -> None:
         """Add objects; never blocks."""
         with self._changed:
-            self._queue.extend(arrivals)
+            for arrival in arrivals:
+                queue = self._fresh if arrival.path.parent == self._spool.inbox else self._found
+                queue.append(arrival)
             self._changed.notify_all()
 
     def pending(self) -> int:
         """Objects that are not in the database yet."""
         with self._changed:
-            return len(self._queue)
+            return len(self._fresh) + len(self._found)
 
     def wait_idle(self, limit_s: float) -> bool:
         """Wait until everything is in the database; whether that came true."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._queue, timeout=limit_s)
+            return self._changed.wait_for(lambda: not (self._fresh or self._found), timeout=limit_s)
 
-    def indexed_up_to(self, now: datetime) -> datetime:
-        """The time up to which the index is complete: silence before it is real, after it only not known."""
+    def indexed_up_to(self, study_instance_uid: str, now: datetime) -> datetime:
+        """The time up to which a study's index is complete: silence before it is real, after it not known."""
         with self._changed:
-            return min((arrival.received_at for arrival in self._queue), default=now)
+            found = (each for each in self._found if each.path.parent.name == study_instance_uid)
+            return min((arrival.received_at for arrival in (*self._fresh, *found)), default=now)
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._stopping.is_set())
+                self._changed.wait_for(lambda: self._fresh or self._found or self._stopping.is_set())
                 self._changed.wait_for(self._batch_is_full, timeout=BATCH_WAIT_S)
-                batch = list(islice(self._queue, BATCH))
+                queue = self._fresh or self._found
+                batch = list(islice(queue, BATCH))
             if self._stopping.is_set():
                 return
             try:
@@ -109,11 +115,11 @@ class Indexer:
                 return
             with self._changed:
                 for _ in batch:
-                    self._queue.popleft()
+                    queue.popleft()
                 self._changed.notify_all()
 
     def _batch_is_full(self) -> bool:
-        return len(self._queue) >= BATCH or self._stopping.is_set()
+        return len(self._fresh) >= BATCH or len(self._found) >= BATCH or self._stopping.is_set()
 
     def _index(self, batch: list[Arrival]) -> None:
         items: list[Indexed] = []

@@ -70,6 +70,9 @@ class Courier:
         pending = [each for each in batch if each.state == DeliveryState.PENDING]
         unasked = [each for each in batch if each.state == DeliveryState.SENT and not each.transaction_uid]
         overdue = [each for each in batch if each.state == DeliveryState.SENT and each.transaction_uid]
+        if not self._destination.commitment and (unasked or overdue):
+            self._close([*unasked, *overdue], "the configuration asks for no storage commitment")
+            unasked, overdue = [], []
         if overdue:
             self._not_committed(overdue, f"no commitment within {self._policy.commitment_timeout_s:g} s")
         pending = self._without_lost_files(pending)
@@ -150,13 +153,17 @@ class Courier:
             else:
                 self._log.warning("delivery_failed", delivery=each, error=error)
 
+    def _close(self, stored: Sequence[Delivery], why: str) -> None:
+        ids = [each.id for each in stored]
+        with self._database.write() as session:
+            deliveries.close_without_commitment(session, ids, why=why)
+        self._log.warning("not_to_be_committed", deliveries=ids, reason=why)
+
     def _ask(self, link: Link, stored: Sequence[Delivery], answered: Event) -> None:
         """Request commitment, and wait a moment for a peer that answers on the same association."""
         ids = [each.id for each in stored]
         if not link.offers_commitment:
-            with self._database.write() as session:
-                deliveries.commitment_not_offered(session, ids)
-            self._log.warning("commitment_not_offered", deliveries=ids)
+            self._close(stored, "destination offers no storage commitment")
             return
         transaction_uid = fresh_uid()
         due = _now() + timedelta(seconds=self._policy.commitment_timeout_s)

@@ -176,14 +176,15 @@ def commitment_requested(
     )
 
 
-def commitment_not_offered(session: Session, ids: Collection[int]) -> None:
-    """The destination does not know the service: what it has stored counts as sent, with a note."""
+def close_without_commitment(session: Session, ids: Collection[int], *, why: str) -> None:
+    """There is nobody to ask for commitment: what the destination has stored counts as sent, with a note."""
     session.execute(
         update(Delivery)
         .where(Delivery.id.in_(ids))
         .values(
             next_attempt_at=None,
-            last_error="stored; destination offers no storage commitment",
+            transaction_uid=None,
+            last_error=f"stored; {why}",
             claimed_by=None,
             claimed_until=None,
         )
@@ -282,6 +283,8 @@ def _one(delivery_id: int) -> Update:
 
 def _commitment_failed(delivery: Delivery, error: str, retry: _Retry, *, resend: bool) -> None:
     delivery.last_error = error
+    if delivery.transaction_uid is None:
+        delivery.commitment_attempts += 1  # it did not even come to the request
     delivery.transaction_uid = None
     send = resend or delivery.commitment_attempts % _RESEND_EVERY == 0
     state = DeliveryState.PENDING if send else DeliveryState.SENT

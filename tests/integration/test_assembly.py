@@ -17,6 +17,8 @@ from ich_triage.domain.completeness import SlicePosition
 from ich_triage.domain.states import CompletedBy, StudyState
 from ich_triage.intake.assembly import GRACE_S, Assembly
 from ich_triage.intake.associations import Associations
+from ich_triage.intake.indexer import Indexer
+from ich_triage.intake.spool import Arrival, Spool
 from ich_triage.settings import Assembly as AssemblySettings
 from ich_triage.store import studies
 from ich_triage.store.database import Database
@@ -86,7 +88,7 @@ def _index(database: Database, items: Sequence[Indexed]) -> None:
 
 
 def _assembly(database: Database, associations: Associations | None = None) -> Assembly:
-    return Assembly(SETTINGS, database, associations or Associations(), indexed_up_to=lambda now: now)
+    return Assembly(SETTINGS, database, associations or Associations(), indexed_up_to=lambda _study, now: now)
 
 
 def _revisions(database: Database) -> list[tuple[int, str]]:
@@ -219,8 +221,18 @@ def test_a_flag_stays_up_while_late_slices_are_read(database: Database) -> None:
 def test_objects_that_wait_for_the_index_are_no_silence(database: Database) -> None:
     """While the index is behind, a study is not taken for silent: its slices may be what is waiting."""
     _index(database, [_slice(number, 0) for number in range(1, 25)])
-    behind = Assembly(SETTINGS, database, Associations(), indexed_up_to=lambda now: _seconds(0.1))
+    behind = Assembly(SETTINGS, database, Associations(), indexed_up_to=lambda _study, _now: _seconds(0.1))
     assert behind.sweep(_seconds(500)) == 0
+
+
+def test_a_rescan_of_old_studies_holds_up_no_new_one(sqlite: Database, tmp_path: Path) -> None:
+    """What waits for the index delays the study it belongs to, where that is known, and no other."""
+    spool = Spool(tmp_path / "spool", reserve_bytes=0)
+    indexer, now, before = Indexer(spool, sqlite, Associations()), _seconds(100), _seconds(-1000)
+    indexer.put([Arrival(path=spool.studies / "1.2.3" / "1.dcm", received_at=before)])
+    assert (indexer.indexed_up_to("1.2.3", now), indexer.indexed_up_to("1.2.4", now)) == (before, now)
+    indexer.put([Arrival(path=spool.inbox / "2.dcm", received_at=_seconds(99))])
+    assert indexer.indexed_up_to("1.2.4", now) == _seconds(99)
 
 
 def test_a_slice_that_comes_during_the_sweep_is_not_left_out(

@@ -294,6 +294,38 @@ def test_silence_after_a_request_is_asked_again(sqlite: Database, tmp_path: Path
         wait_until(lambda: states(sqlite) == {"committed"}, what="commitment")
 
 
+def test_an_archive_that_goes_away_before_it_commits_is_seen(
+    sqlite: Database, tmp_path: Path, wait_until: Wait
+) -> None:
+    """Stored, refused commitment once, then gone: the attempts grow to a dead letter, not on for ever."""
+    archive = Archive()
+    archive.commitment_status = 0x0110
+    using = settings(tmp_path, destination(archive.peer, commitment=True), max_attempts=3)
+    plan(sqlite, using, flagged=False)
+    with delivering(using, sqlite):
+        with archive.serve(commitment=True):
+            wait_until(lambda: len(archive.requests) >= 1, what="the first request")
+        wait_until(lambda: states(sqlite) == {"dead"}, what="the dead letter")
+    assert rows(sqlite)[0].commitment_attempts >= 2
+
+
+def test_commitment_that_is_no_longer_asked_for_ends_the_wait(
+    sqlite: Database, tmp_path: Path, wait_until: Wait
+) -> None:
+    """The archive never answers and the operator turns commitment off: what is stored counts as sent."""
+    archive = Archive()
+    archive.answers = False
+    asking = settings(tmp_path, destination(archive.peer, commitment=True), commitment_timeout_s=0.2)
+    plan(sqlite, asking, flagged=False)
+    with archive.serve(commitment=True), delivering(asking, sqlite):
+        wait_until(lambda: len(archive.requests) >= 1, what="the request")
+    not_asking = settings(tmp_path, destination(archive.peer, commitment=False))
+    with archive.serve(), delivering(not_asking, sqlite):
+        wait_until(lambda: rows(sqlite)[0].next_attempt_at is None, what="the end of the wait")
+    assert states(sqlite) == {"sent"}
+    assert "no storage commitment" in (rows(sqlite)[0].last_error or "")
+
+
 @pytest.mark.peer
 def test_a_destination_without_the_service_counts_as_sent(
     sqlite: Database, tmp_path: Path, wait_until: Wait
