@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the same network, the same outputs, two to four times the speed of eager torch.
+"""OpenVINO on the CPU: the same network, the same outputs, and faster than eager torch.
 
 The network is converted in memory through OpenVINO's own front end rather than `openvino.convert_model`:
 that helper reports its use to the vendor where the user once agreed to it for another program.
