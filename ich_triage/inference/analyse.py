@@ -6,10 +6,12 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 import torch
 from numpy.typing import NDArray
 
 from ..domain.finding import Analysis, Finding, PackageIdentity, SliceScore
+from ..domain.input_spec import InputSpec
 from ..domain.labels import SUBTYPES
 from ..errors import EngineError
 from ..imaging import head as heads
@@ -21,6 +23,8 @@ from ..model.network import relative_height
 from . import findings
 from .batcher import Batcher, NetworkOutput, Progress
 from .engine import compare
+
+log = structlog.get_logger(__name__)
 
 Bools = NDArray[np.bool_]
 
@@ -61,8 +65,7 @@ class Analyser:
         """Analyse one volume; `head` saves finding it again. Raises EngineError."""
         engine = self._batcher.engine
         manifest = engine.package.manifest
-        hu = torch.from_numpy(volume.hu).to(engine.input_device)
-        prepared = prepare(hu, volume.positions_mm, volume.pixel_spacing, manifest.input_spec)
+        prepared = _prepared(volume, manifest.input_spec, engine.input_device)
         height = relative_height(volume.positions_mm)
         future = self._batcher.submit(prepared.tensor, height, engine=engine, progress=progress)
         output = future.result()
@@ -134,6 +137,17 @@ class Analyser:
             at_prevalence(study, calibration.prevalence, self._prevalence),
             at_prevalence(slices, calibration.prevalence, self._prevalence),
         )
+
+
+def _prepared(volume: Volume, spec: InputSpec, device: str) -> Prepared:
+    """On `device`; a study too large for its memory is prepared on the CPU, whose slices any engine takes."""
+    hu = torch.from_numpy(volume.hu)
+    try:
+        return prepare(hu.to(device), volume.positions_mm, volume.pixel_spacing, spec)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        log.warning("prepared_on_cpu", slices=len(volume.hu))
+        return prepare(hu, volume.positions_mm, volume.pixel_spacing, spec)
 
 
 def _mask(output: NetworkOutput, subtype: int, prepared: Prepared, manifest: Manifest) -> Bools:

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import torch
 
 from ich_triage.domain.finding import Side
 from ich_triage.domain.labels import Subtype
 from ich_triage.errors import EngineError
 from ich_triage.imaging.header import read_study
+from ich_triage.imaging.prepare import Prepared, prepare
 from ich_triage.imaging.stacks import split
 from ich_triage.imaging.volume import Volume, assemble
 from ich_triage.inference.analyse import Analyser
@@ -107,6 +109,24 @@ def test_whatever_decides_is_in_the_fingerprint(batcher: Batcher) -> None:
     )
     assert len({each.fingerprint for each in deciders}) == len(deciders)
     assert Analyser(batcher).fingerprint == deciders[0].fingerprint
+
+
+def test_a_study_too_large_for_the_device_is_prepared_on_the_cpu(
+    batcher: Batcher, bleeding: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of memory in preparation costs time, not the study."""
+    calls: list[torch.device] = []
+
+    def scarce(hu: torch.Tensor, *rest: object) -> Prepared:
+        calls.append(hu.device)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError
+        return prepare(hu, *rest)  # type: ignore[arg-type]
+
+    expected = Analyser(batcher).analyse(bleeding).analysis.probabilities
+    monkeypatch.setattr("ich_triage.inference.analyse.prepare", scarce)
+    assert Analyser(batcher).analyse(bleeding).analysis.probabilities == pytest.approx(expected, abs=1e-4)
+    assert len(calls) == 2
 
 
 def test_unknown_operating_point_names_the_known(batcher: Batcher) -> None:
