@@ -94,7 +94,7 @@ def worklist(database: Database) -> list[Json]:
     epoch = datetime(2000, 1, 1, tzinfo=UTC)
     with database.read() as session:
         rows = query.page(session, since=epoch, limit=1000)
-        return list(document.worklist(rows, {}, datetime.now(UTC))["studies"])
+        return list(document.worklist(rows, {}, datetime.now(UTC), workers=1)["studies"])
 
 
 def all_deliveries(database: Database, uid: str) -> list[Json]:

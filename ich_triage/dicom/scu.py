@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -15,6 +16,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
     StorageCommitmentPushModel,
@@ -35,6 +37,8 @@ _MAX_PDU_BYTES = 131072
 #: presentation context ids are the odd numbers of one byte (PS3.8 section 9.3.2.2)
 _MAX_CONTEXTS = 128
 _HIGH, _MEDIUM = 1, 0
+#: time for another thread to take what was given back, s
+_YIELD_S = 0.01
 _PROCESSING_FAILURE = 0x0110
 
 
@@ -130,6 +134,7 @@ class Link:
         )
         if not self._association.is_established:
             raise DeliveryError(self._why_not())
+        _give_back_stolen_responses(self._association)
 
     def __enter__(self) -> Self:
         return self
@@ -220,6 +225,24 @@ class Link:
             return _PROCESSING_FAILURE, None
         self._on_commitment(read_commitment_result(event.event_information))
         return 0x0000, None
+
+
+def _give_back_stolen_responses(association: Association) -> None:
+    """Let the association's reactor thread return a response that it has taken from who waits for it.
+
+    pynetdicom's send_*() pause that thread by an event and a flag that can be stale: on a busy machine it
+    looks into the queue once more, and drops what it finds ("Received unexpected C-STORE service message").
+    """
+    serve = association._serve_request
+
+    def serve_or_give_back(message: Any, context_id: int) -> None:
+        if message.is_valid_request:
+            serve(message, context_id)
+        else:
+            association.dimse.msg_queue.put((context_id, message))
+            sleep(_YIELD_S)
+
+    association._serve_request = serve_or_give_back  # type: ignore[assignment,method-assign]
 
 
 def echo(peer: Peer, *, calling: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
