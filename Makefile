@@ -20,7 +20,7 @@ demo: $(READY)
 	$(BIN)/ich-triage demo $(if $(STUDY),--study "$(STUDY)")
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # The long form of the chaos tests: more deaths at each boundary.
 chaos: $(READY)

@@ -19,7 +19,7 @@ from tests.heads import PIXELS, SLICES, tiny_head
 from tests.scanner import dose_report
 from tests.service import Json, worklist
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
 
 ANALYSED = ("flagged", "not_flagged")
 

@@ -23,7 +23,7 @@ from tests.heads import tiny_head
 from tests.peers import dciodvfy_errors, dsrdump, program
 from tests.service import Json
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
 
 
 def _write(datasets: list[Dataset], folder: Path) -> Path:
