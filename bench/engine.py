@@ -45,7 +45,8 @@ def run() -> Rows:
     x, height = prepared(), relative_height(positions)
     works: dict[str, Callable[[], object]] = {
         "preparation, HU to tensor": prepared,
-        f"torch eager, {peer.device}": lambda: _forward(peer, x, height),
+        "torch eager as it comes, cpu": lambda: _plain(package, x, height),
+        f"torch eager, channels last, {peer.device}": lambda: _forward(peer, x, height),
         f"engine in force, {own.device}": lambda: _forward(own, x, height),
         f"engine in force, {own.device}, preparation included": lambda: _forward(own, prepared(), height),
     }
@@ -58,14 +59,14 @@ def run() -> Rows:
             work()
             if turn:
                 seconds[name].append(perf_counter() - started)
-    eager = median(seconds[f"torch eager, {peer.device}"])
+    eager = median(seconds[f"torch eager, channels last, {peer.device}"])
     difference = _difference(peer, own, x, height)
     return [
         {
             "what": name,
             "median_s": round(median(each), 3),
             "slices_per_s": round(SLICES / median(each), 1),
-            "times_torch_eager": round(eager / median(each), 2),
+            "times_channels_last": round(eager / median(each), 2),
             "largest_difference_of_probabilities": f"{difference:.1e}" if "engine" in name else "",
         }
         for name, each in seconds.items()
@@ -74,6 +75,14 @@ def run() -> Rows:
 
 def _forward(engine: Engine, x: torch.Tensor, height: np.ndarray) -> np.ndarray:
     return engine.study(engine.slices(x).embedding, height).study_logits
+
+
+def _plain(package: Package, x: torch.Tensor, height: np.ndarray) -> torch.Tensor:
+    """The package's network called as anybody would, float32 on the CPU."""
+    with torch.inference_mode():
+        embedding, _ = package.network.slice_net(x.cpu())
+        slices, _ = package.network.sequence_net(embedding[None], torch.from_numpy(height)[None, :, None])
+    return slices
 
 
 def _bare_forward(package: Package, x: torch.Tensor) -> Callable[[], object]:
