@@ -18,7 +18,7 @@ from pydicom import Dataset, dcmread
 from sqlalchemy.orm import Session
 
 from ..domain.finding import Analysis
-from ..domain.states import ANALYSED_STATES, CompletedBy, ReasonCode, StudyState
+from ..domain.states import ANALYSED_STATES, FINAL_STATES, CompletedBy, ReasonCode, StudyState
 from ..errors import HeaderError
 from ..imaging import gate, head
 from ..imaging.attributes import MALFORMED
@@ -189,16 +189,11 @@ class Stages:
     def _report(self, revision_id: int, outcome: Json) -> Report:
         with self._database.read() as session:
             revision = results.get(session, revision_id)
-            answered = results.analysed_before(session, revision)
+            answered = results.previous(session, revision, states=ANALYSED_STATES)
             flag_stood = answered is not None and answered.state == StudyState.FLAGGED
             # A flag is replaced by what takes it down or renews it, never by a look that came to nothing.
-            replaced = (
-                results.reported_before(session, revision)
-                if not flag_stood
-                else results.reported_before(session, revision, states=ANALYSED_STATES)
-                if outcome["analysis"]
-                else None
-            )
+            replaceable = FINAL_STATES if not flag_stood else ANALYSED_STATES if outcome["analysis"] else ()
+            replaced = results.reported_before(session, revision, states=replaceable)
             chosen = (revision.selection or {}).get("chosen")
             return Report(
                 study_instance_uid=revision.study.study_instance_uid,

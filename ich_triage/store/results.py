@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from ..domain.priority import state_once_answered
-from ..domain.states import ANALYSED_STATES, FINAL_STATES, OutputKind, ReasonCode, StudyState
+from ..domain.states import FINAL_STATES, OutputKind, ReasonCode, StudyState
 from . import studies
 from .tables import Delivery, Instance, Revision, Study
 
@@ -80,46 +80,28 @@ def instances(session: Session, revision: Revision) -> Sequence[Instance]:
     ).all()
 
 
-def previous(session: Session, revision: Revision) -> Revision | None:
-    """The latest earlier revision of the study that has reached a final state."""
-    return session.scalar(
-        select(Revision)
-        .where(
-            Revision.study_id == revision.study_id,
-            Revision.number < revision.number,
-            Revision.state.in_(FINAL_STATES),
-        )
-        .order_by(Revision.number.desc())
-        .limit(1)
-    )
-
-
-def analysed_before(session: Session, revision: Revision) -> Revision | None:
-    """The latest earlier revision that a model has answered."""
-    return session.scalar(
-        select(Revision)
-        .where(
-            Revision.study_id == revision.study_id,
-            Revision.number < revision.number,
-            Revision.state.in_(ANALYSED_STATES),
-        )
-        .order_by(Revision.number.desc())
-        .limit(1)
-    )
+def previous(
+    session: Session, revision: Revision, *, states: Collection[StudyState] = FINAL_STATES
+) -> Revision | None:
+    """The latest earlier revision of the study in one of `states`: by default, any final one."""
+    return session.scalar(_latest_before(revision, states))
 
 
 def reported_before(
     session: Session, revision: Revision, *, states: Collection[StudyState] = FINAL_STATES
 ) -> Revision | None:
     """The latest earlier revision in one of `states` whose structured report was to be sent anywhere."""
-    return session.scalar(
+    reported = _latest_before(revision, states).join(Revision.deliveries)
+    return session.scalar(reported.where(Delivery.kind == OutputKind.SR))
+
+
+def _latest_before(revision: Revision, states: Collection[StudyState]) -> Select[Revision]:
+    return (
         select(Revision)
-        .join(Revision.deliveries)
         .where(
             Revision.study_id == revision.study_id,
             Revision.number < revision.number,
             Revision.state.in_(states),
-            Delivery.kind == OutputKind.SR,
         )
         .order_by(Revision.number.desc())
         .limit(1)
