@@ -63,7 +63,9 @@ def _compare(
 
 
 def _sweep(database: Database) -> None:
-    Assembly(Settings().assembly, database, Associations(), indexed_up_to=lambda _study, now: now).sweep()
+    Assembly(
+        Settings().assembly, database, Associations(), indexed_up_to=lambda now: lambda _study: now
+    ).sweep()
 
 
 def _filled(path: Path, size: int) -> Database:

@@ -44,7 +44,7 @@ class Assembly:
         database: Database,
         associations: Associations,
         *,
-        indexed_up_to: Callable[[str, datetime], datetime],
+        indexed_up_to: Callable[[datetime], Callable[[str], datetime]],
     ) -> None:
         self._settings = settings
         self._database = database
@@ -55,23 +55,24 @@ class Assembly:
 
     def sweep(self, now: datetime | None = None) -> int:
         """Complete every study that is; returns how many. Raises SQLAlchemyError."""
-        at = now or datetime.now(UTC)
+        # objects that are acknowledged but not indexed yet are no silence
+        known_until = self._indexed_up_to(now or datetime.now(UTC))
         with self._database.read() as session:
             assembling = list(session.scalars(select(Study).where(Study.assembling_since.is_not(None))))
-            due = [(study, self._completed_by(session, study, at)) for study in assembling]
+            due = [
+                (study, self._completed_by(session, study, known_until(study.study_instance_uid)))
+                for study in assembling
+            ]
         self._whole = {study.id: self._whole[study.id] for study in assembling if study.id in self._whole}
         return sum(self._complete(study, rule, now) for study, rule in due if rule)
 
     def _completed_by(self, session: Session, study: Study, now: datetime) -> CompletedBy | None:
-        # objects that are acknowledged but not indexed yet are no silence
-        known_until = self._indexed_up_to(study.study_instance_uid, now)
-        silence = known_until - study.last_slice_at
+        silence = now - study.last_slice_at
         if silence >= timedelta(seconds=self._silence_needed_s(study)) and self._is_whole(session, study):
             return CompletedBy.GEOMETRY
         if silence >= timedelta(seconds=self._settings.quiet_s):
             return CompletedBy.QUIET
-        cap = timedelta(seconds=self._settings.cap_s)
-        if study.assembling_since and known_until - study.assembling_since >= cap:
+        if study.assembling_since and now - study.assembling_since >= timedelta(seconds=self._settings.cap_s):
             return CompletedBy.CAP
         return None
 

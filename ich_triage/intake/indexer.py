@@ -94,11 +94,18 @@ class Indexer:
         with self._changed:
             return self._changed.wait_for(lambda: not (self._fresh or self._found), timeout=limit_s)
 
-    def indexed_up_to(self, study_instance_uid: str, now: datetime) -> datetime:
-        """The time up to which a study's index is complete: silence before it is real, after it not known."""
+    def indexed_up_to(self, now: datetime) -> Callable[[str], datetime]:
+        """The time up to which a study's index is complete: silence before it is real, after it not known.
+
+        It is as now; what a rescan has found is known by its folder, what has just come may be of any study.
+        """
         with self._changed:
-            found = (each for each in self._found if each.path.parent.name == study_instance_uid)
-            return min((arrival.received_at for arrival in (*self._fresh, *found)), default=now)
+            any_study = min((arrival.received_at for arrival in self._fresh), default=now)
+            found: dict[str, datetime] = {}
+            for arrival in self._found:
+                study = arrival.path.parent.name
+                found[study] = min(arrival.received_at, found.get(study, now))
+        return lambda study_instance_uid: min(any_study, found.get(study_instance_uid, now))
 
     def _run(self) -> None:
         while True:

@@ -88,7 +88,9 @@ def _index(database: Database, items: Sequence[Indexed]) -> None:
 
 
 def _assembly(database: Database, associations: Associations | None = None) -> Assembly:
-    return Assembly(SETTINGS, database, associations or Associations(), indexed_up_to=lambda _study, now: now)
+    return Assembly(
+        SETTINGS, database, associations or Associations(), indexed_up_to=lambda now: lambda _study: now
+    )
 
 
 def _revisions(database: Database) -> list[tuple[int, str]]:
@@ -221,7 +223,9 @@ def test_a_flag_stays_up_while_late_slices_are_read(database: Database) -> None:
 def test_objects_that_wait_for_the_index_are_no_silence(database: Database) -> None:
     """While the index is behind, a study is not taken for silent: its slices may be what is waiting."""
     _index(database, [_slice(number, 0) for number in range(1, 25)])
-    behind = Assembly(SETTINGS, database, Associations(), indexed_up_to=lambda _study, _now: _seconds(0.1))
+    behind = Assembly(
+        SETTINGS, database, Associations(), indexed_up_to=lambda _now: lambda _study: _seconds(0.1)
+    )
     assert behind.sweep(_seconds(500)) == 0
 
 
@@ -230,9 +234,10 @@ def test_a_rescan_of_old_studies_holds_up_no_new_one(sqlite: Database, tmp_path:
     spool = Spool(tmp_path / "spool", reserve_bytes=0)
     indexer, now, before = Indexer(spool, sqlite, Associations()), _seconds(100), _seconds(-1000)
     indexer.put([Arrival(path=spool.studies / "1.2.3" / "1.dcm", received_at=before)])
-    assert (indexer.indexed_up_to("1.2.3", now), indexer.indexed_up_to("1.2.4", now)) == (before, now)
+    known_until = indexer.indexed_up_to(now)
+    assert (known_until("1.2.3"), known_until("1.2.4")) == (before, now)
     indexer.put([Arrival(path=spool.inbox / "2.dcm", received_at=_seconds(99))])
-    assert indexer.indexed_up_to("1.2.4", now) == _seconds(99)
+    assert indexer.indexed_up_to(now)("1.2.4") == _seconds(99)
 
 
 def test_a_slice_that_comes_during_the_sweep_is_not_left_out(
