@@ -39,12 +39,22 @@ class Ranges:
     #: slow shading over the slice, as from beam hardening: standard deviation up to, HU
     shading_hu: float = 3.0
     #: brightening beside bone, up to, HU per unit of bone: within 2 to 4 mm, and over a centimetre or two
-    rim_hu: float = 170.0
-    cupping_hu: float = 25.0
+    rim_hu: float = 80.0
+    cupping_hu: float = 15.0
     #: noise added, standard deviation up to, HU
     noise_hu: float = 5.0
     #: Gaussian blur (positive) or sharpening (negative) in units of one blur, between
     blur: tuple[float, float] = (-0.6, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A square cut out of all slices alike, somewhere over a place."""
+
+    #: share of each side
+    share: float
+    #: the place: across and down, -1 … 1 from edge to edge
+    towards: tuple[float, float]
 
 
 def augment(
@@ -53,17 +63,23 @@ def augment(
     spec: InputSpec,
     *,
     generator: torch.Generator,
-    scale: float = 1.0,
+    cut: Cut | None = None,
     ranges: Ranges | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Change slices (Z, C, S, S) in 0..1 and masks (Z, 5, s, s) in 0..1 alike; returns new tensors.
-
-    `scale` times as many pixels per side come out.
-    """
+    """Change slices (Z, C, S, S) in 0..1 and masks (Z, 5, s, s) in 0..1 alike; returns new tensors."""
     ranges = ranges or Ranges()
     theta = _affine(ranges, generator)
-    x, masks = _warp(x, theta, scale), _warp(masks, theta, scale)
+    if cut:
+        theta[:, :, :2] *= cut.share
+        theta[:, :, 2] += torch.tensor([_off_centre(at, cut.share, generator) for at in cut.towards])
+    size = cut.share if cut else 1.0
+    x, masks = _warp(x, theta, size), _warp(masks, theta, size)
     return _appearance(x, spec, ranges, generator), masks
+
+
+def _off_centre(at: float, share: float, generator: torch.Generator) -> float:
+    """Centre of a cut that holds `at`, mostly, and does not leave the image."""
+    return min(max(at + _uniform(0.8 * share, generator), share - 1), 1 - share)
 
 
 def _uniform(limit: float, generator: torch.Generator) -> float:
@@ -82,8 +98,8 @@ def _affine(ranges: Ranges, generator: torch.Generator) -> Tensor:
     return torch.cat([linear, shift], dim=1)[None]
 
 
-def _warp(images: Tensor, theta: Tensor, scale: float) -> Tensor:
-    rows, columns = (round(side * scale) for side in images.shape[2:])
+def _warp(images: Tensor, theta: Tensor, size: float) -> Tensor:
+    rows, columns = (round(side * size) for side in images.shape[2:])
     grid = F.affine_grid(theta, [1, 1, rows, columns], align_corners=False)
     # All slices move alike, so they are the channels of one image: one grid for all.
     warped = F.grid_sample(images.flatten(0, 1)[None], grid, align_corners=False)

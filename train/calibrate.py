@@ -15,6 +15,8 @@ Bools = NDArray[np.bool_]
 
 #: Pull of scale towards 1 and offset towards 0, so that a few or no positives cannot send them to infinity.
 _PRIOR = 0.5
+#: Studies from which the 5% and 95% quantiles of a subtype's volume error are its own.
+_LEAST_FOR_QUANTILES = 20
 
 
 def fit_platt(logits: Floats, labels: Bools) -> Platt:
@@ -65,8 +67,23 @@ def least_volume_error(measured_ml: Floats, true_ml: Floats) -> int:
     return int(np.abs(measured_ml - true_ml[:, None]).mean(axis=0).argmin())
 
 
-def volume_error(measured_ml: Floats, true_ml: Floats) -> tuple[float, float]:
-    """5% and 95% quantile of (true − measured) / (measured + floor); see `MaskRule.volume_error`."""
+def volume_errors(measured_ml: Floats, true_ml: Floats, seen: Bools) -> tuple[tuple[float, float], ...]:
+    """`MaskRule.volume_error` from volumes (N, K) of N studies, where a subtype is there and `seen` (N, K).
+
+    A subtype seen in fewer than `_LEAST_FOR_QUANTILES` studies takes the quantiles of all together.
+    """
+    columns = range(seen.shape[1])
+    enough = [seen[:, k] if seen[:, k].sum() >= _LEAST_FOR_QUANTILES else None for k in columns]
+    return tuple(
+        _volume_error(measured_ml[seen], true_ml[seen])
+        if rows is None
+        else _volume_error(measured_ml[rows, k], true_ml[rows, k])
+        for k, rows in enumerate(enough)
+    )
+
+
+def _volume_error(measured_ml: Floats, true_ml: Floats) -> tuple[float, float]:
+    """5% and 95% quantile of (true − measured) / (measured + floor)."""
     if not len(measured_ml):
         return (-1.0, 1.0)
     low, high = np.quantile((true_ml - measured_ml) / (measured_ml + VOLUME_FLOOR_ML), [0.05, 0.95])

@@ -257,16 +257,18 @@ def _calibrated(
         ),
     }
     present = label[:, 1:]
-    measured = np.moveaxis(fitted.measured_ml, 1, -1)[present]
-    best = calibrate.least_volume_error(measured, fitted.true_ml[present])
-    seen = measured[:, best] >= manifest.mask.min_part_ml  # without a mask no volume is told
+    best = calibrate.least_volume_error(
+        np.moveaxis(fitted.measured_ml, 1, -1)[present], fitted.true_ml[present]
+    )
+    measured = fitted.measured_ml[:, best]
+    seen = present & (measured >= manifest.mask.min_part_ml)  # without a mask no volume is told
     mask = MaskRule(
         threshold=MASK_THRESHOLDS[best],
         subtype_thresholds=tuple(
             calibrate.balanced_threshold(probability[:, k], label[:, k]) if label[:, k].any() else 0.5
             for k in range(1, len(SUBTYPES) + 1)
         ),
-        volume_error=calibrate.volume_error(measured[seen, best], fitted.true_ml[present][seen]),
+        volume_error=calibrate.volume_errors(measured, fitted.true_ml, seen),
     )
     by_part = {part: figures(predicted[part], calibration, thresholds, mask) for part in ("test", "held_out")}
     by_part["test"] |= gate_figures(predicted["calibration"], predicted["test"])

@@ -41,8 +41,8 @@ class Stage:
     studies: int
     #: consecutive slices taken of a study
     window: int
-    #: share of the input's side; the result must be a multiple of 32 pixels
-    scale: float
+    #: share of the input's side that is cut out; the result must be a multiple of 32 pixels
+    crop: float
     #: peak learning rate
     learning_rate: float
 
@@ -51,16 +51,16 @@ class Stage:
 class FitSettings:
     """Everything that decides a training run.
 
-    Bleeds are learned from many studies with few slices of each, small (progressive resizing); then whole
-    stretches of studies at full size teach what slices say together.
+    Bleeds are learned from squares cut out of a few slices of many studies; then stretches of whole slices
+    teach what a study says.
     """
 
     #: random seed
     seed: int = 0
     #: one after the other
     stages: tuple[Stage, ...] = (
-        Stage(epochs=60, studies=16, window=3, scale=2 / 3, learning_rate=3e-3),
-        Stage(epochs=3, studies=4, window=16, scale=1.0, learning_rate=1e-3),
+        Stage(epochs=60, studies=16, window=3, crop=2 / 3, learning_rate=3e-3),
+        Stage(epochs=3, studies=4, window=16, crop=1.0, learning_rate=1e-3),
     )
     #: AdamW
     weight_decay: float = 0.01
@@ -161,7 +161,7 @@ def fit(
 
 def _loader(paths: Sequence[Path], spec: InputSpec, stage: Stage) -> DataLoader[Sample]:
     return DataLoader(
-        Windows(paths, spec, window=stage.window, scale=stage.scale),
+        Windows(paths, spec, window=stage.window, crop=stage.crop),
         batch_size=stage.studies,
         shuffle=True,
         drop_last=len(paths) > stage.studies,

@@ -14,11 +14,13 @@ from torch.utils.data import Dataset
 
 from ich_triage.domain.input_spec import InputSpec
 
-from .augment import augment
+from .augment import Cut, augment
 from .cases import Case
 
-#: Share of the windows of a bleeding study that are placed on its bleed, the others anywhere.
+#: Share of the windows, and of the cuts, of a bleeding study that lie on its bleed, the others anywhere.
 _ON_BLEED = 0.8
+#: Mask cells (about 20 mm² each) below which what is left of a bleed at the edge of a cut counts as none.
+_LEAST_CELLS = 0.5
 
 
 class Sample(NamedTuple):
@@ -35,13 +37,17 @@ class Sample(NamedTuple):
 
 
 class Windows(Dataset[Sample]):
-    """A random run of `window` consecutive slices of each case, at `scale` of the stored size."""
+    """A random run of `window` consecutive slices of each case, and of each the same square.
 
-    def __init__(self, paths: Sequence[Path], spec: InputSpec, *, window: int, scale: float) -> None:
+    `crop`: its share of the slice's side. Cutting keeps the full resolution, without which faint and small
+    bleeds are not seen, at the cost of a smaller image.
+    """
+
+    def __init__(self, paths: Sequence[Path], spec: InputSpec, *, window: int, crop: float) -> None:
         self.paths = list(paths)
         self.spec = spec
         self.window = window
-        self.scale = scale
+        self.crop = crop
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -50,14 +56,17 @@ class Windows(Dataset[Sample]):
         case = Case.load(self.paths[index])
         start = self._start(case)
         part = slice(start, start + self.window)
+        drawn = torch.from_numpy(case.masks[part]) / 255
         x, masks = augment(
             torch.from_numpy(np.array(case.x[part])) / 255,
-            torch.from_numpy(case.masks[part]) / 255,
+            drawn,
             self.spec,
-            scale=self.scale,
+            cut=Cut(share=self.crop, towards=_somewhere(drawn)) if self.crop < 1 else None,
             generator=torch.Generator().manual_seed(random.getrandbits(62)),
         )
         labels = torch.from_numpy(case.labels[part]).float()
+        if self.crop < 1:
+            labels = _left_in(labels, masks)
         return Sample(x=x, masks=masks, labels=labels, height=torch.from_numpy(case.height[part]))
 
     def _start(self, case: Case) -> int:
@@ -68,3 +77,18 @@ class Windows(Dataset[Sample]):
             return random.randint(0, last)
         chosen = int(random.choice(bleeding))
         return min(last, max(0, chosen - random.randrange(self.window)))
+
+
+def _somewhere(masks: Tensor) -> tuple[float, float]:
+    """Mostly a place of the bleeds in masks (Z, 5, s, s), else any: across and down, -1 … 1."""
+    where = masks.amax((0, 1)).nonzero()
+    if not len(where) or random.random() > _ON_BLEED:
+        return random.uniform(-1, 1), random.uniform(-1, 1)
+    row, column = ((where[random.randrange(len(where))] + 0.5) / masks.shape[-1] * 2 - 1).tolist()
+    return column, row
+
+
+def _left_in(labels: Tensor, masks: Tensor) -> Tensor:
+    """Labels (Z, 6) without the bleeds of which a cut left less than `_LEAST_CELLS` in the masks."""
+    kept = labels[:, 1:] * (masks.sum((2, 3)) >= _LEAST_CELLS)
+    return torch.cat([kept.amax(1, keepdim=True), kept], dim=1)

@@ -84,7 +84,7 @@ def _finding(index: int, mask: Bools, probability: float, by_slice: Floats, scen
         subtype=SUBTYPES[index],
         probability=probability,
         volume_ml=volume_ml,
-        volume_interval_ml=_interval(volume_ml, scene.rule.volume_error),
+        volume_interval_ml=_interval(volume_ml, scene.rule.volume_error[index]),
         abc2_ml=abc2_ml(mask, scene),
         side=side_of(scene.midline.left_mm(zyx), weights),
         centroid_lps=(x, y, z),

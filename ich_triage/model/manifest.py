@@ -45,8 +45,9 @@ class MaskRule(_Part):
     min_part_ml: float = Field(default=0.05, ge=0)
     #: study probability from which a subtype is reported as a finding, in the order of `SUBTYPES`
     subtype_thresholds: tuple[float, ...] = (0.5,) * (len(LABELS) - 1)
-    #: 5% and 95% quantile of (true − measured) / (measured + `VOLUME_FLOOR_ML`) on the calibration studies
-    volume_error: tuple[float, float] = (-0.5, 0.5)
+    #: 5% and 95% quantile of (true − measured) / (measured + `VOLUME_FLOOR_ML`) on the calibration studies,
+    #: in the order of `SUBTYPES`
+    volume_error: tuple[tuple[float, float], ...] = ((-0.5, 0.5),) * (len(LABELS) - 1)
 
 
 class Manifest(_Part):
@@ -89,6 +90,8 @@ class Manifest(_Part):
             raise ValueError(f"labels must be {LABELS}")
         if self.architecture.channels != self.input_spec.channels:
             raise ValueError("architecture.channels and input_spec disagree")
+        if not len(self.mask.subtype_thresholds) == len(self.mask.volume_error) == len(LABELS) - 1:
+            raise ValueError("mask.subtype_thresholds and mask.volume_error need one entry for each subtype")
         if not self.operating_points:
             raise ValueError("at least one operating point is needed")
         return self

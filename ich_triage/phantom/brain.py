@@ -59,7 +59,10 @@ def brain(head: HeadSpec, cavity: Tensor, points: tuple[Tensor, Tensor, Tensor],
     above = z - tentorium_height(x, y)
     stem = _brainstem(x, y, z)
     cistern = _cisterns(head, points, stem, noise)
-    cerebrum, cerebellum = _envelopes(head, cavity, points, above, stem, cistern)
+    # brain lies against the dura where the head is young, and in places where it is old
+    gap = 0.2 + 3.4 * head.atrophy**2 * (1.0 + 0.8 * noise[3]).clamp_min(0.0)
+    depth = -cavity - head.dura_mm - gap
+    cerebrum, cerebellum = _envelopes(head, depth, points, above, stem, cistern)
     envelope = torch.maximum(torch.maximum(cerebrum, cerebellum), -stem)
     undivided = _undivided(y, z)
     is_cerebrum = cerebrum > torch.maximum(cerebellum, -stem)
@@ -84,15 +87,13 @@ def brain(head: HeadSpec, cavity: Tensor, points: tuple[Tensor, Tensor, Tensor],
 
 def _envelopes(
     head: HeadSpec,
-    cavity: Tensor,
+    depth: Tensor,
     points: tuple[Tensor, Tensor, Tensor],
     above: Tensor,
     stem: Tensor,
     cistern: Tensor,
 ) -> tuple[Tensor, Tensor]:
     x, y, z = points
-    gap = 0.9 + 2.6 * head.atrophy
-    depth = -cavity - gap
     # within the incisura thalami and callosum come down to the midbrain
     over = torch.maximum(above - 1.0, torch.minimum(_incisura(x, y), z + 2.0))
     over = torch.where(y > -2.0, over, torch.full_like(above, 40.0))

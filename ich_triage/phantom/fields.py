@@ -86,8 +86,7 @@ def build(
         "tumour": extras.tumour,
         "texture": seeds.sample(*points, wavelength_mm=24.0)[3],
     }
-    if spec.acquisition.contrast:
-        channels["arteries"] = arteries(moved)
+    channels["arteries"] = arteries(moved)
     channels |= vars(_face(spec, shell, points, seeds))
     clots += _fluid(spec, anatomy, channels, points, (patient_y, voxel_ml))
     for index, clot in enumerate(clots):

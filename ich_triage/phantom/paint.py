@@ -81,13 +81,13 @@ def _intracranial(spec: PhantomSpec, f: Channels, clots: tuple[Clot, ...], width
     hu = _lerp(hu, head.grey_hu + 3.0, coverage(f["tumour"], width))
     falx = torch.maximum(f["midline"].abs() - 0.55, f["no_falx"])
     tentorium = torch.maximum(f["tent"].abs() - 0.6, f["no_tent"])
-    dura = torch.maximum(coverage(falx, width), coverage(tentorium, width))
+    lining = -f["cavity"] - head.dura_mm
+    dura = torch.stack([coverage(sheet, width) for sheet in (falx, tentorium, lining)]).amax(0)
     hu = _lerp(hu, head.dura_hu, dura)
     sinus = head.sinus_hu + (16.0 if "dense_sinus" in spec.mimics.names else 0.0)
-    if not spec.acquisition.contrast:
-        return _lerp(hu, sinus, coverage(f["sinus"], width))
-    hu = _lerp(hu, VEIN_HU, coverage(f["sinus"], width))
-    return _lerp(hu, ARTERY_HU, coverage(f["arteries"], width))
+    contrast = spec.acquisition.contrast
+    hu = _lerp(hu, VEIN_HU if contrast else sinus, coverage(f["sinus"], width))
+    return _lerp(hu, ARTERY_HU if contrast else head.artery_hu, coverage(f["arteries"], width))
 
 
 def _oedema(f: Channels, clots: tuple[Clot, ...], white: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ _TILES = 4
 def acquire(spec: PhantomSpec, grid: SliceGrid, ideal: Tensor) -> Tensor:
     """(Z, Y, X) HU as reconstructed, from (Z, h, h) ideal HU over the same field of view."""
     scan, rng = spec.acquisition, np.random.default_rng([spec.seed, 7])
-    hu = _spread(ideal, grid, 0.4 if scan.bone_kernel else scan.psf_mm)
+    hu = _spread(ideal, grid, scan, 0.4 if scan.bone_kernel else scan.psf_mm)
     hu = hu + _hardening(spec, grid, hu)
     if "metal" in spec.mimics.names:
         hu = hu + _streaks(hu, rng)
@@ -32,10 +32,17 @@ def acquire(spec: PhantomSpec, grid: SliceGrid, ideal: Tensor) -> Tensor:
     return hu.clamp_(-1024.0, 3071.0)
 
 
-def _spread(ideal: Tensor, grid: SliceGrid, sigma_mm: float) -> Tensor:
-    """Resample to the stored matrix with the point spread function, one matrix product per axis."""
-    matrix = _gaussian(ideal.shape[-1], grid.matrix, sigma_mm / grid.spacing[1], ideal.device)
-    return matrix @ ideal @ matrix.T
+def _spread(ideal: Tensor, grid: SliceGrid, scan: Acquisition, sigma_mm: float) -> Tensor:
+    """Resample to the stored matrix with the point spread function, one matrix product per axis.
+
+    Its wide tail (scatter, focal spot, filter) is what lets the brain beside bone look denser than it is.
+    """
+    core, tail = (
+        _gaussian(ideal.shape[-1], grid.matrix, sigma / grid.spacing[1], ideal.device)
+        for sigma in (sigma_mm, scan.tail_mm)
+    )
+    near = core @ ideal @ core.T
+    return torch.lerp(near, tail @ ideal @ tail.T, scan.tail_share)
 
 
 def _gaussian(source: int, target: int, sigma_px: float, device: torch.device) -> Tensor:

@@ -40,10 +40,14 @@ class HeadSpec:
     white_hu: float
     #: HU of CSF
     csf_hu: float
-    #: HU of falx and tentorium
+    #: HU of the dura: falx, tentorium and what lines the skull
     dura_hu: float
+    #: thickness of the dura that lines the skull, mm
+    dura_mm: float
     #: HU of the venous sinuses
     sinus_hu: float
+    #: HU of the arteries
+    artery_hu: float
     #: share of air cells in the sinuses and mastoids, 0 to 1
     pneumatised: float
 
@@ -110,6 +114,9 @@ class Acquisition:
     bone_kernel: bool
     #: point spread in the plane, standard deviation, mm
     psf_mm: float
+    #: share of the signal in the wide tail of the point spread, and the tail's standard deviation, mm
+    tail_share: float
+    tail_mm: float
     #: noise of a 512² image, standard deviation, HU
     noise_hu: float
     #: peak spatial frequency of the noise, 1/mm

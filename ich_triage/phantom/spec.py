@@ -64,7 +64,7 @@ def _head(rng: Generator, style: Style) -> HeadSpec:
         return float(rng.uniform(low, high))
 
     atrophy = float(rng.beta(1.9, 1.7)) if style == "a" else float(rng.beta(2.2, 1.8))
-    grey = uniform(36.5, 40.5)
+    grey = uniform(37.0, 42.0)
     return HeadSpec(
         seed=int(rng.integers(2**31)),
         half_axes_mm=(uniform(63, 71), uniform(81, 92), uniform(70, 77)),
@@ -75,16 +75,18 @@ def _head(rng: Generator, style: Style) -> HeadSpec:
         atrophy=atrophy,
         ventricles=0.6 + 0.8 * atrophy + uniform(-0.1, 0.15),
         grey_hu=grey,
-        white_hu=grey - uniform(7.0, 10.5),
+        white_hu=min(grey - uniform(7.0, 10.5), 33.0),
         csf_hu=uniform(4, 12),
         dura_hu=uniform(45, 60),
         sinus_hu=uniform(46, 60),
         pneumatised=uniform(0.3, 1.0),
+        dura_mm=uniform(0.4, 1.3),
+        artery_hu=uniform(38, 50),
     )
 
 
 def _acquisition(rng: Generator, style: Style) -> Acquisition:
-    spacing = float(rng.choice([2.5, 3.0, 4.0, 4.8, 5.0, 5.0, 6.0]))
+    spacing = float(rng.choice([2.5, 3.0, 4.0, 4.8, 5.0, 5.0, 6.0, 7.0]))
     bottom = float(rng.uniform(-72, -52))
     top = float(rng.uniform(76, 94))
     tilt = float(rng.choice([0.0, rng.uniform(4, 22)], p=[0.55, 0.45]))
@@ -105,7 +107,9 @@ def _acquisition(rng: Generator, style: Style) -> Acquisition:
         psf_mm=float(rng.uniform(0.5, 0.8)),
         noise_hu=sigma,
         noise_peak=float(peak),
-        hardening=float(rng.uniform(0.4, 1.4)),
+        hardening=float(rng.uniform(0.4, 2.4)),
+        tail_share=float(rng.uniform(0.0, 0.14)),
+        tail_mm=float(rng.uniform(1.8, 3.0)),
     )
 
 

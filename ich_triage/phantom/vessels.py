@@ -1,4 +1,4 @@
-"""The arteries that contrast agent shows: a CT angiography is what the service must refuse, not analyse."""
+"""The large arteries: a little denser than brain, and bright in a CT angiography, which is refused."""
 
 from __future__ import annotations
 

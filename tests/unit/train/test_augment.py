@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 
 from ich_triage.domain.input_spec import InputSpec
-from train.augment import Ranges, augment
+from train.augment import Cut, Ranges, augment
 
 SPEC = InputSpec(size=64)
 STILL = Ranges(
@@ -45,14 +47,22 @@ def test_no_range_is_no_change() -> None:
     torch.testing.assert_close(new_masks, masks, atol=1e-4, rtol=0)
 
 
-def test_scale_makes_input_and_masks_smaller_alike() -> None:
-    """At half the scale both have half the pixels, and the mask still lies where it lay."""
+def test_crop_cuts_the_same_square_out_of_input_and_masks() -> None:
+    """Half the side, at full resolution, out of the corner that was asked for, and within the image."""
     x, masks = _study()
-    new_x, new_masks = augment(x, masks, SPEC, generator=_generator(), scale=0.5, ranges=STILL)
-    assert new_x.shape == (4, 5, 32, 32)
-    assert new_masks.shape == (4, 5, 8, 8)
-    assert new_masks[:, 2, 2:4, 5:7].min() > 0.4
-    assert new_masks[:, 2].sum() == new_masks.sum()
+    x[..., 16:32, 40:56] = 1
+    seen = []
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        cut = Cut(share=0.5, towards=(0.5, -0.25))
+        new_x, new_masks = augment(x, masks, SPEC, generator=generator, cut=cut, ranges=STILL)
+        assert new_x.shape == (4, 5, 32, 32)
+        assert new_masks.shape == (4, 5, 8, 8)
+        cells = torch.nn.functional.avg_pool2d(new_x[:, 0], 4)
+        assert (cells[new_masks[:, 2] > 0.99] > 0.95).all()  # the mask lies on what it marks
+        seen.append(float(new_masks[0, 2].sum()))
+    assert max(seen) == pytest.approx(16, abs=0.1)
+    assert np.mean(np.array(seen) > 4) > 0.7
 
 
 def test_shading_is_slow_and_the_same_in_all_slices() -> None:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from ich_triage.model.manifest import VOLUME_FLOOR_ML
 from train.calibrate import (
     balanced_threshold,
     fit_platt,
     least_volume_error,
     threshold_for_sensitivity,
-    volume_error,
+    volume_errors,
 )
 
 
@@ -44,12 +45,21 @@ def test_thresholds_keep_their_promise() -> None:
     assert 0.3 < balanced_threshold(probability, separable) < 0.6
 
 
-def test_volume_error_covers_nine_in_ten() -> None:
-    """The quantiles bracket zero and hold 90% of relative errors."""
-    true = np.random.default_rng(0).lognormal(1, 1, 1000)
-    low, high = volume_error(true * 1.1, true)
-    assert low < 0 <= high
-    assert volume_error(np.array([]), np.array([])) == (-1, 1)
+def test_volume_errors_cover_nine_in_ten_of_each_subtype() -> None:
+    """Each subtype has the quantiles of its own errors; one that is too rare those of all together."""
+    rng = np.random.default_rng(0)
+    true = rng.lognormal(1, 1, (400, 3))
+    measured = true * np.array([1.1, 0.3, 0.5])
+    seen = np.ones((400, 3), bool)
+    seen[5:, 2] = False
+    exact, small, rare = volume_errors(measured, true, seen)
+    error = (true[:, 1] - measured[:, 1]) / (measured[:, 1] + VOLUME_FLOOR_ML)
+    assert np.mean((error >= small[0]) & (error <= small[1])) >= 0.9
+    assert exact[0] < 0 == exact[1]
+    assert small[1] > 1
+    assert rare[0] == pytest.approx(exact[0], abs=0.02)
+    assert rare[1] > 1
+    assert volume_errors(measured, true, ~seen & False) == ((-1, 1),) * 3
 
 
 def test_the_mask_threshold_is_the_one_that_measures_best() -> None:
