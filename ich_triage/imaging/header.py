@@ -22,6 +22,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from ich_triage.domain.finding import Vector3
+from ich_triage.domain.uid import is_uid
 from ich_triage.errors import HeaderError
 
 from .attributes import MALFORMED, AttributeReader, positive
@@ -172,7 +173,7 @@ class UnreadableFile:
     path: Path
     #: why, in one line without patient data
     reason: str
-    #: Series Instance UID, where the index knows it
+    #: Series Instance UID; "" where the object does not say, and so may belong to any
     series_instance_uid: str = ""
 
 
@@ -299,6 +300,8 @@ def _header(
     uids = {keyword: read.text(keyword) for keyword in _UIDS}
     if missing := [keyword for keyword, uid in uids.items() if not uid]:
         raise HeaderError(f"{missing[0]} missing")
+    if not is_uid(uids["SeriesInstanceUID"]):
+        raise HeaderError("SeriesInstanceUID is not a UID")
     bits_stored = read.integer("BitsStored") or 0
     return SliceHeader(
         path=path,

@@ -18,12 +18,12 @@ def left_out(
 
     `stacks` and `unreadable` are those of the whole study.
     """
-    lost = [file for file in unreadable if file.series_instance_uid == stack.series_instance_uid]
-    if lost:
-        return (
-            ReasonCode.UNREADABLE_HEADER,
-            f"{len(lost)} image(s) of this series cannot be read: {lost[0].reason}",
-        )
+    for whose, uid in (("this series", stack.series_instance_uid), ("an unknown series", "")):
+        if lost := [file for file in unreadable if file.series_instance_uid == uid]:
+            return (
+                ReasonCode.UNREADABLE_HEADER,
+                f"{len(lost)} image(s) of {whose} cannot be read: {lost[0].reason}",
+            )
     for other in stacks:
         if other is not stack and other.series_instance_uid == stack.series_instance_uid:
             if not _may_be_a_slice(other):

@@ -25,10 +25,11 @@ from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian
 
 from ..dicom.contexts import CT_IMAGE_CLASSES
 from ..domain.completeness import SlicePosition, is_axial
+from ..domain.uid import is_uid
 from ..errors import HeaderError
 from ..store.instances import Received
 from .frames import frame_positions
-from .spool import Arrival, digest, is_uid, seek_data_set
+from .spool import Arrival, digest, seek_data_set
 
 #: All that we read stands in the first so many bytes, or the object is no use to us. Bounds memory, and
 #: what a deflated bomb can unfold to.
@@ -113,10 +114,16 @@ class RawHeader:
 def read(arrival: Arrival) -> Received:
     """Read the header of one file of the spool; where the file is to lie is for the caller to say.
 
+    A CT image that does not say its series is one of series "", which is no UID: it may be a slice of any.
+
     Raises HeaderError when study, series, instance or class cannot be read from it, OSError.
     """
     header = _read_raw(arrival.path)
     identifiers = {keyword: header.ascii(keyword) for keyword in _IDENTIFIERS}
+    sop_class_uid, series_instance_uid = identifiers["SOPClassUID"], identifiers["SeriesInstanceUID"]
+    if sop_class_uid in CT_IMAGE_CLASSES and not is_uid(series_instance_uid):
+        del identifiers["SeriesInstanceUID"]
+        series_instance_uid = ""
     for keyword, value in identifiers.items():
         if not is_uid(value):
             study = identifiers["StudyInstanceUID"]
@@ -124,7 +131,6 @@ def read(arrival: Arrival) -> Received:
                 f"{keyword} is {'not a UID' if value else 'missing'}",
                 study_instance_uid=study if is_uid(study) else None,
             )
-    sop_class_uid, series_instance_uid = identifiers["SOPClassUID"], identifiers["SeriesInstanceUID"]
     positions: list[SlicePosition] = []
     if sop_class_uid == CTImageStorage:
         positions = [_position(header, series_instance_uid)]

@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from ..domain.uid import is_uid
 from ..errors import SpoolError, SpoolFullError
 
 #: how long a look at the free space holds, s
@@ -34,7 +35,6 @@ SPACE_CHECK_S = 1.0
 _LOCK = ".lock"
 _INBOX_NAME = re.compile(r"^(?P<ns>\d{20})-(?P<priority>[hr])-[0-9a-f]{16}\.dcm$")
 # looser than PS3.5 section 9.1 (leading zeros occur), but nothing that can climb out of a folder
-_UID = re.compile(r"[0-9][0-9.]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +69,6 @@ def digest(path: Path) -> str:
     with path.open("rb") as file:
         seek_data_set(file)
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def is_uid(value: str) -> bool:
-    """Whether `value` is digits and dots, at most 64, and so safe as a file name."""
-    return bool(_UID.fullmatch(value))
 
 
 class Spool:

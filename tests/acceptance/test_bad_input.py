@@ -122,6 +122,12 @@ def _top_with_contrast(folder: Path) -> list[Path]:
     return _save(datasets, folder)
 
 
+def _one_of_no_series(folder: Path) -> list[Path]:
+    datasets = tiny_head()
+    del datasets[-1].SeriesInstanceUID
+    return _save(datasets, folder)
+
+
 def _infinite_slope(folder: Path) -> list[Path]:
     datasets = tiny_head()
     datasets[3].add_new("RescaleSlope", "DS", "1e39")
@@ -146,6 +152,8 @@ BAD = {
     "uppermost slices unreadable": (_top_unreadable, {"unreadable_header"}),
     "uppermost slices another scan": (_top_with_contrast, {"gaps"}),
     "a slope beyond all numbers": (_infinite_slope, {"unreadable_header", "gaps"}),
+    "a slice of no known series": (_one_of_no_series, {"unreadable_header"}),
+    "no series at all": (_without("SeriesInstanceUID"), {"unreadable_header", "no_ct_images"}),
     "slices missing in the middle": (_every_second_slice_missing, {"gaps"}),
 }
 

@@ -66,3 +66,20 @@ def test_unreadable_images_count_against_their_own_series(write_series, tmp_path
     assert refused.code is ReasonCode.UNREADABLE_HEADER
     assert "1 image(s)" in refused.reason
     assert _with(paths, other).chosen is not None
+
+
+@pytest.mark.parametrize("series", [None, "series 3"])
+def test_a_slice_that_does_not_say_its_series_may_belong_to_any(
+    write_series, write, make_slice, series
+) -> None:
+    """It cannot be ordered among the others, so what it shows has not been looked at."""
+    paths = write_series(30, SeriesInstanceUID=UID)
+    stray = make_slice(SeriesInstanceUID=None)
+    if series:
+        stray.add_new("SeriesInstanceUID", "LO", series)
+    headers, unreadable = read_study([*paths, write(stray)])
+    refused = select(headers, unreadable=unreadable)
+    assert refused.chosen is None
+    assert refused.code is ReasonCode.UNREADABLE_HEADER
+    assert "1 image(s) of an unknown series" in refused.reason
+    assert select(headers, unreadable=[]).chosen is not None

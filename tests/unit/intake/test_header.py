@@ -24,6 +24,7 @@ from ich_triage.store.instances import Received
 from tests.scanner import IDENTIFIERS, ct_slice, raw_file
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
+SERIES_TAG = 0x0020000E
 
 
 def _read(data: Dataset, folder: Path) -> Received:
@@ -143,7 +144,7 @@ def test_objects_that_are_no_ct_have_no_place(tmp_path: Path) -> None:
     assert _read(data, tmp_path).positions is None
 
 
-@pytest.mark.parametrize("tag", IDENTIFIERS, ids=hex)
+@pytest.mark.parametrize("tag", [tag for tag in IDENTIFIERS if tag != SERIES_TAG], ids=hex)
 @pytest.mark.parametrize("value", [None, b"../../etc/passwd", b"1." + b"2" * 70, b".."])
 def test_identifiers_that_cannot_be_trusted_are_refused(
     tmp_path: Path, tag: int, value: bytes | None
@@ -155,12 +156,23 @@ def test_identifiers_that_cannot_be_trusted_are_refused(
 
 
 def test_a_refused_object_names_the_study_that_it_belongs_to(tmp_path: Path) -> None:
-    """So that whoever looks at the study learns of the slice that was not looked at."""
-    series_uid = 0x0020000E
-    elements = {key: item for key, item in IDENTIFIERS.items() if key != series_uid}
+    """So that whoever looks at the study learns of the object that was not looked at."""
+    sop_instance_uid = 0x00080018
+    elements = {key: item for key, item in IDENTIFIERS.items() if key != sop_instance_uid}
     with pytest.raises(HeaderError) as refused:
         _read_raw(tmp_path, elements)
     assert refused.value.study_instance_uid == STUDY
+
+
+@pytest.mark.parametrize("series", [None, "series 3"])
+def test_a_slice_of_no_known_series_stays_in_its_study(tmp_path: Path, series: str | None) -> None:
+    """It may be the slice with the bleed, so the study has to know of it."""
+    data = ct_slice(1, study=STUDY, series=SERIES)
+    del data.SeriesInstanceUID
+    if series:
+        data.add_new("SeriesInstanceUID", "LO", series)
+    received = _read(data, tmp_path)
+    assert (received.study_instance_uid, received.series_instance_uid) == (STUDY, "")
 
 
 @pytest.mark.parametrize("trouble", [OSError(errno.ENOMEM, "no memory"), MemoryError()])

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from ich_triage.domain.uid import is_uid
 from ich_triage.errors import SpoolError, SpoolFullError
-from ich_triage.intake.spool import Spool, digest, is_uid
+from ich_triage.intake.spool import Spool, digest
 
 
 @pytest.fixture
