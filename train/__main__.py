@@ -10,11 +10,14 @@ from typing import Annotated
 import typer
 
 from ich_triage.domain.input_spec import InputSpec
+from ich_triage.errors import IchTriageError
 from ich_triage.model.network import ArchitectureSpec
 
 from .embedded import Plan, Sizes, make
+from .evaluate import Evaluation, evaluate_package
 from .fit import FitSettings
 from .journal import record
+from .report.content import PICTURES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -62,6 +65,48 @@ def embedded(  # noqa: PLR0913  one option each
     )
     with record(log, plan) as outcome:
         outcome.append(make(plan).manifest)
+
+
+@app.command()
+def evaluate(  # noqa: PLR0913  one option each
+    package: Annotated[Path, typer.Argument(help="package folder")],
+    out: Annotated[Path, typer.Option(help="folder for evaluation.html and evaluation.json")],
+    cache: Annotated[Path, typer.Option(help="drawn studies; what is missing is drawn")] = Path(
+        "build/train"
+    ),
+    test: Annotated[int, typer.Option(min=1, help="studies to test on")] = Sizes.test,
+    held_out: Annotated[
+        int, typer.Option(min=0, help="test studies of the held-out style; 0 leaves it out")
+    ] = Sizes.held_out,
+    matrix: Annotated[
+        int | None,
+        typer.Option(help="pixels per side of a drawn slice; as the package was made, if left out"),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="processes that draw phantoms")] = os.cpu_count() or 1,
+    reproduced: Annotated[
+        Path | None, typer.Option(help="JSON table of the reproduced study on the same split")
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="most pictures of misses, and of false alarms, of each part")
+    ] = PICTURES,
+) -> None:
+    """Evaluate a package on the frozen phantom test set: a page with pictures, and the same as JSON."""
+    evaluation = Evaluation(
+        package=package,
+        out=out,
+        cache=cache,
+        counts={"test": test, "held_out": held_out},
+        matrix=matrix,
+        workers=workers,
+        reproduced=reproduced,
+        pictures=pictures,
+    )
+    try:
+        written = evaluate_package(evaluation)
+    except (IchTriageError, ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"wrote {written} and {written.with_suffix('.html').name} beside it")
 
 
 if __name__ == "__main__":

@@ -30,11 +30,14 @@ from ich_triage.model.package import Golden, Package
 from ich_triage.phantom.records import PhantomSpec
 from ich_triage.phantom.spec import draw
 
-from . import calibrate, report
+from . import calibrate
 from .cases import Case, draw_case, training_spec
 from .evaluation import MASK_THRESHOLDS, Predictions, figures, gate_figures, predict
 from .fit import FitSettings, fit
 from .progress import FitProgress, Progress
+from .report import files as report
+from .report.card import card
+from .report.content import Material
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +92,13 @@ class Plan:
 def make(plan: Plan) -> Package:
     """Run the whole plan and return the package as loaded from disk. Raises PackageError."""
     started = time.monotonic()
-    paths = _draw(plan, asdict(plan.sizes))
+    paths = draw_parts(
+        asdict(plan.sizes),
+        cache=plan.cache,
+        spec=plan.input_spec,
+        matrix=plan.matrix,
+        workers=plan.workers,
+    )
     _require_both(paths["calibration"])
     weights = _train(plan, paths["train"])
     package = _provisional(plan, weights, paths)
@@ -99,9 +108,15 @@ def make(plan: Plan) -> Package:
         for part in ("calibration", "test", "held_out")
     }
     manifest, figures_by_part = _calibrated(package.manifest, predicted)
-    card = report.card(manifest, figures_by_part, minutes=(time.monotonic() - started) / 60)
-    packages.save(plan.out, manifest=manifest, weights=weights, golden=package.golden, card=card)
-    report.write(plan.out / "evaluation.json", manifest, figures_by_part)
+    text = card(manifest, figures_by_part, minutes=(time.monotonic() - started) / 60)
+    packages.save(plan.out, manifest=manifest, weights=weights, golden=package.golden, card=text)
+    material = Material(
+        manifest=manifest,
+        predicted=predicted,
+        figures=figures_by_part,
+        generator_sha256=generator_sha256(),
+    )
+    report.write(plan.out / "evaluation.json", material)
     return Package.load(plan.out)
 
 
@@ -111,9 +126,11 @@ def _spec(part: str, seed: int) -> PhantomSpec:
     return draw(seed, style="b" if part == "held_out" else "a")
 
 
-def _draw(plan: Plan, parts: Mapping[str, int]) -> dict[str, list[Path]]:
-    """Files of the cases of each part, drawn where they are not there yet."""
-    folder = plan.cache / f"cases_{plan.input_spec.size}_{plan.matrix}_{generator_sha256()[:12]}"
+def draw_parts(
+    parts: Mapping[str, int], *, cache: Path, spec: InputSpec, matrix: int, workers: int
+) -> dict[str, list[Path]]:
+    """Files of the cases of each part (name to count), drawn where they are not there yet."""
+    folder = cache / f"cases_{spec.size}_{matrix}_{generator_sha256()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     seeds = {part: range(_FIRST_SEED[part], _FIRST_SEED[part] + count) for part, count in parts.items()}
     paths = {part: [folder / f"{seed:07d}.npz" for seed in seeds[part]] for part in parts}
@@ -124,14 +141,14 @@ def _draw(plan: Plan, parts: Mapping[str, int]) -> dict[str, list[Path]]:
     progress = Progress("draw", len(wanted))
     progress.resumed_at(len(wanted) - len(missing))
     # Forked children of a process with native threads may hang; spawned ones do not.
-    with ProcessPoolExecutor(plan.workers, get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
         drawn = [
             pool.submit(
                 draw_case,
                 path,
                 _spec(part, seed),
-                plan.input_spec,
-                matrix=plan.matrix,
+                spec,
+                matrix=matrix,
                 baselines=part != "train",
             )
             for part, seed, path in missing

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 
 from ich_triage.domain.labels import LABELS, SUBTYPES
@@ -17,6 +18,7 @@ from ich_triage.model.manifest import MaskRule, Metric
 from ich_triage.model.network import MASK_STRIDE, IchNet
 
 from . import gates, metrics
+from .agreement import dice
 from .cases import Case, Facts
 
 Floats = NDArray[np.float64]
@@ -26,6 +28,42 @@ Bools = NDArray[np.bool_]
 MASK_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 #: Bins of the volume of all bleeds of a study, mL.
 VOLUME_BINS_ML = ((0, 1), (1, 5), (5, 30), (30, 1000))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KeySlice:
+    """The slice to look at: the one with the most blood, or where there is none the one most suspected."""
+
+    #: its index, feet first
+    index: int
+    #: the input's first window, (S, S), 0..255
+    picture: NDArray[np.uint8]
+    #: share of each cell that the most present subtype fills, (S/4, S/4), 0..1
+    truth: Floats
+    #: probability of the most probable subtype in each cell, (S/4, S/4), 0..1
+    found: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What the network said about one study, beside the truth."""
+
+    #: what is known of the study
+    facts: Facts
+    #: (Z, 6)
+    slice_labels: Bools
+    #: (Z, 6)
+    slice_logits: Floats
+    #: (6,)
+    study_logits: Floats
+    #: see `Predictions`, without the studies' axis
+    measured_ml: Floats
+    dice: Floats
+    pointed: Bools
+    pointed_by_chance: Floats
+    dice_of_everything: Floats
+    #: what to show of it
+    key: KeySlice
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,15 +80,43 @@ class Predictions:
     slice_labels: Sequence[Bools]
     #: each (Z, 6)
     slice_logits: Sequence[Floats]
-    #: at each of `MASK_THRESHOLDS`, (N, T, 5), mL
+    #: T mask thresholds that volumes and overlap were measured at
+    mask_thresholds: Sequence[float]
+    #: at each of the mask thresholds, (N, T, 5), mL
     measured_ml: Floats
+    #: overlap at each of them (see `agreement.dice`), NaN where the subtype is not there, (N, T, 5)
+    dice: Floats
     #: whether the surest voxel of a subtype lies within (a cell of) its true mask, (N, 5)
     pointed: Bools
+    #: how probably a cell of soft tissue picked blindly would, (N, 5)
+    pointed_by_chance: Floats
+    #: overlap if all soft tissue were marked, NaN where the subtype is not there, (N, 5)
+    dice_of_everything: Floats
+    #: what to show of each
+    keys: Sequence[KeySlice]
 
     @property
     def true_ml(self) -> Floats:
         """(N, 5), mL."""
         return np.array([facts.true_ml for facts in self.facts])
+
+    @classmethod
+    def of(cls, studies: Sequence[Prediction], mask_thresholds: Sequence[float]) -> Predictions:
+        """Studies side by side."""
+        return cls(
+            mask_thresholds=mask_thresholds,
+            facts=[study.facts for study in studies],
+            labels=np.array([study.slice_labels.any(axis=0) for study in studies]),
+            study_logits=np.array([study.study_logits for study in studies]),
+            slice_labels=[study.slice_labels for study in studies],
+            slice_logits=[study.slice_logits for study in studies],
+            measured_ml=np.array([study.measured_ml for study in studies]),
+            dice=np.array([study.dice for study in studies]),
+            pointed=np.array([study.pointed for study in studies]),
+            pointed_by_chance=np.array([study.pointed_by_chance for study in studies]),
+            dice_of_everything=np.array([study.dice_of_everything for study in studies]),
+            keys=[study.key for study in studies],
+        )
 
 
 def predict(
@@ -58,41 +124,71 @@ def predict(
     paths: Sequence[Path],
     *,
     watch: Callable[[Iterable[Path]], Iterable[Path]],
+    mask_thresholds: Sequence[float] = MASK_THRESHOLDS,
 ) -> Predictions:
     """Run the network over cases, where its weights lie; `watch` wraps the paths to show progress."""
     with torch.inference_mode():
-        rows = [_predict_one(network, Case.load(path)) for path in watch(paths)]
-    facts, labels, slices, studies, measured, pointed = zip(*rows, strict=True)
-    return Predictions(
-        facts=facts,
-        labels=np.array([slice_labels.any(axis=0) for slice_labels in labels]),
-        study_logits=np.array(studies, np.float64),
-        slice_labels=labels,
-        slice_logits=slices,
-        measured_ml=np.array(measured),
-        pointed=np.array(pointed),
-    )
+        studies = [_predict_one(network, Case.load(path), mask_thresholds) for path in watch(paths)]
+    return Predictions.of(studies, mask_thresholds)
 
 
-def _predict_one(network: IchNet, case: Case) -> tuple[Facts, Bools, Floats, Floats, Floats, Bools]:
+def _predict_one(network: IchNet, case: Case, mask_thresholds: Sequence[float]) -> Prediction:
     device = next(network.parameters()).device
     x = torch.tensor(case.x, device=device).float() / 255
     height = torch.tensor(case.height, device=device)
     embedding, mask = network.slice_net(x.to(memory_format=torch.channels_last))
     slice_logits, study_logits = network.sequence_net(embedding[None], height[None, :, None])
-    logits = mask.cpu()
-    fine = F.interpolate(torch.sigmoid(logits), scale_factor=float(MASK_STRIDE), mode="bilinear")
-    pixels = np.stack([(fine >= least).sum((2, 3)).numpy() for least in MASK_THRESHOLDS])  # (T, Z, 5)
-    voxel_ml = np.asarray(case.facts.slice_mm) * case.facts.cell_mm2 / MASK_STRIDE**2 / 1000
-    peak = logits.transpose(0, 1).flatten(1).argmax(dim=1).numpy()
-    truth = case.masks.transpose(1, 0, 2, 3).reshape(len(SUBTYPES), -1)
-    return (
-        case.facts,
-        case.labels,
-        slice_logits[0].cpu().numpy().astype(np.float64),
-        study_logits[0].cpu().numpy().astype(np.float64),
-        (pixels * voxel_ml[:, None]).sum(axis=1),
-        truth[np.arange(len(SUBTYPES)), peak] > 0,
+    mask, slices = mask.cpu(), slice_logits[0].cpu().numpy().astype(np.float64)
+    truth = case.masks.astype(np.float64) / 255
+    measured_ml, overlap = _measured(mask, truth, case.facts, mask_thresholds)
+    tissue = F.avg_pool2d(((x[:, :1] > 0) & (x[:, :1] < 1)).float(), MASK_STRIDE)[:, 0].cpu().numpy()
+    peak = mask.transpose(0, 1).flatten(1).argmax(dim=1).numpy()
+    by_subtype = truth.transpose(1, 0, 2, 3).reshape(len(SUBTYPES), -1) > 0
+    return Prediction(
+        facts=case.facts,
+        slice_labels=case.labels,
+        slice_logits=slices,
+        study_logits=study_logits[0].cpu().numpy().astype(np.float64),
+        measured_ml=measured_ml,
+        dice=overlap,
+        pointed=by_subtype[np.arange(len(SUBTYPES)), peak],
+        pointed_by_chance=by_subtype.sum(axis=1) / max((tissue > 0.5).sum(), 1),
+        dice_of_everything=_dice(np.stack([tissue] * len(SUBTYPES), axis=1), truth, case.facts),
+        key=_key_slice(case, truth, torch.sigmoid(mask).numpy(), slices[:, 0]),
+    )
+
+
+def _measured(
+    mask: Tensor, truth: Floats, facts: Facts, thresholds: Sequence[float]
+) -> tuple[Floats, Floats]:
+    """Volume, mL, and Dice at each threshold, each (T, 5), of mask logits (Z, 5, S/4, S/4)."""
+    fine = F.interpolate(torch.sigmoid(mask), scale_factor=float(MASK_STRIDE), mode="bilinear")
+    slice_ml = np.asarray(facts.slice_mm) * facts.cell_mm2 / 1000
+    volumes, overlaps = [], []
+    for least in thresholds:
+        share = F.avg_pool2d((fine >= least).float(), MASK_STRIDE).numpy().astype(np.float64)
+        volumes.append(slice_ml @ share.sum(axis=(2, 3)))
+        overlaps.append(_dice(share, truth, facts))
+    return np.array(volumes), np.array(overlaps)
+
+
+def _dice(found: Floats, truth: Floats, facts: Facts) -> Floats:
+    """(5,) of shares (Z, 5, S/4, S/4); NaN where the subtype is not there."""
+    weight = np.asarray(facts.slice_mm)
+    there = truth.max(axis=(0, 2, 3)) > 0
+    return np.array(
+        [dice(found[:, k], truth[:, k], weight) if there[k] else np.nan for k in range(len(SUBTYPES))]
+    )
+
+
+def _key_slice(case: Case, truth: Floats, found: Floats, logits: Floats) -> KeySlice:
+    blood = truth.max(axis=1).sum(axis=(1, 2))
+    index = int(blood.argmax() if blood.any() else logits.argmax())
+    return KeySlice(
+        index=index,
+        picture=np.array(case.x[index, 0]),
+        truth=truth[index].max(axis=0),
+        found=found[index].max(axis=0).astype(np.float64),
     )
 
 
@@ -148,7 +244,7 @@ def _decisions(flagged: Bools, found: Predictions, point: str) -> dict[str, Metr
 def _places(found: Predictions, rule: MaskRule) -> dict[str, Metric | None]:
     """Pointing accuracy and volume error of the subtypes that are there."""
     present = found.labels[:, 1:]
-    error = found.measured_ml[:, MASK_THRESHOLDS.index(rule.threshold)] - found.true_ml
+    error = found.measured_ml[:, found.mask_thresholds.index(rule.threshold)] - found.true_ml
     named: dict[str, Metric | None] = {"volume_absolute_error_ml": metrics.mean(np.abs(error[present]))}
     named["volume_bias_ml"] = metrics.mean(error[present])
     for k, subtype in enumerate(SUBTYPES):

@@ -1,0 +1,92 @@
+"""`python -m train evaluate PACKAGE`: any package on the frozen phantom test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ich_triage.errors import PackageError
+from ich_triage.model.manifest import Manifest, Metric
+from ich_triage.model.package import MANIFEST, Package
+
+from .embedded import Plan, draw_parts, generator_sha256
+from .evaluation import Predictions, figures, gate_figures, predict
+from .progress import Progress
+from .report.content import PICTURES, Material, Table
+from .report.files import write
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One run of `python -m train evaluate`."""
+
+    #: package folder
+    package: Path
+    #: folder for evaluation.html and evaluation.json
+    out: Path
+    #: folder for drawn studies
+    cache: Path
+    #: studies of each part; a part with none is left out
+    counts: Mapping[str, int]
+    #: pixels per side of a drawn slice; None takes what the package was made with
+    matrix: int | None = None
+    #: processes that draw
+    workers: int = 2
+    #: JSON table of the reproduced study on the same split
+    reproduced: Path | None = None
+    #: most pictures of misses, and of false alarms, of each part
+    pictures: int = PICTURES
+
+
+def evaluate_package(evaluation: Evaluation) -> Path:
+    """Write both files and return the JSON's path. Raises PackageError, ValueError, OSError."""
+    package = _load(evaluation.package)
+    table = Table.read(evaluation.reproduced) if evaluation.reproduced else None
+    manifest = package.manifest
+    network = package.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    counts = {part: n for part, n in evaluation.counts.items() if n}
+    paths = draw_parts(
+        counts,
+        cache=evaluation.cache,
+        spec=manifest.input_spec,
+        matrix=evaluation.matrix or int(manifest.data.get("pixels_per_side", Plan.matrix)),
+        workers=evaluation.workers,
+    )
+    predicted = {
+        part: predict(
+            network,
+            files,
+            watch=Progress(part, len(files)).watch,
+            mask_thresholds=(manifest.mask.threshold,),
+        )
+        for part, files in paths.items()
+    }
+    material = Material(
+        manifest=manifest,
+        predicted=predicted,
+        figures={part: _figures(found, manifest) for part, found in predicted.items()},
+        generator_sha256=generator_sha256(),
+        reproduced=table,
+        pictures=evaluation.pictures,
+    )
+    path = evaluation.out / "evaluation.json"
+    write(path, material)
+    return path
+
+
+def _load(folder: Path) -> Package:
+    """Raises PackageError, with what to do about it."""
+    if not (folder / MANIFEST).is_file():
+        raise PackageError(
+            f"{folder} is no model package: it has no {MANIFEST}; name the folder that "
+            "`python -m train embedded --out` wrote, or ich_triage/model/embedded for the one that ships"
+        )
+    return Package.load(folder)
+
+
+def _figures(found: Predictions, manifest: Manifest) -> dict[str, Metric]:
+    thresholds = {name: point.threshold for name, point in manifest.operating_points.items()}
+    return figures(found, manifest.calibration, thresholds, manifest.mask) | gate_figures(found)

@@ -1,0 +1,1 @@
+"""What people read about a package: the model card, and the evaluation as a page and as JSON."""

@@ -1,0 +1,103 @@
+"""Sections about where and how large: pointing, overlap, volumes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_triage.domain.labels import SUBTYPES
+from ich_triage.model.manifest import Metric
+
+from .. import agreement, metrics
+from ..agreement import Agreement
+from .scored import Json, Scored, beside
+
+Floats = NDArray[np.float64]
+
+#: A bleed from here on is large enough for a relative error to mean something, mL.
+_LARGE_ML = 5.0
+#: The relative error that counts as near.
+_NEAR = 0.35
+#: What `MaskRule.volume_error` is fitted to cover.
+_NOMINAL = 0.9
+
+
+def places(part: Scored) -> Json:
+    """Pointing accuracy and mean Dice of each subtype, in the studies that have it.
+
+    Baselines: a cell of soft tissue picked blindly; all soft tissue marked.
+    """
+    found, rows = part.found, dict[str, Json]()
+    for k, subtype in enumerate(SUBTYPES):
+        there = found.labels[:, k + 1]
+        hits = found.pointed[there, k]
+        overlap = found.dice[there, part.mask_index, k]
+        rows[subtype] = {
+            "positive": int(there.sum()),
+            "pointing": beside(
+                metrics.proportion(int(hits.sum()), len(hits)), _mean(found.pointed_by_chance[there, k])
+            ),
+            "dice": beside(metrics.mean(overlap), _mean(found.dice_of_everything[there, k])),
+        }
+    return rows
+
+
+def volumes(part: Scored) -> Json:
+    """Volumes measured against true ones, of each subtype and of all, in the studies that have it.
+
+    The baseline tells every bleed the median volume of its subtype.
+    """
+    true, there = part.found.true_ml, part.found.labels[:, 1:]
+    columns = np.arange(len(SUBTYPES))
+    guess = np.array([np.median(true[there[:, k], k]) if there[:, k].any() else 0.0 for k in columns])
+    error = np.array(part.manifest.mask.volume_error)
+    rows: dict[str, Json] = {}
+    for k, subtype in enumerate(SUBTYPES):
+        of = there & (columns == k)
+        rows[subtype] = _volume(part, of, guess, error)
+    return {**rows, "all": _volume(part, there, guess, error)}
+
+
+def _volume(part: Scored, of: NDArray[np.bool_], guess: Floats, error: Floats) -> Json:
+    """One row: the pairs of study and subtype in `of` (N, 5)."""
+    measured, true = part.measured_ml[of], part.found.true_ml[of]
+    column = np.nonzero(of)[1]
+    seen = measured >= part.manifest.mask.min_part_ml
+    low, high = error[column[seen]].T if seen.any() else (np.zeros(0), np.zeros(0))
+    told, guessed = agreement.bland_altman(measured, true), agreement.bland_altman(guess[column], true)
+    return {
+        "positive": len(true),
+        "without_mask": int((~seen).sum()),
+        "bias_ml": _part_of(told, guessed, "bias"),
+        "lower_limit_ml": _part_of(told, guessed, "low"),
+        "upper_limit_ml": _part_of(told, guessed, "high"),
+        "absolute_error_ml": beside(
+            metrics.mean(np.abs(measured - true)), _mean(np.abs(guess[column] - true))
+        ),
+        "within_35_percent_over_5_ml": beside(_near(measured, true), _value(_near(guess[column], true))),
+        "covered": beside(agreement.coverage(measured[seen], true[seen], low, high), None),
+        "nominal_cover": _NOMINAL,
+        "true_ml": true.round(3).tolist(),
+        "measured_ml": measured.round(3).tolist(),
+    }
+
+
+def _part_of(told: Agreement | None, guessed: Agreement | None, name: str) -> Json:
+    if told is None or guessed is None:
+        return None
+    return beside(getattr(told, name), getattr(guessed, name).value)
+
+
+def _near(told: Floats, true: Floats) -> Metric | None:
+    """Share of the large bleeds whose volume is told within `_NEAR` of it."""
+    large = true > _LARGE_ML
+    near = np.abs(told[large] - true[large]) <= _NEAR * true[large]
+    return metrics.proportion(int(near.sum()), len(near))
+
+
+def _value(metric: Metric | None) -> float | None:
+    return metric.value if metric else None
+
+
+def _mean(values: Floats) -> float | None:
+    return float(values.mean()) if len(values) else None

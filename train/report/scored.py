@@ -1,0 +1,118 @@
+"""One part of the evaluated studies as the package decides them, and what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_triage.model.manifest import Manifest, Metric
+from ich_triage.phantom.quirks import vendor_representation
+from ich_triage.phantom.spec import draw
+
+from ..cases import Facts
+from ..evaluation import Predictions
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+#: What a section of the report is made of: values that JSON takes.
+Json = dict[str, "Json"] | list["Json"] | str | float | int | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What the seed says about a test phantom that its pixels do not."""
+
+    #: scanner maker
+    vendor: str
+    #: BitsStored that this maker's scanners commonly write
+    bits: int
+    #: what looks like a bleed, or is seen beside one, and is none
+    mimics: frozenset[str]
+
+    @classmethod
+    def of(cls, facts: Facts) -> Origin:
+        """Of a test or held-out phantom, which is drawn as its seed and style say."""
+        spec = draw(facts.seed, style="b" if facts.style == "b" else "a")
+        vendor = spec.acquisition.vendor
+        return cls(vendor=vendor, bits=vendor_representation(vendor).bits, mimics=spec.mimics.names)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """Predictions seen through a package's calibration, thresholds and mask rule."""
+
+    #: what the network said
+    found: Predictions
+    #: the package's manifest
+    manifest: Manifest
+    #: figures of the part by name, from `evaluation.figures`
+    figures: Mapping[str, Metric]
+
+    @cached_property
+    def probability(self) -> Floats:
+        """Calibrated study probabilities, (N, 6)."""
+        return self.manifest.calibration.study.probabilities(self.found.study_logits)
+
+    @cached_property
+    def slice_probability(self) -> list[Floats]:
+        """Calibrated slice probabilities, each (Z, 6)."""
+        return [self.manifest.calibration.slices.probabilities(each) for each in self.found.slice_logits]
+
+    @cached_property
+    def origins(self) -> list[Origin]:
+        """Where each study comes from."""
+        return [Origin.of(facts) for facts in self.found.facts]
+
+    @property
+    def bleeds(self) -> Bools:
+        """Whether the study has any bleed, (N,)."""
+        return self.found.labels[:, 0]
+
+    @property
+    def hyperdense_ml(self) -> Floats:
+        """The baseline's score: 50 to 90 HU inside the skull, mL, (N,)."""
+        return np.array([facts.hyperdense_ml for facts in self.found.facts])
+
+    @property
+    def measured_ml(self) -> Floats:
+        """Volumes at the package's mask threshold, (N, 5), mL."""
+        return self.found.measured_ml[:, self.mask_index]
+
+    @property
+    def mask_index(self) -> int:
+        """Which of the measured mask thresholds is the package's."""
+        return self.found.mask_thresholds.index(self.manifest.mask.threshold)
+
+    @property
+    def main_point(self) -> str:
+        """The operating point that pictures and mimics are shown at."""
+        points = self.manifest.operating_points
+        return "balanced" if "balanced" in points else next(iter(points))
+
+    def flagged(self, point: str) -> Bools:
+        """Which studies the operating point flags, (N,)."""
+        return np.asarray(self.probability[:, 0] >= self.manifest.operating_points[point].threshold)
+
+    def told(self, study: int) -> list[int]:
+        """Subtypes that the report of a study names, as indices into `SUBTYPES`, most probable first.
+
+        As serving does: none unless flagged, then those from their thresholds on, at least one.
+        """
+        if not self.flagged(self.main_point)[study]:
+            return []
+        chances = self.probability[study, 1:]
+        order = np.argsort(-chances, kind="stable").tolist()
+        least = self.manifest.mask.subtype_thresholds
+        return [k for k in order if chances[k] >= least[k]] or order[:1]
+
+
+def beside(metric: Metric | None, baseline: float | None) -> Json:
+    """A figure with the trivial baseline that it has to beat; None where there is no figure."""
+    if metric is None:
+        return None
+    return {**metric.model_dump(), "baseline": baseline}
