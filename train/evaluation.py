@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from ich_triage.domain.labels import LABELS, SUBTYPES
 from ich_triage.model.calibration import Calibration
 from ich_triage.model.manifest import MaskRule, Metric
-from ich_triage.model.network import MASK_STRIDE, IchNet
+from ich_triage.model.network import MASK_STRIDE
+from ich_triage.model.package import Network
 
 from . import gates, metrics
 from .cases import Case, Facts
@@ -54,7 +55,7 @@ class Predictions:
 
 
 def predict(
-    network: IchNet,
+    network: Network,
     paths: Sequence[Path],
     *,
     watch: Callable[[Iterable[Path]], Iterable[Path]],
@@ -74,7 +75,7 @@ def predict(
     )
 
 
-def _predict_one(network: IchNet, case: Case) -> tuple[Facts, Bools, Floats, Floats, Floats, Bools]:
+def _predict_one(network: Network, case: Case) -> tuple[Facts, Bools, Floats, Floats, Floats, Bools]:
     device = next(network.parameters()).device
     x = torch.tensor(case.x, device=device).float() / 255
     height = torch.tensor(case.height, device=device)
