@@ -96,6 +96,8 @@ class Learner(pl.LightningModule, ABC):
         super().__init__()
         self.data = data
         self.settings = settings
+        #: what Lightning's finder varies
+        self.learning_rate = settings.learning_rate
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
@@ -137,7 +139,7 @@ class Learner(pl.LightningModule, ABC):
         """AdamW and one cycle."""
         settings = self.settings
         body, head = ([each for each in part if each.requires_grad] for part in self.parts())
-        rates = (settings.body_learning_rate or settings.learning_rate, settings.learning_rate)
+        rates = (settings.body_learning_rate or self.learning_rate, self.learning_rate)
         trained = [(part, rate) for part, rate in zip((body, head), rates, strict=True) if part]
         groups = [{"params": part, "lr": rate} for part, rate in trained]
         optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
@@ -174,14 +176,12 @@ class _Share(Sampler[list[Position]]):
         return (batch[self._at :: self._of] for batch in self._steps)
 
 
-def run(learner: Learner, folder: Path, *, callbacks: Sequence[Callback] = ()) -> None:
-    """Train `learner`, in place, from the last checkpoint in `folder` where there is one."""
+def trainer(learner: Learner, folder: Path, *callbacks: Callback) -> pl.Trainer:
+    """Lightning's trainer for one run of `learner`, on whatever this machine has."""
     # What Lightning says on its own is advertisement and what hardware there is not.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     settings = learner.settings
-    pl.seed_everything(settings.seed, verbose=False)
-    average = [EMAWeightAveraging(decay=settings.ema)] if settings.ema else []
-    trainer = pl.Trainer(
+    return pl.Trainer(
         max_epochs=1,
         accelerator="auto",
         precision=settings.precision,
@@ -189,20 +189,21 @@ def run(learner: Learner, folder: Path, *, callbacks: Sequence[Callback] = ()) -
         accumulate_grad_batches=settings.accumulate,
         use_distributed_sampler=False,
         default_root_dir=folder,
-        callbacks=[
-            *average,
-            ModelCheckpoint(
-                dirpath=folder,
-                every_n_train_steps=_CHECKPOINT_STEPS,
-                save_last=True,
-                enable_version_counter=False,
-            ),
-            FitProgress(),
-            *callbacks,
-        ],
+        callbacks=[*([EMAWeightAveraging(decay=settings.ema)] if settings.ema else []), *callbacks],
+        enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def run(learner: Learner, folder: Path, *, callbacks: Sequence[Callback] = ()) -> None:
+    """Train `learner`, in place, from the last checkpoint in `folder` where there is one."""
+    pl.seed_everything(learner.settings.seed, verbose=False)
+    checkpoints = ModelCheckpoint(
+        dirpath=folder, every_n_train_steps=_CHECKPOINT_STEPS, save_last=True, enable_version_counter=False
+    )
     last = folder / "last.ckpt"
-    trainer.fit(learner, ckpt_path=last if last.exists() else None)
+    trainer(learner, folder, checkpoints, FitProgress(), *callbacks).fit(
+        learner, ckpt_path=last if last.exists() else None
+    )
