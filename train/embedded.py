@@ -34,7 +34,7 @@ from . import calibrate
 from .cases import Case, draw_case, training_spec
 from .evaluation import MASK_THRESHOLDS, Predictions, figures, gate_figures, predict
 from .fit import FitSettings, fit
-from .progress import FitProgress, Progress
+from .progress import Progress
 from .report import files as report
 from .report.card import card
 from .report.content import Material
@@ -183,7 +183,7 @@ def _train(plan: Plan, paths: Sequence[Path]) -> bytes:
             network.load_backbone(plan.pretrained)
         if plan.start:
             _start_from(network, Package.load(plan.start))
-        fit(network, paths, plan.input_spec, plan.fit, folder=folder, callbacks=[FitProgress()])
+        fit(network, paths, plan.input_spec, plan.fit, folder=folder)
         folder.mkdir(parents=True, exist_ok=True)
         done.write_bytes(packages.pack_weights(network))
     return done.read_bytes()

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from ich_triage.domain.labels import LABELS, SUBTYPES
 from ich_triage.model.calibration import Calibration
 from ich_triage.model.manifest import MaskRule, Metric
-from ich_triage.model.network import MASK_STRIDE, IchNet
+from ich_triage.model.network import MASK_STRIDE
+from ich_triage.model.package import Network
 
 from . import gates, metrics
 from .agreement import dice
@@ -120,7 +121,7 @@ class Predictions:
 
 
 def predict(
-    network: IchNet,
+    network: Network,
     paths: Sequence[Path],
     *,
     watch: Callable[[Iterable[Path]], Iterable[Path]],
@@ -132,7 +133,7 @@ def predict(
     return Predictions.of(studies, mask_thresholds)
 
 
-def _predict_one(network: IchNet, case: Case, mask_thresholds: Sequence[float]) -> Prediction:
+def _predict_one(network: Network, case: Case, mask_thresholds: Sequence[float]) -> Prediction:
     device = next(network.parameters()).device
     x = torch.tensor(case.x, device=device).float() / 255
     height = torch.tensor(case.height, device=device)

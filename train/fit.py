@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from safetensors.torch import load_model, save_model
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.model.network import IchNet
 
+from .loop import Learner, LoopSettings, run
 from .windows import Sample, Windows
 
 #: Weight of positive slices: most are negative.
 _SLICE_POSITIVE = 2.0
 #: Cells that the mask loss adds to the bleeding ones, so that a batch without any stays finite.
 _MASK_FLOOR = 200.0
-#: Decay of the moving average of the weights: over some 200 steps, so that a short run forgets its start.
-_EMA_DECAY = 0.995
 #: Weight of `any` against a subtype, as in the RSNA metric.
 _ANY_WEIGHT = 2.0
 
@@ -68,17 +63,15 @@ class FitSettings:
     precision: Any = "bf16-mixed"
 
 
-class Learner(pl.LightningModule):
-    """Weighted BCE per slice + 0.5 BCE per study + 0.5 (Dice + BCE) on the masks."""
+class StudyLearner(Learner):
+    """Weighted BCE per slice + 0.5 BCE per study + 0.5 (Dice + BCE) on the masks, over windows of studies."""
 
-    def __init__(self, network: IchNet, stage: Stage, weight_decay: float) -> None:
-        super().__init__()
+    def __init__(self, network: IchNet, data: Windows, settings: LoopSettings) -> None:
+        super().__init__(data, settings)
         self.network = network
-        self.stage = stage
-        self.weight_decay = weight_decay
 
-    def training_step(self, batch: Sample, batch_index: int) -> Tensor:
-        """One optimiser step over the windows (B, W) of a few studies."""
+    def loss(self, batch: Sample) -> Tensor:
+        """Of the windows (B, W) of a few studies."""
         x = batch.x.flatten(0, 1).to(memory_format=torch.channels_last)
         embedding, mask_logits = self.network.slice_net(x)
         with torch.autocast(x.device.type, enabled=False):  # recurrent layers gain nothing from it
@@ -93,17 +86,9 @@ class Learner(pl.LightningModule):
         self.log_dict({f"loss_{name}": value for name, value in losses.items()}, batch_size=len(x))
         return losses["slice"] + 0.5 * losses["study"] + 0.5 * losses["mask"]
 
-    def configure_optimizers(self) -> Any:
-        """AdamW and one cycle."""
-        rate = self.stage.learning_rate
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=0.15,
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def parts(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """All alike: the network starts at random."""
+        return [], list(self.network.parameters())
 
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -133,56 +118,28 @@ def _label_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def fit(
-    network: IchNet,
-    paths: Sequence[Path],
-    spec: InputSpec,
-    settings: FitSettings,
-    *,
-    folder: Path,
-    callbacks: Sequence[Callback] = (),
+    network: IchNet, paths: Sequence[Path], spec: InputSpec, settings: FitSettings, *, folder: Path
 ) -> IchNet:
     """Train `network` on the cases at `paths`, resuming from `folder` where a run was cut off; in place."""
-    # What Lightning says on its own is advertisement and what hardware there is not.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     network.slice_net.to(memory_format=torch.channels_last)
     network.train().requires_grad_(True)
     for number, stage in enumerate(settings.stages):
         within = folder / f"stage_{number}"
-        done, last = within / "done.safetensors", within / "last.ckpt"
+        done = within / "done.safetensors"
         if not done.exists():
-            pl.seed_everything(settings.seed + number, verbose=False)
-            learner = Learner(network, stage, settings.weight_decay)
-            trainer = _trainer(settings, stage, within, callbacks)
-            trainer.fit(learner, _loader(paths, spec, stage), ckpt_path=last if last.exists() else None)
+            data = Windows(paths, spec, window=stage.window, crop=stage.crop, seed=settings.seed + number)
+            run(StudyLearner(network, data, _loop(settings, stage, len(paths), number)), within)
             save_model(network, str(done))
         load_model(network, done)
     return network
 
 
-def _loader(paths: Sequence[Path], spec: InputSpec, stage: Stage) -> DataLoader[Sample]:
-    return DataLoader(
-        Windows(paths, spec, window=stage.window, crop=stage.crop),
-        batch_size=stage.studies,
-        shuffle=True,
-        drop_last=len(paths) > stage.studies,
-        num_workers=1,
-        persistent_workers=True,
-    )
-
-
-def _trainer(settings: FitSettings, stage: Stage, folder: Path, callbacks: Sequence[Callback]) -> pl.Trainer:
-    return pl.Trainer(
-        max_epochs=stage.epochs,
-        accelerator="auto",
+def _loop(settings: FitSettings, stage: Stage, studies: int, number: int) -> LoopSettings:
+    return LoopSettings(
+        steps=stage.epochs * max(1, studies // stage.studies),
+        batch=stage.studies,
+        learning_rate=stage.learning_rate,
+        weight_decay=settings.weight_decay,
         precision=settings.precision,
-        gradient_clip_val=5.0,
-        default_root_dir=folder,
-        callbacks=[
-            EMAWeightAveraging(decay=_EMA_DECAY),
-            ModelCheckpoint(dirpath=folder, save_last=True, enable_version_counter=False),
-            *callbacks,
-        ],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        seed=settings.seed + number,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from ..domain.input_spec import InputSpec
 from ..domain.labels import LABELS
 from .calibration import Calibration, OperatingPoint
+from .chain import ChainSpec
 from .network import ArchitectureSpec
 
 #: What everything that a synthetic package produces carries.
@@ -64,7 +65,7 @@ class Manifest(_Part):
     #: trained on synthetic data
     synthetic: bool
     #: network
-    architecture: ArchitectureSpec
+    architecture: Annotated[ArchitectureSpec | ChainSpec, Field(discriminator="kind")]
     #: what the network is fed
     input_spec: InputSpec
     #: order of every probability vector

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import structlog
@@ -33,6 +33,8 @@ MASK_STRIDE = 4
 class ArchitectureSpec:
     """What it takes to build the network again; part of every manifest."""
 
+    #: tells it from other architectures in a manifest
+    kind: Literal["study"] = "study"
     #: timm name of the backbone
     backbone: str = "regnetx_004"
     #: input channels

@@ -14,6 +14,7 @@ import hashlib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,11 +25,17 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import nn
 
 from ..domain.finding import PackageIdentity
 from ..errors import PackageError
+from .chain import ChainNet, ChainSpec
 from .manifest import Manifest
 from .network import IchNet
+
+#: What a package may hold: a part for slices and a part for the slices of a study.
+Network = IchNet | ChainNet
+N = TypeVar("N", bound=nn.Module)
 
 WEIGHTS, MANIFEST, GOLDEN, CARD = "model.safetensors", "manifest.json", "golden.safetensors", "card.md"
 
@@ -54,7 +61,7 @@ class Golden:
         return torch.from_numpy(self.x).float() / 255
 
     @classmethod
-    def make(cls, network: IchNet, x: NDArray[np.uint8], height: NDArray[np.float32]) -> Golden:
+    def make(cls, network: Network, x: NDArray[np.uint8], height: NDArray[np.float32]) -> Golden:
         """Ask the network, in float32 on the CPU, for the answers to `x`."""
         with torch.inference_mode():
             embedding, mask = network.slice_net(torch.tensor(x).float() / 255)
@@ -75,7 +82,7 @@ class Package:
     #: its manifest
     manifest: Manifest
     #: the network in float32 on the CPU, in evaluation mode, without gradients; not to be changed
-    network: IchNet
+    network: Network
     #: stored question and answer
     golden: Golden
 
@@ -131,7 +138,7 @@ def embedded_path() -> Path:
     return Path(str(resources.files(__package__))) / "embedded"
 
 
-def pack_weights(network: IchNet) -> bytes:
+def pack_weights(network: nn.Module) -> bytes:
     """The network's weights as stored; matrices as float16, which keeps a package small."""
     return save_tensors(
         {
@@ -153,7 +160,7 @@ def save(path: Path, *, manifest: Manifest, weights: bytes, golden: Golden, card
     (path / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
 
 
-def unpack_weights(network: IchNet, weights: bytes) -> IchNet:
+def unpack_weights(network: N, weights: bytes) -> N:
     """Load stored weights and set up for inference. Raises RuntimeError if they do not fit."""
     network.load_state_dict(
         {
@@ -164,8 +171,11 @@ def unpack_weights(network: IchNet, weights: bytes) -> IchNet:
     return network.eval().requires_grad_(False)
 
 
-def _network(manifest: Manifest, weights: bytes) -> IchNet:
-    return unpack_weights(IchNet(manifest.architecture), weights)
+def _network(manifest: Manifest, weights: bytes) -> Network:
+    spec = manifest.architecture
+    if isinstance(spec, ChainSpec):
+        return unpack_weights(ChainNet(spec), weights)
+    return unpack_weights(IchNet(spec), weights)
 
 
 def _read(path: Path, name: str) -> bytes:

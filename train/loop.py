@@ -1,0 +1,209 @@
+"""What every training run shares: batches that follow from seed and step alone, the trainer, resuming.
+
+To Lightning a run is one epoch of a fixed number of steps. What a step sees does not depend on what ran
+before, so a run that was killed and goes on from its last checkpoint ends with the weights it would have had.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ich_triage.errors import IchTriageError
+
+from .progress import FitProgress
+
+#: Optimiser steps between checkpoints.
+_CHECKPOINT_STEPS = 100
+
+
+class TrainingError(IchTriageError):
+    """Training cannot go on."""
+
+
+class Position(NamedTuple):
+    """One sample of one step."""
+
+    #: which item of the data set
+    item: int
+    #: where in the whole run; seeds what is random about the sample
+    number: int
+
+
+class Steps(Sampler[list[Position]]):
+    """Batches `start` … `total` of a run; each pass over the data has an order of its own."""
+
+    def __init__(self, items: int, *, batch: int, total: int, seed: int, start: int = 0) -> None:
+        self._items, self._batch, self._total = items, min(batch, items), total
+        self._seed, self._start = seed, start
+
+    def __len__(self) -> int:
+        return self._total
+
+    def __iter__(self) -> Iterator[list[Position]]:
+        each_pass = self._items // self._batch
+        for step in range(self._start, self._total):
+            passes, within = divmod(step, each_pass)
+            order = np.random.default_rng([self._seed, passes]).permutation(self._items)
+            chosen = order[within * self._batch : (within + 1) * self._batch].tolist()
+            yield [Position(index, step * self._batch + i) for i, index in enumerate(chosen)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """What decides a run besides its data and its loss."""
+
+    #: optimiser steps
+    steps: int
+    #: samples in a batch
+    batch: int
+    #: peak of the one-cycle learning rate
+    learning_rate: float
+    #: the same for all but the head; None means alike
+    body_learning_rate: float | None = None
+    #: share of the steps in which the rate rises
+    rise: float = 0.15
+    #: AdamW's
+    weight_decay: float = 0.01
+    #: decay of the moving average of the weights, each step: over some 200, so that a short run forgets its
+    #: start; 0 keeps none
+    ema: float = 0.995
+    #: batches whose gradients make one step
+    accumulate: int = 1
+    #: Lightning's name of the number format
+    precision: Any = "bf16-mixed"
+    #: random seed
+    seed: int = 0
+    #: processes that load; more than 0, or the loop waits for the disk
+    loaders: int = 1
+
+
+class Learner(pl.LightningModule, ABC):
+    """A network in training: data, loss, AdamW, one cycle."""
+
+    def __init__(self, data: Dataset[Any], settings: LoopSettings) -> None:
+        super().__init__()
+        self.data = data
+        self.settings = settings
+        #: what Lightning's finder varies
+        self.learning_rate = settings.learning_rate
+
+    @abstractmethod
+    def loss(self, batch: Any) -> Tensor:
+        """What one batch costs."""
+
+    @abstractmethod
+    def parts(self) -> tuple[Sequence[torch.nn.Parameter], Sequence[torch.nn.Parameter]]:
+        """Parameters of body and of head."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches from where the last checkpoint left off, this process's share of each."""
+        at, of = self.trainer.global_rank, self.trainer.world_size
+        settings = self.settings
+        sampler = Steps(
+            len(self.data),  # type: ignore[arg-type]
+            batch=settings.batch * of,
+            total=settings.steps * settings.accumulate,
+            seed=settings.seed,
+            start=self.trainer.global_step * settings.accumulate,
+        )
+        return _Loader(
+            self.data,
+            batch_sampler=_Share(sampler, at, of) if of > 1 else sampler,
+            num_workers=settings.loaders,
+            persistent_workers=settings.loaders > 0,
+        )
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """One batch. Raises TrainingError when its loss is not a number."""
+        loss = self.loss(batch)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is not a number at step {self.trainer.global_step}; lower the learning rate or "
+                f'set the precision to "32-true", delete {self.trainer.default_root_dir} and run again'
+            )
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW and one cycle."""
+        settings = self.settings
+        body, head = ([each for each in part if each.requires_grad] for part in self.parts())
+        rates = (settings.body_learning_rate or self.learning_rate, self.learning_rate)
+        trained = [(part, rate) for part, rate in zip((body, head), rates, strict=True) if part]
+        groups = [{"params": part, "lr": rate} for part, rate in trained]
+        optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=[rate for _, rate in trained],
+            total_steps=settings.steps,
+            pct_start=settings.rise,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class _Loader(DataLoader[Any]):
+    """Tells Lightning that it can go on in mid-epoch: its sampler starts where the run is."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing that the number of the step does not say."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to take back."""
+
+
+class _Share(Sampler[list[Position]]):
+    """One process's share of each batch."""
+
+    def __init__(self, steps: Steps, at: int, of: int) -> None:
+        self._steps, self._at, self._of = steps, at, of
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[Position]]:
+        return (batch[self._at :: self._of] for batch in self._steps)
+
+
+def trainer(learner: Learner, folder: Path, *callbacks: Callback) -> pl.Trainer:
+    """Lightning's trainer for one run of `learner`, on whatever this machine has."""
+    # What Lightning says on its own is advertisement and what hardware there is not.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    settings = learner.settings
+    return pl.Trainer(
+        max_epochs=1,
+        accelerator="auto",
+        precision=settings.precision,
+        gradient_clip_val=5.0,
+        accumulate_grad_batches=settings.accumulate,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        callbacks=[*([EMAWeightAveraging(decay=settings.ema)] if settings.ema else []), *callbacks],
+        enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def run(learner: Learner, folder: Path, *, callbacks: Sequence[Callback] = ()) -> None:
+    """Train `learner`, in place, from the last checkpoint in `folder` where there is one."""
+    pl.seed_everything(learner.settings.seed, verbose=False)
+    checkpoints = ModelCheckpoint(
+        dirpath=folder, every_n_train_steps=_CHECKPOINT_STEPS, save_last=True, enable_version_counter=False
+    )
+    last = folder / "last.ckpt"
+    trainer(learner, folder, checkpoints, FitProgress(), *callbacks).fit(
+        learner, ckpt_path=last if last.exists() else None
+    )
