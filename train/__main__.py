@@ -17,7 +17,7 @@ from .embedded import Plan, Sizes, make
 from .evaluate import Evaluation, evaluate_package
 from .fit import FitSettings
 from .journal import record
-from .report.content import PICTURES
+from .report.content import PICTURES, Table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -91,6 +91,10 @@ def evaluate(  # noqa: PLR0913  one option each
     ] = PICTURES,
 ) -> None:
     """Evaluate a package on the frozen phantom test set: a page with pictures, and the same as JSON."""
+    try:
+        table = Table.read(reproduced) if reproduced else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--reproduced") from error
     evaluation = Evaluation(
         package=package,
         out=out,
@@ -98,12 +102,12 @@ def evaluate(  # noqa: PLR0913  one option each
         counts={"test": test, "held_out": held_out},
         matrix=matrix,
         workers=workers,
-        reproduced=reproduced,
+        reproduced=table,
         pictures=pictures,
     )
     try:
         written = evaluate_package(evaluation)
-    except (IchTriageError, ValueError, OSError) as error:
+    except (IchTriageError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"wrote {written} and {written.with_suffix('.html').name} beside it")

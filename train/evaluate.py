@@ -35,16 +35,15 @@ class Evaluation:
     matrix: int | None = None
     #: processes that draw
     workers: int = 2
-    #: JSON table of the reproduced study on the same split
-    reproduced: Path | None = None
+    #: the reproduced study on the same split
+    reproduced: Table | None = None
     #: most pictures of misses, and of false alarms, of each part
     pictures: int = PICTURES
 
 
 def evaluate_package(evaluation: Evaluation) -> Path:
-    """Write both files and return the JSON's path. Raises PackageError, ValueError, OSError."""
+    """Write both files and return the JSON's path. Raises PackageError, OSError."""
     package = _load(evaluation.package)
-    table = Table.read(evaluation.reproduced) if evaluation.reproduced else None
     manifest = package.manifest
     network = package.network.to("cuda" if torch.cuda.is_available() else "cpu")
     counts = {part: n for part, n in evaluation.counts.items() if n}
@@ -69,7 +68,7 @@ def evaluate_package(evaluation: Evaluation) -> Path:
         predicted=predicted,
         figures={part: _figures(found, manifest) for part, found in predicted.items()},
         generator_sha256=generator_sha256(),
-        reproduced=table,
+        reproduced=evaluation.reproduced,
         pictures=evaluation.pictures,
     )
     path = evaluation.out / "evaluation.json"

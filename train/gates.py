@@ -115,12 +115,12 @@ def measure(studies: Sequence[GateFeatures], *, seed: int = 0) -> dict[str, Metr
 
 def metadata_only_auc(studies: Sequence[GateFeatures], *, seed: int = 0) -> Metric | None:
     """A random forest on header fields; .5 means that headers do not give the label away."""
-    return _forest_auc(np.stack([s.metadata for s in studies]), _labels(studies), seed)
+    return _forest_auc([s.metadata for s in studies], _labels(studies), seed)
 
 
 def outside_skull_auc(studies: Sequence[GateFeatures], *, seed: int = 0) -> Metric | None:
     """A random forest on scalp, face, outer table and head rest."""
-    return _forest_auc(np.stack([s.outside for s in studies]), _labels(studies), seed)
+    return _forest_auc([s.outside for s in studies], _labels(studies), seed)
 
 
 def hyperdense_count_auc(studies: Sequence[GateFeatures], *, seed: int = 0) -> Metric | None:
@@ -129,16 +129,16 @@ def hyperdense_count_auc(studies: Sequence[GateFeatures], *, seed: int = 0) -> M
 
 
 def _labels(studies: Sequence[GateFeatures]) -> np.ndarray:
-    return np.array([s.any_bleed for s in studies])
+    return np.array([s.any_bleed for s in studies], bool)
 
 
-def _forest_auc(x: np.ndarray, y: np.ndarray, seed: int) -> Metric | None:
+def _forest_auc(rows: Sequence[np.ndarray], y: np.ndarray, seed: int) -> Metric | None:
     """Out-of-fold scores of a forest; None with fewer studies of a class than folds."""
     if min(y.sum(), (~y).sum()) < _FOLDS:
         return None
     forest = RandomForestClassifier(300, min_samples_leaf=3, random_state=seed)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    scores = cross_val_predict(forest, x, y, cv=folds, method="predict_proba")[:, 1]
+    scores = cross_val_predict(forest, np.stack(rows), y, cv=folds, method="predict_proba")[:, 1]
     return auc(scores, y, seed=seed)
 
 

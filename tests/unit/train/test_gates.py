@@ -79,3 +79,11 @@ def test_inside_skull_is_brain() -> None:
     inside = inside_skull(hu, phantom.spacing[1])
     assert 700 < inside.sum() * np.prod(phantom.spacing) / 1e3 < 2200
     assert hu[inside].min() > -120
+
+
+def test_nothing_but_epidurals_measures_no_gate_without_them() -> None:
+    """A handful of studies may hold no other: that gate is left out, and nothing breaks."""
+    epidural = np.zeros((4, 6), bool)
+    epidural[1, :2] = True
+    studies = [replace(each, any_bleed=True, slice_labels=epidural) for each in _features(12, 0.0)]
+    assert measure(studies) == {}

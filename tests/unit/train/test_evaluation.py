@@ -1,0 +1,86 @@
+"""What is read off a network's answers, with a network that knows the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ich_triage.model.network import MASK_STRIDE, ArchitectureSpec, IchNet
+from train.cases import Case, Facts
+from train.evaluation import Predictions, predict
+
+SLICES, CELLS = 6, 16
+SUBDURAL = 4
+
+
+class Knowing(nn.Module):
+    """Marks what it was told to mark, whatever it sees."""
+
+    def __init__(self, masks: np.ndarray) -> None:
+        super().__init__()
+        self.masks = torch.from_numpy(masks)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Any input to a fixed embedding and surely right masks."""
+        return torch.zeros(len(x), ArchitectureSpec.embedding), self.masks * 40.0 - 20.0
+
+
+@pytest.fixture
+def case() -> Case:
+    """A subdural bleed of 4 × 4 cells in two slices of 5 mm, and of one cell in a third; cells of 20 mm²."""
+    masks = np.zeros((SLICES, 5, CELLS, CELLS), np.uint8)
+    masks[2:4, SUBDURAL, 4:8, 4:8] = 255
+    masks[4, SUBDURAL, 5, 5] = 255
+    labels = np.zeros((SLICES, 6), bool)
+    labels[2:5, [0, 1 + SUBDURAL]] = True
+    x = np.full((SLICES, 5, CELLS * MASK_STRIDE, CELLS * MASK_STRIDE), 100, np.uint8)
+    x[:, :, :, CELLS * MASK_STRIDE // 2 :] = 0
+    facts = Facts(
+        seed=2_000_000,
+        style="a",
+        true_ml=(0, 0, 0, 0, 33 * 20 * 5 / 1000),
+        slice_mm=(5.0,) * SLICES,
+        cell_mm2=20.0,
+        thickness_mm=5.0,
+        tilt_deg=0.0,
+    )
+    height = np.linspace(0, 1, SLICES, dtype=np.float32)
+    return Case(x=x, masks=masks, labels=labels, height=height, facts=facts)
+
+
+def _predict(case: Case, marked: np.ndarray, folder: Path) -> Predictions:
+    case.save(folder / "case.npz")
+    network = IchNet(ArchitectureSpec(backbone="regnetx_002")).eval()
+    network.slice_net = Knowing(marked.astype(np.float32) / 255)
+    return predict(network, [folder / "case.npz"], watch=lambda paths: paths, mask_thresholds=(0.5,))
+
+
+def test_a_network_that_knows_the_truth_is_told_right(case: Case, tmp_path: Path) -> None:
+    """Overlap near one, the volume nearly true, pointing right; what is not there has no overlap."""
+    found = _predict(case, case.masks, tmp_path)
+    assert found.dice[0, 0, SUBDURAL] > 0.9
+    assert np.isnan(found.dice[0, 0, :SUBDURAL]).all()
+    assert found.measured_ml[0, 0, SUBDURAL] == pytest.approx(case.facts.true_ml[SUBDURAL], rel=0.1)
+    assert found.pointed[0, SUBDURAL]
+    assert found.labels[0].tolist() == [True, False, False, False, False, True]
+
+
+def test_blind_baselines_are_shares_of_soft_tissue(case: Case, tmp_path: Path) -> None:
+    """33 of the cells that are neither black nor white, and the overlap of all of them marked."""
+    found = _predict(case, case.masks, tmp_path)
+    tissue = SLICES * CELLS * CELLS / 2
+    assert found.pointed_by_chance[0, SUBDURAL] == pytest.approx(33 / tissue)
+    assert found.dice_of_everything[0, SUBDURAL] == pytest.approx(2 * 33 / (33 + tissue))
+
+
+def test_the_key_slice_shows_most_blood(case: Case, tmp_path: Path) -> None:
+    """The first of the two slices with the largest area, with both outlines' cells."""
+    key = _predict(case, np.zeros_like(case.masks), tmp_path).keys[0]
+    assert key.index == 2
+    assert key.picture.shape == (CELLS * MASK_STRIDE, CELLS * MASK_STRIDE)
+    assert key.truth.sum() == 16
+    assert key.found.max() < 0.01
