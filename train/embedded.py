@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import structlog
 import torch
+from pydantic import TypeAdapter
 
 from ich_triage import imaging, phantom
 from ich_triage.domain.input_spec import InputSpec
@@ -45,6 +46,7 @@ log = structlog.get_logger(__name__)
 _FIRST_SEED = {"train": 0, "calibration": 1_000_000, "test": 2_000_000, "held_out": 3_000_000}
 #: Modules (their folder, which files) that decide what a case looks like.
 _CASE_CODE = ((phantom, "*"), (imaging, "prepare"), (imaging, "windows"))
+_INPUT_SPEC = TypeAdapter(InputSpec)
 #: The high-sensitivity point keeps this share of the calibration studies with a bleed.
 _HIGH_SENSITIVITY = 0.97
 
@@ -130,7 +132,7 @@ def draw_parts(
     parts: Mapping[str, int], *, cache: Path, spec: InputSpec, matrix: int, workers: int
 ) -> dict[str, list[Path]]:
     """Files of the cases of each part (name to count), drawn where they are not there yet."""
-    folder = cache / f"cases_{spec.size}_{matrix}_{generator_sha256()[:12]}"
+    folder = cache / f"cases_{_input_name(spec)}_{matrix}_{generator_sha256()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     seeds = {part: range(_FIRST_SEED[part], _FIRST_SEED[part] + count) for part, count in parts.items()}
     paths = {part: [folder / f"{seed:07d}.npz" for seed in seeds[part]] for part in parts}
@@ -157,6 +159,14 @@ def draw_parts(
             future.result()
             progress.advance()
     return paths
+
+
+def _input_name(spec: InputSpec) -> str:
+    """The size; with what else differs from the default, so that no other network's input is read."""
+    if spec == InputSpec(size=spec.size):
+        return str(spec.size)
+    told = _INPUT_SPEC.dump_json(_INPUT_SPEC.validate_python(asdict(spec)))  # 40 and 40.0 are one level
+    return f"{spec.size}-{hashlib.sha256(told).hexdigest()[:8]}"
 
 
 def _require_both(paths: Sequence[Path]) -> None:

@@ -66,7 +66,10 @@ def evaluate_package(evaluation: Evaluation) -> Path:
     material = Material(
         manifest=manifest,
         predicted=predicted,
-        figures={part: _figures(found, manifest) for part, found in predicted.items()},
+        figures={
+            part: _figures(found, manifest)
+            for part, found in Progress("figures", len(predicted)).watch(predicted.items())
+        },
         generator_sha256=generator_sha256(),
         reproduced=evaluation.reproduced,
         pictures=evaluation.pictures,

@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from ich_triage.domain.input_spec import InputSpec
+from ich_triage.model.chain import ChainNet, ChainSpec
 from ich_triage.model.manifest import MaskRule
 from ich_triage.model.network import ArchitectureSpec, IchNet
 from ich_triage.model.package import WEIGHTS, Golden, pack_weights, save, unpack_weights
@@ -21,26 +22,32 @@ from train.__main__ import app
 SIZE, MATRIX = 96, 48
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
+STUDY = ArchitectureSpec(backbone="regnetx_002")
+CHAIN = ChainSpec(binary="regnetx_002", multilabel="regnetx_002")
+
+
+def _package(folder: Path, network: IchNet | ChainNet, spec: InputSpec) -> Path:
     """A package folder with random weights, and a mask threshold that calibration never chooses."""
-    torch.manual_seed(0)
-    architecture = ArchitectureSpec(backbone="regnetx_002")
-    weights = pack_weights(IchNet(architecture))
-    network = unpack_weights(IchNet(architecture), weights)
-    x, height = np.zeros((2, 5, SIZE, SIZE), np.uint8), np.array([0, 1], np.float32)
+    weights = pack_weights(network)
+    network = unpack_weights(network, weights)
+    x, height = np.zeros((2, spec.channels, SIZE, SIZE), np.uint8), np.array([0, 1], np.float32)
     update = {
-        "architecture": architecture,
-        "input_spec": InputSpec(size=SIZE),
+        "architecture": network.spec,
+        "input_spec": spec,
         "mask": MaskRule(threshold=0.35),
         "data": {"pixels_per_side": MATRIX},
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     made = manifest().model_copy(update=update)
-    save(
-        tmp_path / "package", manifest=made, weights=weights, golden=Golden.make(network, x, height), card=""
-    )
-    return tmp_path / "package"
+    save(folder, manifest=made, weights=weights, golden=Golden.make(network, x, height), card="")
+    return folder
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """The default architecture, untrained."""
+    torch.manual_seed(0)
+    return _package(tmp_path / "package", IchNet(STUDY), InputSpec(size=SIZE))
 
 
 @pytest.mark.timeout(600)
@@ -60,6 +67,20 @@ def test_it_draws_what_is_missing_and_writes_both_files(package: Path, tmp_path:
     CliRunner().invoke(app, [*command, "--test", "2", "--held-out", "0"], catch_exceptions=False)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")} == drawn
     assert list(json.loads((out / "evaluation.json").read_text())["parts"]) == ["test"]
+
+
+@pytest.mark.timeout(600)
+def test_another_input_of_the_same_size_is_drawn_anew(package: Path, tmp_path: Path) -> None:
+    """Two chained classifiers on three windows share the cache with the default, and no study in it."""
+    chain = _package(tmp_path / "chain", ChainNet(CHAIN), InputSpec(size=SIZE, neighbour_offsets_mm=()))
+    out, cache = tmp_path / "report", tmp_path / "cache"
+    for folder in (package, chain):
+        command = ["evaluate", str(folder), "--out", str(out), "--cache", str(cache), "--workers", "1"]
+        told = CliRunner().invoke(app, [*command, "--test", "1", "--held-out", "0"], catch_exceptions=False)
+        assert told.exit_code == 0, told.output
+    names = sorted(path.name.split("_")[1] for path in cache.iterdir())
+    assert len(names) == 2
+    assert names[0] == str(SIZE)
 
 
 def test_what_is_no_package_says_what_to_do(tmp_path: Path) -> None:
