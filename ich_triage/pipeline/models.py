@@ -92,8 +92,13 @@ class Models:
             promotions.promote(session, entry, after=after)
 
     def roll_back(self) -> tuple[PackageFolder, PackageFolder]:
-        """Which package was in force, and which is so again. Raises PromotionError."""
+        """Which package was in force, and which is so again; what does not load is not put in force again.
+
+        Raises PackageError, PromotionError.
+        """
         before = self.promoted()
+        for again in before.packages[1:2]:
+            again.load()
         with self._database.write() as session:
             promotions.rollback(session, datetime.now(UTC), after=before.number)
         return before.packages[0], before.packages[1]

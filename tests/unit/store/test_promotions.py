@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -57,8 +58,25 @@ def test_rollback_goes_back_one_promotion_each_time(database: Database) -> None:
     assert told[-1] == (8, "rollback", None)
 
 
-def test_two_promotions_at_once_are_not_both_made(database: Database) -> None:
-    """Each was judged against what was in force before: the second is told that this has changed."""
+def test_of_many_promotions_at_the_same_moment_one_is_made(database: Database) -> None:
+    """Whoever comes second, however close, finds the next number taken."""
+
+    def attempt(name: str) -> bool:
+        try:
+            with database.write() as session:
+                promotions.promote(session, _entry(name), after=0)
+        except PromotionError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(attempt, "abcd"))
+    assert made.count(True) == 1
+    assert _standing(database) == ["abcd"[made.index(True)]]
+
+
+def test_a_decision_about_a_package_that_is_no_longer_in_force_is_refused(database: Database) -> None:
+    """The gate judged against what was in force before: who comes late is told that this has changed."""
     _promote(database, "a")
     _promote(database, "b")
     with (
