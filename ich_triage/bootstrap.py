@@ -10,13 +10,17 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from .domain.commitment import CommitmentResult
+from .errors import IchTriageError
 from .settings import Settings
 from .store.database import Database
 
 if TYPE_CHECKING:
     from .inference.analyse import Analyser
+    from .inference.engine import Engine
     from .intake.receiver import Receiver
     from .model.package import Package
+    from .model.registry import PackageFolder, Registry
+    from .pipeline.models import Models
     from .pipeline.worker import Worker
 
 
@@ -32,33 +36,57 @@ def receiver(settings: Settings, database: Database) -> Receiver:
     return Receiver(settings, database, on_commitment=on_commitment)
 
 
-def package(settings: Settings) -> Package:
-    """The model package in force. Raises PackageError."""
-    from .model.package import Package, embedded_path
+def models(settings: Settings, database: Database) -> Models:
+    """The registry of model packages, and which of them is in force."""
+    from .pipeline.models import Models
 
-    return Package.load(settings.model.package or embedded_path())
-
-
-def package_card(settings: Settings) -> str:
-    """What the package in force says about itself to people."""
-    from .model.package import CARD, embedded_path
-
-    return ((settings.model.package or embedded_path()) / CARD).read_text(encoding="utf-8")
+    return Models(settings.model, database)
 
 
-def analyser(settings: Settings) -> Analyser:
-    """The resident model, self-tested. Raises PackageError."""
-    from .inference.analyse import Analyser
-    from .inference.batcher import Batcher
+def registry(settings: Settings) -> Registry:
+    """The published model packages."""
+    from .model.registry import Registry
+
+    return Registry(settings.model.registry)
+
+
+def engine(settings: Settings, package: Package) -> Engine:
+    """What runs `package` on this machine. Raises EngineError."""
     from .inference.devices import make_engine
 
-    loaded = package(settings)
     model = settings.model
-    engine = make_engine(loaded, device=model.device, threads=model.threads, batch=model.batch_slices)
-    batcher = Batcher(engine, batch=model.batch_slices, wait_s=model.batch_wait_s)
-    ready = Analyser(batcher, operating_point=model.operating_point, prevalence=model.prevalence)
-    ready.self_test()
-    return ready
+    return make_engine(package, device=model.device, threads=model.threads, batch=model.batch_slices)
+
+
+def prove(settings: Settings, package: Package) -> None:
+    """Raise EngineError unless this machine runs `package` as it should, with our operating point."""
+    from .inference import analyse
+
+    analyse.prove(engine(settings, package), settings.model.operating_point)
+
+
+def analyser(settings: Settings, packages: tuple[PackageFolder, ...]) -> tuple[Analyser, str | None]:
+    """The resident model, self-tested: the first of `packages`, else the next, and why.
+
+    Raises PackageError, EngineError.
+    """
+    from .inference.analyse import Analyser
+    from .inference.batcher import Batcher
+    from .pipeline.models import first_that_runs
+
+    model = settings.model
+
+    def start(package: Package) -> Analyser:
+        batcher = Batcher(engine(settings, package), batch=model.batch_slices, wait_s=model.batch_wait_s)
+        try:
+            ready = Analyser(batcher, operating_point=model.operating_point, prevalence=model.prevalence)
+            ready.self_test()
+        except IchTriageError:
+            batcher.stop()
+            raise
+        return ready
+
+    return first_that_runs(packages, start)
 
 
 def worker(settings: Settings, database: Database) -> Worker:
@@ -66,18 +94,25 @@ def worker(settings: Settings, database: Database) -> Worker:
     from .outputs.deliver import Deliverer
     from .outputs.outbox import Outbox
     from .outputs.report import Device
+    from .pipeline.models import ModelWatch
     from .pipeline.stages import Stages
     from .pipeline.triage import Triage
     from .pipeline.worker import Worker
 
     device = Device(ae_title=settings.dicom.ae_title, version=version("ich-triage"))
+    known = models(settings, database)
+    begun = known.in_force()
+    ready, problem = analyser(settings, begun.packages)
+    watch = ModelWatch(
+        known, ready, lambda package: engine(settings, package), seen=begun.number, problem=problem
+    )
     stages = Stages(
         database=database,
         spool=settings.spool.path,
-        analyser=analyser(settings),
+        analyser=ready,
         outbox=Outbox(settings.spool.path, settings.destinations),
         device=device,
     )
     deliverer = Deliverer(settings, database)
     triage = Triage(database, stages, max_attempts=settings.worker.max_attempts, on_stored=deliverer.wake)
-    return Worker(settings, database, triage, deliverer)
+    return Worker(settings, database, triage, deliverer, watch)

@@ -9,6 +9,7 @@ IchTriageError
 │   └── PixelDataError     pixels are missing, truncated or cannot be decoded
 ├── NotAnalysedError       a study is outside what the model was made for
 ├── PackageError           a model package cannot be trusted or loaded
+├── PromotionError         a model package was not put in force
 ├── EngineError            inference failed on the device
 ├── DeliveryError          a destination did not take an object
 │   └── DeliveryRefusedError   it answered with a failure status
@@ -70,6 +71,10 @@ class NotAnalysedError(IchTriageError):
 
 class PackageError(IchTriageError):
     """The model package cannot be trusted or loaded."""
+
+
+class PromotionError(IchTriageError):
+    """The model package was not put in force."""
 
 
 class EngineError(IchTriageError):

@@ -108,8 +108,10 @@ class Device(StrEnum):
 class Model(_Section):
     """Which model, and how it runs."""
 
-    #: package folder; empty means the one shipped with the product
+    #: package folder; pins it and overrules the registry
     package: Path | None = None
+    #: folder of the registry of packages; all workers must reach it
+    registry: Path = Path("var/models")
     #: operating point of the package
     operating_point: str = "balanced"
     #: share of this site's studies with a bleed; probabilities are corrected to it, empty means as trained

@@ -28,6 +28,7 @@ class Answer:
 
     analysis: Analysis
     masks: NDArray[np.bool_]
+    fingerprint: str = IDENTITY.weights_sha256
 
 
 class ThresholdAnalyser:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from ich_triage.imaging.header import read_study
+from ich_triage.imaging.stacks import split
+from ich_triage.imaging.volume import Volume, assemble
 from tests.scanner import ct_slice
 
 PIXELS = 64
@@ -41,6 +46,16 @@ def tiny_head(
         ds.PixelData = pixels[number - 1].astype("<i2").tobytes()
         datasets.append(ds)
     return datasets
+
+
+def volume_of(datasets: list[Dataset], folder: Path) -> Volume:
+    """The volume that the service reads from them; `folder` takes the files."""
+    paths = [folder / f"{number}.dcm" for number in range(len(datasets))]
+    for ds, path in zip(datasets, paths, strict=True):
+        ds.save_as(path, enforce_file_format=True)
+    headers, _ = read_study(paths)
+    (series,) = split(headers)
+    return assemble(series)
 
 
 def _pixels(clot: bool) -> NDArray[np.float64]:

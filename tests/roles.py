@@ -32,7 +32,7 @@ def worker(
     `record` is a file that gets a line for each stage that is run; `plan` names the boundaries to die at.
     """
     analyser = ThresholdAnalyser(hold=Path(hold) if hold else None, kills_at=kills_at, breaks_at=breaks_at)
-    bootstrap.analyser = lambda _settings: analyser  # type: ignore[assignment, return-value]
+    bootstrap.analyser = lambda *_: (analyser, None)  # type: ignore[assignment, return-value]
     if record:
         _record_stages(Path(record))
     if plan:

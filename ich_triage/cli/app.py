@@ -36,7 +36,7 @@ app.command()(lists.worklist)
 app.command()(lists.study)
 app.command()(repair.redeliver)
 app.command()(repair.reprocess)
-app.command()(models.models)
+app.add_typer(models.app, name="models")
 app.add_typer(db.app, name="db")
 app.command()(doctor.doctor)
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..dicom import scu
 from ..domain.label import SYNTHETIC
@@ -50,7 +51,7 @@ def doctor(
     named = config_path(context, config)
     found = [_ok("configuration", str(named) if named else "built-in defaults and environment")]
     checks: tuple[Check, ...] = (_port, _spool, _database, _backlog, _destinations)
-    for check in (*checks, _model) if model else checks:
+    for check in (*checks, _registry, _model) if model else checks:
         found += check(loaded)
     if as_json:
         print_json([vars(each) for each in found])
@@ -162,11 +163,19 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
         dead, troubled = deliveries.dead_studies(session), problems.recent(session)
         waiting = [*results.waiting(session), *results.in_queue(session)]
         alive = workers.living(session, dead_after_s=loaded.worker.dead_after_s)
+        off_course = workers.off_course(session, dead_after_s=loaded.worker.dead_after_s)
     if waiting and not alive:
         yield _error(
             "workers",
             seen=f"studies wait to be analysed ({len(waiting)}), and no worker is alive",
             remedy="start `ich-triage serve`; where it runs, its log says why the worker ends",
+        )
+    for worker in off_course:
+        yield _error(
+            "workers",
+            seen=f"the worker on {worker.host} did not take the model package in force and runs "
+            f"{worker.package}: {worker.package_problem}",
+            remedy="mend what it says; or `ich-triage models rollback`",
         )
     for uid in dead:
         yield _error(
@@ -207,18 +216,55 @@ def _echo(destination: Destination, loaded: Settings) -> Finding:
     return _ok(subject, f"{where} answers C-ECHO")
 
 
-def _model(loaded: Settings) -> Iterator[Finding]:
+def _registry(loaded: Settings) -> Iterator[Finding]:
+    """What is published, what is in force, and whether the configuration overrules it."""
     from .. import bootstrap  # loads torch
 
+    known = bootstrap.models(loaded, Database(loaded.database.url))
     try:
-        identity = bootstrap.analyser(loaded).identity
+        promoted, names = known.promoted(), known.registry.names()
+    except SQLAlchemyError:
+        return  # told by the check of the database
+    where, in_force = loaded.model.registry, promoted.package.name
+    pinned = f"[model] package pins {loaded.model.package}"
+    if known.pinned and promoted.number:
+        yield _warning(
+            "registry",
+            seen=f"{pinned} and overrules the registry, where {in_force} is in force",
+            remedy="leave [model] package out to follow the registry",
+        )
+    elif known.pinned:
+        yield _ok("registry", pinned)
+    elif names and len(promoted.packages) == 1:
+        yield _warning(
+            "registry",
+            seen=f"{len(names)} packages in {where}, none of them in force: the one that ships is",
+            remedy="`ich-triage models promote NAME`; once more when the database was lost",
+        )
+    else:
+        yield _ok("registry", f"{len(names)} packages in {where}, {in_force} is in force")
+
+
+def _model(loaded: Settings) -> Iterator[Finding]:
+    """The package in force; the one that ships while there is no database that could name another."""
+    from .. import bootstrap  # loads torch
+    from ..model.registry import shipped
+
+    try:
+        folder = bootstrap.models(loaded, Database(loaded.database.url)).in_force().package
+    except SQLAlchemyError:
+        folder = shipped()
+    try:
+        package = folder.load()
+        bootstrap.prove(loaded, package)
     except IchTriageError as error:
         yield _error(
             "model",
             seen=str(error),
-            remedy="set [model] package to a whole package, or leave it out for the one shipped",
+            remedy="`ich-triage models rollback`; or set [model] package to a whole package, or leave it out",
         )
         return
+    identity = package.identity
     told = f"{identity.name} {identity.version} ({identity.weights_sha256[:12]}), self-test passed"
     if identity.synthetic:
         yield _warning(

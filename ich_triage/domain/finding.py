@@ -84,6 +84,11 @@ class PackageIdentity:
     #: trained on synthetic data
     synthetic: bool
 
+    @property
+    def key(self) -> str:
+        """Name, version and the first 12 digits of the hash, as the registry names its folders."""
+        return f"{self.name}-{self.version}-{self.weights_sha256[:12]}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:

@@ -17,12 +17,12 @@ from ..errors import EngineError
 from ..imaging import head as heads
 from ..imaging.prepare import Prepared, prepare, unproject
 from ..imaging.volume import Volume
-from ..model.calibration import at_prevalence
+from ..model.calibration import OperatingPoint, at_prevalence
 from ..model.manifest import Manifest, MaskRule
 from ..model.network import relative_height
 from . import findings
 from .batcher import Batcher, NetworkOutput, Progress
-from .engine import compare
+from .engine import Engine, compare, self_test
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +37,8 @@ class AnalysisResult:
     analysis: Analysis
     #: masks of the subtypes found, in the order of `SUBTYPES`, (5, Z, Y, X); all false where not flagged
     masks: Bools
+    #: `Analyser.fingerprint` of the package that really ran
+    fingerprint: str
 
 
 class Analyser:
@@ -52,7 +54,7 @@ class Analyser:
         self._batcher = batcher
         self._prevalence = prevalence
         self._operating_point = operating_point
-        self._threshold(batcher.engine.package.manifest)
+        _point(batcher.engine.package.manifest, operating_point)
 
     @property
     def identity(self) -> PackageIdentity:
@@ -92,7 +94,7 @@ class Analyser:
             slices=_scores(volume, slices),
             findings=found,
         )
-        return AnalysisResult(analysis=analysis, masks=masks)
+        return AnalysisResult(analysis=analysis, masks=masks, fingerprint=self._fingerprint(manifest))
 
     def self_test(self) -> None:
         """Ask the engine its package's golden question, before the first study. Raises EngineError."""
@@ -101,11 +103,21 @@ class Analyser:
         output = self._batcher.submit(golden.tensor, golden.height, engine=engine).result()
         compare(engine, output.slices, output.study)
 
+    def swap(self, engine: Engine) -> None:
+        """Use `engine` from the next study on, once it has proved itself beside the one in use.
+
+        Studies under way finish on the engine that they began with. Raises EngineError.
+        """
+        prove(engine, self._operating_point)
+        self._batcher.swap(engine)
+
     @property
     def fingerprint(self) -> str:
         """What decides besides the pixels: package with its calibration, operating point, prevalence."""
-        manifest = self._batcher.engine.package.manifest.model_dump_json()
-        told = f"{manifest}/{self._operating_point}/{self._prevalence}"
+        return self._fingerprint(self._batcher.engine.package.manifest)
+
+    def _fingerprint(self, manifest: Manifest) -> str:
+        told = f"{manifest.model_dump_json()}/{self._operating_point}/{self._prevalence}"
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _rule(self, manifest: Manifest) -> MaskRule:
@@ -116,15 +128,8 @@ class Analyser:
         return manifest.mask.model_copy(update={"subtype_thresholds": tuple(thresholds.tolist())})
 
     def _threshold(self, manifest: Manifest) -> float:
-        point = manifest.operating_points.get(self._operating_point)
-        if point is None:
-            raise EngineError(
-                f"package {manifest.name} has no operating point {self._operating_point!r}; "
-                f"set `[model] operating_point` to one of {', '.join(sorted(manifest.operating_points))}"
-            )
-        return float(
-            at_prevalence(np.array(point.threshold), manifest.calibration.prevalence, self._prevalence)
-        )
+        threshold = np.array(_point(manifest, self._operating_point).threshold)
+        return float(at_prevalence(threshold, manifest.calibration.prevalence, self._prevalence))
 
     def _probabilities(
         self, output: NetworkOutput, manifest: Manifest
@@ -137,6 +142,22 @@ class Analyser:
             at_prevalence(study, calibration.prevalence, self._prevalence),
             at_prevalence(slices, calibration.prevalence, self._prevalence),
         )
+
+
+def prove(engine: Engine, operating_point: str) -> None:
+    """Raise EngineError unless the engine gives its package's golden answer and has the operating point."""
+    _point(engine.package.manifest, operating_point)
+    self_test(engine)
+
+
+def _point(manifest: Manifest, name: str) -> OperatingPoint:
+    point = manifest.operating_points.get(name)
+    if point is None:
+        raise EngineError(
+            f"package {manifest.name} has no operating point {name!r}; "
+            f"set `[model] operating_point` to one of {', '.join(sorted(manifest.operating_points))}"
+        )
+    return point
 
 
 def _prepared(volume: Volume, spec: InputSpec, device: str) -> Prepared:

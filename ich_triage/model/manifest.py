@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from ..domain.finding import PackageIdentity
 from ..domain.input_spec import InputSpec
 from ..domain.labels import LABELS
 from .calibration import Calibration, OperatingPoint
@@ -96,6 +97,28 @@ class Manifest(_Part):
         if not self.operating_points:
             raise ValueError("at least one operating point is needed")
         return self
+
+    @property
+    def identity(self) -> PackageIdentity:
+        """Which model it is, for every output."""
+        return PackageIdentity(
+            name=self.name,
+            version=self.version,
+            weights_sha256=self.weights_sha256,
+            synthetic=self.synthetic,
+        )
+
+    @property
+    def test_data(self) -> dict[str, str | int | float]:
+        """What `data` says of the test studies: the figures of two packages compare only where it is equal.
+
+        That is every key that begins with `test_` and, for drawn studies, what draws them.
+        """
+        return {
+            key: value
+            for key, value in self.data.items()
+            if key.startswith("test_") or key in {"generator", "generator_sha256", "pixels_per_side"}
+        }
 
     @property
     def stamp(self) -> str | None:

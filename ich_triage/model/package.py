@@ -89,12 +89,7 @@ class Package:
     @property
     def identity(self) -> PackageIdentity:
         """Which model it is, for every output."""
-        return PackageIdentity(
-            name=self.manifest.name,
-            version=self.manifest.version,
-            weights_sha256=self.manifest.weights_sha256,
-            synthetic=self.manifest.synthetic,
-        )
+        return self.manifest.identity
 
     @classmethod
     def load(cls, path: Path) -> Package:
@@ -102,15 +97,7 @@ class Package:
 
         Raises PackageError: which file is missing, altered or of another release, and what to do.
         """
-        try:
-            manifest = Manifest.model_validate_json(_read(path, MANIFEST))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise PackageError(
-                f"{MANIFEST} of model package {path}: {where}: {first['msg']}; "
-                "use a package made by this release (`python -m train embedded`)"
-            ) from error
+        manifest = read_manifest(path)
         weights = _read(path, WEIGHTS)
         if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
             raise PackageError(
@@ -131,6 +118,19 @@ class Package:
     def embedded(cls) -> Package:
         """The package shipped with the product. Raises PackageError."""
         return cls.load(embedded_path())
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a package folder; weights are not looked at. Raises PackageError."""
+    try:
+        return Manifest.model_validate_json(_read(path, MANIFEST))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise PackageError(
+            f"{MANIFEST} of model package {path}: {where}: {first['msg']}; "
+            "use a package made by this release (`python -m train embedded`)"
+        ) from error
 
 
 def embedded_path() -> Path:
@@ -183,6 +183,5 @@ def _read(path: Path, name: str) -> bytes:
         return (path / name).read_bytes()
     except OSError as error:
         raise PackageError(
-            f"model package {path} has no readable {name}; "
-            "check `[model] package` in the configuration, or leave it out to use the shipped package"
+            f"model package {path} has no readable {name}; copy the package again from where it was made"
         ) from error

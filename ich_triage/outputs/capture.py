@@ -65,7 +65,7 @@ def _set_derivation(ds: Dataset, report: Report, source: Dataset) -> None:
     package = analysis.package
     ds.DerivationDescription = ascii_text(
         f"Key slices in brain window 40/80 with outlines of suspected haemorrhage by {package.name} "
-        f"{package.version}. {' '.join(report.labels)}"
+        f"{package.version}, weights SHA-256 {package.weights_sha256}. {' '.join(report.labels)}"
     )
     ds.SourceImageSequence = Sequence([_source_image(image) for image in shown_images(analysis)])
     for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):

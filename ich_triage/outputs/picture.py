@@ -168,7 +168,7 @@ def _draw_foot(draw: ImageDraw.ImageDraw, report: Report, top: int) -> None:
     y = top + _MARGIN // 2
     package = report.analysis.package if report.analysis else None
     source = ascii_text(_source(report))
-    model = ascii_text(f"{package.name} {package.version}") if package else ""
+    model = ascii_text(package.key) if package else ""
     draw.text((_MARGIN, y), source, _GREY, font=_font(18))
     draw.text(
         (WIDTH - _MARGIN, y),

@@ -69,7 +69,9 @@ class Stages:
     def select(self, revision_id: int) -> Json:
         """Choose the series; the outcome is final when there is none, or nothing new to be analysed."""
         selection = self._selection(revision_id)
-        told = _selection_json(selection) | {"fingerprint": self._fingerprint(selection.chosen)}
+        told = _selection_json(selection) | {
+            "fingerprint": _fingerprint(self._analyser.fingerprint, selection.chosen)
+        }
         with self._database.write() as session:
             revision = results.get(session, revision_id)
             revision.selection = told
@@ -102,7 +104,10 @@ class Stages:
         self._masks.save(study_instance_uid, number, answer.masks)
         self._kept[revision_id].masks = answer.masks
         state = StudyState.FLAGGED if answer.analysis.flagged else StudyState.NOT_FLAGGED
-        return _final(state, analysis=_ANALYSIS.dump_python(answer.analysis, mode="json"))
+        outcome = _final(state, analysis=_ANALYSIS.dump_python(answer.analysis, mode="json"))
+        # The model may be another one than when the series was selected.
+        asked = _fingerprint(answer.fingerprint, self._selection(revision_id).chosen)
+        return outcome | {"fingerprint": asked}
 
     def render(self, revision_id: int, outcome: Json) -> list[Json]:
         """Make the report's objects; returns the deliveries that they call for."""
@@ -126,6 +131,8 @@ class Stages:
                 return
             revision.analysis = outcome["analysis"]
             revision.same_as = outcome["same_as"]
+            if outcome.get("fingerprint"):  # checkpoints of earlier releases have none
+                revision.selection = (revision.selection or {}) | {"fingerprint": outcome["fingerprint"]}
             revision.inferred_at = datetime.fromisoformat(outcome["at"]) if outcome["analysis"] else None
             revision.stored_at = datetime.now(UTC)
             code = ReasonCode(outcome["code"]) if outcome["code"] else None
@@ -231,12 +238,13 @@ class Stages:
             device=self._device,
         ).document
 
-    def _fingerprint(self, chosen: Series | None) -> str | None:
-        """Same images, same model and same rule give the same answer."""
-        if chosen is None:
-            return None
-        images = (f"{each.sop_instance_uid}/{each.frame_number or ''}" for each in chosen.headers)
-        return _hash([self._analyser.fingerprint, *images])
+
+def _fingerprint(model: str, chosen: Series | None) -> str | None:
+    """Same images, same model and same rule give the same answer."""
+    if chosen is None:
+        return None
+    images = (f"{each.sop_instance_uid}/{each.frame_number or ''}" for each in chosen.headers)
+    return _hash([model, *images])
 
 
 def _without_pixels(path: Path) -> Dataset:

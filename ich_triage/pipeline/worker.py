@@ -21,6 +21,7 @@ from ..store import results, workers
 from ..store.database import Database
 from ..store.tables import Revision
 from ..store.tables import Worker as WorkerRow
+from .models import ModelWatch
 from .queue import TriageQueue
 from .triage import Triage
 
@@ -40,9 +41,11 @@ class Worker:
         database: Database,
         triage: Triage,
         deliverer: Deliverer,
+        models: ModelWatch,
     ) -> None:
         self.id = uuid.uuid4().hex
         self._deliverer = deliverer
+        self._models = models
         self._settings = settings.worker
         self._database = database
         self._triage = triage
@@ -61,6 +64,7 @@ class Worker:
             ("take over", self._take_over, self._settings.heartbeat_s),
             ("dispatch", self._dispatch, self._settings.poll_s),
             ("reconcile", self._reconcile, RECONCILE_S),
+            ("models", self._models.look, self._settings.heartbeat_s),
             ("hangs", self._leave_if_hanging, self._settings.heartbeat_s),
         ):
             self._scheduler.add_job(
@@ -68,7 +72,13 @@ class Worker:
             )
         self._scheduler.start()
         self._deliverer.start()
-        log.info("worker_started", worker=self.id, host=self._host, pid=os.getpid())
+        log.info(
+            "worker_started",
+            worker=self.id,
+            host=self._host,
+            pid=os.getpid(),
+            package=self._models.running,
+        )
 
     def stop(self) -> None:
         """Take nothing new, let running studies finish, leave in order.
@@ -94,6 +104,8 @@ class Worker:
                 pid=os.getpid(),
                 started_at=self._started_at,
                 seen_at=workers.clock(session),
+                package=self._models.running,
+                package_problem=self._models.problem,
             )
             workers.heartbeat(session, row)
 

@@ -257,6 +257,35 @@ class Worker(Base):
     started_at: Mapped[datetime]
     #: latest heartbeat
     seen_at: Mapped[datetime]
+    #: PackageIdentity.key of the model package that it runs
+    package: Mapped[str | None]
+    #: why that is not the package in force, one line
+    package_problem: Mapped[str | None]
+
+
+class Promotion(Base):
+    """One entry of the history of model packages: a promotion, or a rollback. Never changed."""
+
+    __tablename__ = "promotions"
+
+    #: 1, 2, …; two entries at the same time cannot both have the next number
+    number: Mapped[int] = mapped_column(Key, primary_key=True, autoincrement=False)
+    #: when
+    at: Mapped[datetime]
+    #: store.promotions.Action
+    action: Mapped[str] = mapped_column(String(16))
+    #: the package in force from now on, by its name in the registry; None is the one that ships
+    package: Mapped[str | None]
+    #: SHA-256 of its weights, hex
+    weights_sha256: Mapped[str | None] = mapped_column(String(64))
+    #: SHA-256 of its manifest as it was examined, hex
+    manifest_sha256: Mapped[str | None] = mapped_column(String(64))
+    #: whether it was trained on synthetic data
+    synthetic: Mapped[bool | None]
+    #: why it was promoted against the gate's figures
+    forced: Mapped[str | None]
+    #: what the gate said: model.gate.Check as JSON
+    checks: Mapped[list[Any]]
 
 
 class Problem(Base):

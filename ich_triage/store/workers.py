@@ -45,6 +45,13 @@ def living(session: Session, *, dead_after_s: float) -> list[str]:
     return living_and_dead(session, now=clock(session), host="", dead_after_s=dead_after_s)[0]
 
 
+def off_course(session: Session, *, dead_after_s: float) -> list[Worker]:
+    """Living workers that could not take the package in force, and run another one."""
+    alive = living(session, dead_after_s=dead_after_s)
+    found = session.scalars(select(Worker).where(Worker.package_problem.is_not(None)))
+    return [worker for worker in found if worker.id in alive]
+
+
 def remove(session: Session, worker_id: str) -> None:
     """Forget a worker whose studies have been taken over, or which has stopped in order."""
     session.execute(delete(Worker).where(Worker.id == worker_id))

@@ -12,7 +12,7 @@ from ich_triage.domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ich_triage.domain.states import StudyState
 from ich_triage.outputs.capture import build_capture
 from ich_triage.outputs.report import Report
-from tests.reports import made_header, made_headers, made_masks, made_volume, report_of
+from tests.reports import PACKAGE, made_header, made_headers, made_masks, made_volume, report_of
 
 
 def written(report: Report) -> bytes:
@@ -45,9 +45,10 @@ def test_what_any_viewer_needs() -> None:
 
 
 def test_labels_and_sources_stand_in_the_header_too() -> None:
-    """Derivation Description has both labels; Source Image Sequence names each shown slice once."""
+    """Derivation Description has both labels and the model; Source Image Sequence each shown slice once."""
     ds = dcmread(io.BytesIO(written(report_of(made_headers()))))
     assert PRIORITISATION_ONLY in ds.DerivationDescription and SYNTHETIC in ds.DerivationDescription
+    assert PACKAGE.weights_sha256 in ds.DerivationDescription
     shown = [item.ReferencedSOPInstanceUID for item in ds.SourceImageSequence]
     assert len(shown) == len(set(shown)) and "1.2.3.1.6" in shown
 

@@ -1,0 +1,133 @@
+"""The gate: what a package must show before it takes the place of the one in force.
+
+1. It loads, its hashes are right, and this machine's engine gives its golden answer.
+2. A package trained on synthetic data never replaces one trained on real data.
+3. It is not worse than the one in force. Both were measured on the same test studies, and for no figure of
+   `COMPARED` the upper bound of the candidate's 95% interval lies below the value of the one in force.
+
+A person may overrule the third alone, with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..domain.labels import LABELS
+from ..errors import EngineError, PackageError
+from .manifest import Manifest, Metric
+from .package import Package
+from .registry import PackageFolder
+
+#: Figures of the manifest that must not be worse: larger is better for each.
+COMPARED = (*(f"study_auc_{label}" for label in LABELS), "sensitivity_balanced")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that the gate looked at."""
+
+    #: what
+    name: str
+    #: whether it speaks for the candidate
+    passed: bool
+    #: what was seen, one line
+    reason: str
+    #: whether a person may overrule it, with a reason
+    forcible: bool = False
+
+
+def examine(
+    candidate: PackageFolder, current: PackageFolder, *, prove: Callable[[Package], None]
+) -> tuple[Check, ...]:
+    """Hold `candidate` against the package in force.
+
+    `prove` asks a package's golden question of this machine's engine and raises EngineError where the answer
+    is another.
+    """
+    try:
+        package = candidate.load()
+    except PackageError as error:
+        return (Check(name="package", passed=False, reason=str(error)),)
+    whole = f"whole; weights {package.manifest.weights_sha256[:12]} as its manifest says"
+    return (
+        Check(name="package", passed=True, reason=whole),
+        _self_test(package, prove),
+        _training_data(package.manifest, current),
+        *_figures(package.manifest, current),
+    )
+
+
+def opens(checks: tuple[Check, ...], *, forced: bool) -> bool:
+    """Whether the candidate may pass; `forced`: a person overrules what may be overruled."""
+    return all(each.passed or (forced and each.forcible) for each in checks)
+
+
+def worse(candidate: Metric, current: Metric) -> bool:
+    """Whether even the upper bound of the candidate's interval lies below the current value."""
+    return not candidate.high >= current.value  # also where either is not a number
+
+
+def _self_test(package: Package, prove: Callable[[Package], None]) -> Check:
+    try:
+        prove(package)
+    except EngineError as error:
+        return Check(name="self-test", passed=False, reason=str(error))
+    return Check(name="self-test", passed=True, reason="gives its golden answer on this machine")
+
+
+def _training_data(candidate: Manifest, current: PackageFolder) -> Check:
+    name = "training data"
+    if not candidate.synthetic:
+        return Check(name=name, passed=True, reason="real")
+    if _is_synthetic(current):
+        return Check(name=name, passed=True, reason=f"synthetic, as that of {current.name}")
+    reason = f"synthetic, and {current.name} was trained on real data"
+    return Check(name=name, passed=False, reason=reason)
+
+
+def _is_synthetic(current: PackageFolder) -> bool:
+    """What cannot be read any more counts as real."""
+    if current.synthetic is not None:
+        return current.synthetic
+    try:
+        return current.manifest().synthetic
+    except PackageError:
+        return False
+
+
+def _figures(candidate: Manifest, current: PackageFolder) -> tuple[Check, ...]:
+    name = "test data"
+    try:
+        reference = current.manifest()
+    except PackageError as error:
+        return (Check(name=name, passed=False, reason=f"nothing to compare with: {error}", forcible=True),)
+    if reason := incomparable(candidate, reference):
+        return (Check(name=name, passed=False, reason=reason, forcible=True),)
+    same = Check(name=name, passed=True, reason=f"the same as those of {current.name}")
+    return (same, *(_figure(each, candidate, reference) for each in COMPARED))
+
+
+def incomparable(one: Manifest, other: Manifest) -> str | None:
+    """Why the figures of two packages say nothing about each other; None where they do."""
+    if not one.test_data or not other.test_data:
+        silent = one if not one.test_data else other
+        return f"{silent.identity.key} does not say which studies it was tested on"
+    differing = sorted(
+        key
+        for key in one.test_data.keys() | other.test_data.keys()
+        if one.test_data.get(key) != other.test_data.get(key)
+    )
+    if differing:
+        return f"tested on other studies ({', '.join(differing)} differ): the figures are not comparable"
+    return None
+
+
+def _figure(name: str, candidate: Manifest, current: Manifest) -> Check:
+    ours, theirs = candidate.metrics.get(name), current.metrics.get(name)
+    if theirs is None:
+        return Check(name=name, passed=True, reason="not measured of the one in force", forcible=True)
+    if ours is None:
+        return Check(name=name, passed=False, reason="not measured of the candidate", forcible=True)
+    told = f"{ours.value:.3f} ({ours.low:.3f} to {ours.high:.3f}), in force {theirs.value:.3f}"
+    return Check(name=name, passed=not worse(ours, theirs), reason=told, forcible=True)
