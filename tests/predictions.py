@@ -12,7 +12,7 @@ from ich_triage.model.calibration import Calibration, OperatingPoint
 from ich_triage.model.manifest import Manifest, MaskRule
 from ich_triage.model.network import ArchitectureSpec
 from train.cases import Facts
-from train.evaluation import KeySlice, Prediction, Predictions, figures, gate_figures
+from train.evaluation import KeySlice, Prediction, Predictions, figures
 from train.report.content import Material
 from train.report.scored import Scored
 
@@ -93,10 +93,8 @@ def scored(*studies: Prediction) -> Scored:
     return material({"test": studies}).part("test")
 
 
-def material(
-    parts: dict[str, tuple[Prediction, ...]], *, name: str = "toy", pictures: int = 3, gates: bool = False
-) -> Material:
-    """What a report of the toy package is made of; `gates` takes some seconds."""
+def material(parts: dict[str, tuple[Prediction, ...]], *, name: str = "toy", pictures: int = 3) -> Material:
+    """What a report of the toy package is made of; the gates, which take some seconds, are left out."""
     package = manifest(name)
     predicted = {part: Predictions.of(studies, (0.3,)) for part, studies in parts.items()}
     thresholds = {point: value.threshold for point, value in package.operating_points.items()}
@@ -105,7 +103,6 @@ def material(
         predicted=predicted,
         figures={
             part: figures(found, package.calibration, thresholds, package.mask)
-            | (gate_figures(found) if gates else {})
             for part, found in predicted.items()
         },
         generator_sha256="1" * 64,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -98,8 +99,6 @@ def test_page_of_nothing_but_normal_heads(tmp_path: Path) -> None:
 
 def test_the_reproduced_study_has_its_place(tmp_path: Path) -> None:
     """Its table stands in its section."""
-    from dataclasses import replace
-
     table = Table(title="Seed study", columns=("recipe", "mended"), rows=(("ResNet18", "0.861"),))
     write(tmp_path / "evaluation.json", replace(material({"test": mixed()}), reproduced=table))
     section = (tmp_path / "evaluation.html").read_text().split("The reproduced study</h2>")[1]
