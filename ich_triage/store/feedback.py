@@ -34,7 +34,9 @@ class Opinion:
     def __post_init__(self) -> None:
         """Raise FeedbackError for a reader without a name, or with one that the table cannot hold."""
         if not 1 <= len(self.reader) <= MAX_READER:
-            raise FeedbackError(f"the reader's name has {len(self.reader)} characters: give 1 to {MAX_READER}")
+            raise FeedbackError(
+                f"the reader's name has {len(self.reader)} characters: give 1 to {MAX_READER}"
+            )
 
 
 def give(session: Session, revision: Revision, opinion: Opinion, now: datetime) -> Feedback:
