@@ -88,7 +88,7 @@ def all_that_count(session: Session) -> Sequence[Feedback]:
     return session.scalars(_counting().order_by(Revision.study_id, Feedback.reader)).all()
 
 
-def _counting() -> Select[tuple[Feedback]]:
+def _counting() -> Select[Feedback]:
     """Feedback that no later one of the same reader on the same study replaces, with revision and study."""
     other = aliased(Revision)
     turn = func.row_number().over(

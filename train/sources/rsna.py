@@ -1,0 +1,62 @@
+"""The layout of the RSNA 2019 challenge: `ID_….dcm` in a folder, `ID_x_subtype,Label` in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import pandas as pd
+
+from ich_triage.domain.labels import LABELS
+
+from .dicom import DicomReader, largest_stack, load_study
+from .joined import source_table, unusable_files, without_repeats
+from .labels import RSNA_PREFIX, Labels, put, put_study_labels, read_long
+from .scan import FileState, Scanner, list_files
+from .source import LabelledStudy, ProblemKind, Source, SourceTable, problems
+
+
+class RsnaSource(Source):
+    """Slice labels, joined on the SOP Instance UID, with or without its prefix `ID_`."""
+
+    kind: Literal["rsna"]
+    #: folder of the DICOM files
+    path: Path
+    #: the long CSV
+    labels: Path
+
+    def table(self, scanner: Scanner) -> SourceTable:
+        """See `Source`."""
+        labels = read_long(self.labels)
+        files = list_files(self.path, lambda name: name.lower().endswith(".dcm"))
+        scan = scanner.scan(self.name, self.path, files, DicomReader(key=scanner.key(), any_uid=True))
+        rows, repeats = without_repeats(scan.rows)
+        keys = rows["SOPInstanceUID"].str.removeprefix(RSNA_PREFIX)
+        found = [labels.problems, unusable_files(scan), repeats, *_unmatched(rows, keys, files, labels)]
+        rows = put_study_labels(put(rows, labels.values, keys, to=LABELS))
+        return source_table(self.name, rows, found)
+
+    def load(self, rows: pd.DataFrame) -> LabelledStudy:
+        """See `Source`. The files do not describe their series; the stack with most slices is taken."""
+        return load_study(self.path, rows, largest_stack, any_uid=True)
+
+
+def _unmatched(
+    rows: pd.DataFrame, keys: pd.Series, files: list[FileState], labels: Labels
+) -> list[pd.DataFrame]:
+    """Names that are not the UID; files and labels without each other."""
+    named = pd.Series([_key_of(path) for path in rows["path"]], index=rows.index, dtype=str)
+    differs = named != keys
+    unlabelled = ~keys.isin(labels.values.index)
+    # a file that cannot be used is there all the same, and listed for what is wrong with it
+    present = set(keys) | {_key_of(file.path) for file in files}
+    lonely = [f"{RSNA_PREFIX}{key}" for key in labels.values.index if key not in present]
+    return [
+        problems(ProblemKind.NAME_DIFFERS, rows.loc[differs, "path"], rows.loc[differs, "SOPInstanceUID"]),
+        problems(ProblemKind.FILE_WITHOUT_LABELS, rows.loc[unlabelled, "path"]),
+        problems(ProblemKind.LABELS_WITHOUT_FILE, lonely),
+    ]
+
+
+def _key_of(path: str) -> str:
+    return PurePosixPath(path).stem.removeprefix(RSNA_PREFIX)
