@@ -211,6 +211,8 @@ def _places(path: Path) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
 
 def _of_one_size(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of each patient that have the size of most of them, and the list's rows for the others."""
+    if rows.empty:
+        return rows, problems(ProblemKind.OTHER_SIZE, [])
     size = rows["Rows"].astype(str) + "×" + rows["Columns"].astype(str)
     usual = size.groupby(rows["patient"]).transform(lambda sizes: sizes.mode().iloc[0])
     odd = size != usual

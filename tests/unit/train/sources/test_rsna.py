@@ -59,9 +59,7 @@ def test_every_slice_has_its_row_and_its_labels(table: SourceTable, truth: dict[
         assert rows["brain_share"].to_numpy() == pytest.approx(share, abs=0.02)
 
 
-def test_groups_of_stored_bits_and_the_repair_are_told(
-    table: SourceTable, truth: dict[int, Phantom]
-) -> None:
+def test_groups_of_stored_bits_and_the_repair_are_told(table: SourceTable, truth: dict[int, Phantom]) -> None:
     """The three kinds of pixels of the set; only wrapped ones are repaired, and stated as they came."""
     told = {
         seed: _study_of(table, phantom)[
@@ -179,3 +177,14 @@ def test_conflicting_labels_are_unknown(layout: Path, scanner: Scanner, rsna: Ma
     }
     row = made.rows[made.rows["SOPInstanceUID"] == first]
     assert row["epidural"].isna().all() and row[[str(each) for each in SUBTYPES[1:]]].notna().all(axis=None)
+
+
+def test_a_folder_without_a_usable_file_gives_an_empty_table(
+    layout: Path, scanner: Scanner, rsna: Make
+) -> None:
+    """Every file is listed; nothing else breaks on the way."""
+    for path in (layout / "images").iterdir():
+        path.write_bytes(b"rubbish")
+    made = rsna(layout).table(scanner)
+    assert made.rows.empty and list(made.rows.columns) == TABLE.names
+    assert _kinds(made) == {"unreadable_header": 78}
