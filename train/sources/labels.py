@@ -41,7 +41,8 @@ class Labels:
 def read_long(path: Path) -> Labels:
     """Labels of the RSNA 2019 challenge: `ID_x_subtype,Label`, a row for each slice and label.
 
-    The key is x. Raises TrainingDataError where the file is none of this kind.
+    The key is `ID_x`, also where the prefix is missing. Raises TrainingDataError where the file is none of
+    this kind.
     """
     found: list[pd.DataFrame] = []
     table = _read_csv(path, ["ID", "Label"], found)
@@ -58,7 +59,7 @@ def read_long(path: Path) -> Labels:
     good = pc.and_(pc.is_valid(label), pc.is_valid(value))
     keys = pc.struct_field(parts, "key").filter(good).dictionary_encode()
     observed = _Observed(
-        keys=keys.dictionary.to_pylist(),
+        keys=[f"{RSNA_PREFIX}{key}" for key in keys.dictionary.to_pylist()],
         key=keys.indices.to_numpy(),
         label=label.filter(good).to_numpy(),
         value=value.filter(good).to_numpy(),
@@ -126,6 +127,8 @@ def _read_csv(path: Path, columns: Sequence[str], found: list[pd.DataFrame]) -> 
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = next(plain_csv.reader(file), [])
+        if len(set(names)) < len(names):
+            raise TrainingDataError(f"{path.name} has two columns of one name; rename or remove one")
         return csv.read_csv(
             path,
             read_options=csv.ReadOptions(use_threads=False),  # line numbers are known to one thread alone

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydicom import Dataset
-from pydicom.uid import UID
+from pydicom import DataElement, Dataset, config
 
 from ich_triage.domain.labels import LABELS
 from ich_triage.phantom.dicom import study_datasets
@@ -20,7 +19,7 @@ from ich_triage.phantom.generate import generate
 from ich_triage.phantom.spec import draw
 
 from .labels import RSNA_PREFIX
-from .scan import bar, run
+from .scan import run, watch
 
 # fmt: off
 #: The attributes that the set's files have, and no others.
@@ -76,10 +75,9 @@ def write(out: Path, *, count: int, seed: int, matrix: int, workers: int) -> Non
         folder.mkdir(parents=True, exist_ok=True)
     seeds = range(seed, seed + count)
     missing = [each for each in seeds if not job.part(each).exists()]
-    with bar() as progress:
-        task = progress.add_task("draw phantoms", total=count, completed=count - len(missing))
+    with watch("draw phantoms", total=count, done=count - len(missing)) as advance:
         for done in run(job, missing, workers=workers):
-            progress.advance(task, done)
+            advance(done)
     with (out / LABELS_FILE).open("w") as file:
         file.write("ID,Label\n")
         file.writelines(job.part(each).read_text() for each in seeds)
@@ -107,4 +105,5 @@ def _strip(ds: Dataset) -> None:
             del ds[element.tag]
     for keyword in _NAMED:
         digest = hashlib.sha256(str(ds[keyword].value).encode()).hexdigest()[:12]
-        ds[keyword]._value = UID(f"{RSNA_PREFIX}{digest}")
+        name = f"{RSNA_PREFIX}{digest}"
+        ds[keyword] = DataElement(ds[keyword].tag, "UI", name, validation_mode=config.IGNORE)

@@ -31,7 +31,7 @@ class RsnaSource(Source):
         files = list_files(self.path, lambda name: name.lower().endswith(".dcm"))
         scan = scanner.scan(self.name, self.path, files, DicomReader(key=scanner.key(), any_uid=True))
         rows, repeats = without_repeats(scan.rows)
-        keys = rows["SOPInstanceUID"].str.removeprefix(RSNA_PREFIX)
+        keys = RSNA_PREFIX + rows["SOPInstanceUID"].str.removeprefix(RSNA_PREFIX)
         found = [labels.problems, unusable_files(scan), repeats, *_unmatched(rows, keys, files, labels)]
         rows = put_study_labels(put(rows, labels.values, keys, to=LABELS))
         return source_table(self.name, rows, found)
@@ -50,7 +50,7 @@ def _unmatched(
     unlabelled = ~keys.isin(labels.values.index)
     # a file that cannot be used is there all the same, and listed for what is wrong with it
     present = set(keys) | {_key_of(file.path) for file in files}
-    lonely = [f"{RSNA_PREFIX}{key}" for key in labels.values.index if key not in present]
+    lonely = [key for key in labels.values.index if key not in present]
     return [
         problems(ProblemKind.NAME_DIFFERS, rows.loc[differs, "path"], rows.loc[differs, "SOPInstanceUID"]),
         problems(ProblemKind.FILE_WITHOUT_LABELS, rows.loc[unlabelled, "path"]),
@@ -59,4 +59,4 @@ def _unmatched(
 
 
 def _key_of(path: str) -> str:
-    return PurePosixPath(path).stem.removeprefix(RSNA_PREFIX)
+    return RSNA_PREFIX + PurePosixPath(path).stem.removeprefix(RSNA_PREFIX)

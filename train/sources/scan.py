@@ -10,10 +10,13 @@ import hashlib
 import hmac
 import os
 import secrets
+import signal
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,6 +25,7 @@ from typing import Any, NamedTuple, Protocol
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ich_triage.errors import TrainingDataError
@@ -32,6 +36,8 @@ from .source import SCANNED, ProblemKind
 VERSION = 1
 #: What a run loses at most when it is cut off, files for each process.
 _SHARD_FILES = 500
+#: Time between two lines of progress where there is no terminal, s.
+_LINE_EVERY_S = 15.0
 
 Row = dict[str, Any]
 
@@ -133,10 +139,9 @@ class Scanner:
 
     def _read(self, job: _Job, name: str, todo: Sequence[FileState], done: int) -> None:
         shards = [todo[at : at + self.shard_files] for at in range(0, len(todo), self.shard_files)]
-        with bar() as progress:
-            task = progress.add_task(f"read {name}", total=len(todo) + done, completed=done)
+        with watch(f"read {name}", total=len(todo) + done, done=done) as advance:
             for count in run(job, shards, workers=self.workers):
-                progress.advance(task, count)
+                advance(count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +175,7 @@ def run(job: Callable[[Any], int], parts: Sequence[Any], *, workers: int) -> Ite
         yield from map(job, parts)
         return
     # Forked children of a process with native threads may hang; spawned ones do not.
-    pool = ProcessPoolExecutor(min(workers, len(parts)) or 1, get_context("spawn"))
+    pool = ProcessPoolExecutor(min(workers, len(parts)) or 1, get_context("spawn"), _finish_what_is_begun)
     try:
         futures: list[Future[int]] = [pool.submit(job, part) for part in parts]
         for future in as_completed(futures):
@@ -184,11 +189,34 @@ def run(job: Callable[[Any], int], parts: Sequence[Any], *, workers: int) -> Ite
         pool.shutdown(cancel_futures=True)
 
 
-def bar() -> Progress:
-    """The progress bar of reading and drawing."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    )
+def _finish_what_is_begun() -> None:
+    """Control-C reaches every process of the terminal; the one that hands out the work ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def watch(what: str, *, total: int, done: int) -> Iterator[Callable[[int], None]]:
+    """Show how far `what` is: a bar on a terminal, a line now and then in a log.
+
+    Gives the function to call with the number of things that are newly done.
+    """
+    console = Console(highlight=False)
+    if console.is_terminal:
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task(what, total=total, completed=done)
+            yield lambda count: progress.advance(task, count)
+        return
+    said = 0.0
+
+    def tell(count: int) -> None:
+        nonlocal done, said
+        done += count
+        if done == total or time.monotonic() - said > _LINE_EVERY_S:
+            said = time.monotonic()
+            console.print(f"{what}: {done} of {total}")
+
+    yield tell
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
@@ -229,9 +257,8 @@ def _walk(root: Path, folder: Path, accept: Callable[[str], bool]) -> Iterator[F
             if entry.is_dir():
                 yield from _walk(root, Path(entry.path), accept)
             elif accept(entry.name):
-                status = entry.stat()
                 path = Path(entry.path).relative_to(root).as_posix()
-                yield FileState(path, status.st_size, status.st_mtime_ns)
+                yield state_of(root, path) or FileState(path, 0, 0)  # a dangling link fails when it is read
 
 
 def keyed_hash(key: bytes, value: str) -> str:

@@ -30,8 +30,8 @@ def test_long_labels(tmp_path: Path) -> None:
     """Each slice gets its six; what no row states is unknown; equal repeats are no conflict."""
     lines = [f"ID_a_{label},{int(label in ('any', 'subdural'))}" for label in LABELS]
     labels = read_long(_write(tmp_path, "ID,Label", *lines, lines[0], "ID_b_any,0"))
-    assert _row(labels, "a") == [True, False, False, False, False, True]
-    assert _row(labels, "b") == [False, None, None, None, None, None]
+    assert _row(labels, "ID_a") == [True, False, False, False, False, True]
+    assert _row(labels, "ID_b") == [False, None, None, None, None, None]
     assert labels.problems.empty
 
 
@@ -39,9 +39,9 @@ def test_long_labels_that_contradict_themselves(tmp_path: Path) -> None:
     """`any` 0 beside a subtype 1 leaves all six unknown; 0 and 1 for one label leave that one unknown."""
     lines = ["ID_a_any,0", "ID_a_subdural,1", "ID_b_any,1", "ID_b_any,0", "ID_b_epidural,0"]
     labels = read_long(_write(tmp_path, "ID,Label", *lines))
-    assert _row(labels, "a") == [None] * 6
-    assert _row(labels, "b") == [None, False, None, None, None, None]
-    assert _listed(labels) == {("contradicting_labels", "a"), ("conflicting_labels", "b_any")}
+    assert _row(labels, "ID_a") == [None] * 6
+    assert _row(labels, "ID_b") == [None, False, None, None, None, None]
+    assert _listed(labels) == {("contradicting_labels", "ID_a"), ("conflicting_labels", "ID_b_any")}
 
 
 def test_wide_labels_with_some_columns(tmp_path: Path) -> None:
@@ -76,13 +76,14 @@ def test_wide_labels_that_are_wrong(tmp_path: Path) -> None:
         ("", "is no CSV file"),
         ("study,bleed\ns1,1", "it needs study or number and at least one of any, epidural"),
         ("any\n1", "it needs study or number"),
+        ("study,any,any\ns1,1,0", "two columns of one name"),
     ],
 )
 def test_files_that_hold_no_labels(tmp_path: Path, content: str, message: str) -> None:
     """The error names the file and what it must have."""
     with pytest.raises(TrainingDataError, match=message):
         read_wide(_write(tmp_path, content), ["study", "number"])
-    with pytest.raises(TrainingDataError, match="with the columns ID, Label"):
+    with pytest.raises(TrainingDataError, match=r"with the columns ID, Label|two columns"):
         read_long(_write(tmp_path, content))
     with pytest.raises(TrainingDataError, match="correct `labels`"):
         read_long(tmp_path / "gone.csv")
