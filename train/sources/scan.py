@@ -11,6 +11,7 @@ import hmac
 import os
 import secrets
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -175,7 +176,7 @@ def run(job: Callable[[Any], int], parts: Sequence[Any], *, workers: int) -> Ite
         yield from map(job, parts)
         return
     # Forked children of a process with native threads may hang; spawned ones do not.
-    pool = ProcessPoolExecutor(min(workers, len(parts)) or 1, get_context("spawn"), _finish_what_is_begun)
+    pool = ProcessPoolExecutor(min(workers, len(parts)) or 1, get_context("spawn"), _begin_process)
     try:
         futures: list[Future[int]] = [pool.submit(job, part) for part in parts]
         for future in as_completed(futures):
@@ -189,9 +190,21 @@ def run(job: Callable[[Any], int], parts: Sequence[Any], *, workers: int) -> Ite
         pool.shutdown(cancel_futures=True)
 
 
-def _finish_what_is_begun() -> None:
-    """Control-C reaches every process of the terminal; the one that hands out the work ends the others."""
+def _begin_process() -> None:
+    """What Control-C and a killed parent mean to a process that reads.
+
+    Control-C reaches every process of the terminal: this one finishes its shard, the parent hands out no
+    more. A parent that was killed can tell nobody; without it this process would wait for work for ever.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None  # only spawned processes come here
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Thread
 
 import pandas as pd
+import psutil
 import pytest
 
 from ich_triage.errors import TrainingDataError
@@ -15,6 +20,7 @@ from train.sources.dicom import DicomReader
 from train.sources.scan import FileState, Row, Scanner, list_files
 
 FILES = 78
+REPOSITORY = Path(__file__).parents[4]
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,62 @@ def test_processes_resume_from_whole_shards(layout: Path, scanner: Scanner, read
     second = parallel.scan("rsna", folder, files, reader)
     assert second.files_read == len(again)
     pd.testing.assert_frame_equal(second.rows, first.rows)
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from train.sources.dicom import DicomReader
+from train.sources.scan import Scanner, list_files
+
+root, folder = map(Path, sys.argv[1:])
+scanner = Scanner(folder=folder, workers=1, shard_files=1)
+if __name__ == "__main__":
+    files = list_files(root, lambda name: name.endswith(".dcm"))
+    scanner.scan("rsna", root, files, DicomReader(key=scanner.key(), any_uid=True))
+"""
+
+
+def test_kill_9_costs_the_shard_that_was_begun_and_leaves_no_process(
+    drawn: Path, scanner: Scanner, reader: DicomReader, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    """What was whole when the command was killed is not read again, and its processes end with it."""
+    script, folder = tmp_path / "killed.py", drawn / "images"
+    script.write_text(_KILLED)
+    path = {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, str(script), str(folder), str(scanner.folder)]
+    process = subprocess.Popen(command, env=os.environ | path)
+    shards = scanner.folder.glob
+    wait_until(lambda: len(list(shards("rsna-*/*.parquet"))) >= 5, limit_s=60, what="five shards")
+    children = psutil.Process(process.pid).children()
+    process.kill()
+    process.wait()
+    psutil.wait_procs(children, timeout=30)
+    assert not any(child.is_running() for child in children)
+    whole = len(list(shards("rsna-*/*.parquet")))
+    resumed = scanner.scan("rsna", folder, _files(folder), reader)
+    assert resumed.files_read == FILES - whole and len(resumed.rows) == FILES
+
+
+def test_a_process_that_dies_is_told_and_costs_its_shard_alone(
+    drawn: Path, scanner: Scanner, reader: DicomReader, wait_until: Callable[..., None]
+) -> None:
+    """One that the system kills for want of memory ends the run with the remedy, which then works."""
+    folder, parallel = drawn / "images", replace(scanner, workers=1, shard_files=1)
+
+    def kill_reader() -> None:
+        wait_until(lambda: len(list(scanner.folder.glob("rsna-*/*.parquet"))) >= 3, limit_s=60)
+        for child in psutil.Process().children():
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+
+    killer = Thread(target=kill_reader)
+    killer.start()
+    with pytest.raises(TrainingDataError, match="run the same command again, with fewer --workers"):
+        parallel.scan("rsna", folder, _files(folder), reader)
+    killer.join()
+    resumed = scanner.scan("rsna", folder, _files(folder), reader)
+    assert resumed.files_read <= FILES - 3 and len(resumed.rows) == FILES
 
 
 def test_changed_new_and_removed_files_are_noticed(
