@@ -77,18 +77,14 @@ def read_wide(path: Path, keys: Collection[str], *, others: Collection[str] = ()
     found: list[pd.DataFrame] = []
     table = _read_csv(path, (), found).to_pandas().fillna("").astype(str)
     table.columns = [_label_name(name) for name in table.columns]
-    key = next((name for name in keys if name in table.columns), None)
-    labels = [str(label) for label in LABELS if label in table.columns]
-    if key is None or not labels:
-        raise TrainingDataError(
-            f"{path.name} has the columns {', '.join(table.columns)}: it needs {' or '.join(keys)} and at "
-            f"least one of {', '.join(LABELS)}"
-        )
+    key, labels = _columns(path, list(table.columns), keys)
     unknown = [name for name in table.columns if name not in {key, *labels, *others}]
-    found.append(problems(ProblemKind.UNKNOWN_SUBTYPE, unknown, "column"))
     table[key] = table[key].str.strip()
     nameless = [f"line {at + _FIRST_LINE}" for at in table.index[table[key] == ""]]
-    found.append(problems(ProblemKind.MALFORMED_ROW, nameless, f"{key} is empty"))
+    found += [
+        problems(ProblemKind.UNKNOWN_SUBTYPE, unknown, "column"),
+        problems(ProblemKind.MALFORMED_ROW, nameless, f"{key} is empty"),
+    ]
     table = table[table[key] != ""]
     places, names = pd.factorize(table[key])
     value = np.stack([_numbers(table, label, found) for label in labels], axis=1)
@@ -100,6 +96,18 @@ def read_wide(path: Path, keys: Collection[str], *, others: Collection[str] = ()
         value=value[row, column],
     )
     return key, _merged(observed, found, labels)
+
+
+def _columns(path: Path, names: Collection[str], keys: Collection[str]) -> tuple[str, list[str]]:
+    """The key column and the label columns among `names`. Raises TrainingDataError where one lacks."""
+    key = next((name for name in keys if name in names), None)
+    labels = [str(label) for label in LABELS if label in names]
+    if key is None or not labels:
+        raise TrainingDataError(
+            f"{path.name} has the columns {', '.join(names)}: it needs {' or '.join(keys)} and at least one of "
+            f"{', '.join(LABELS)}"
+        )
+    return key, labels
 
 
 def _label_name(name: str) -> str:
@@ -160,7 +168,8 @@ class _Observed:
 def _merged(observed: _Observed, found: list[pd.DataFrame], given: Sequence[str]) -> Labels:
     """One row for each key; what contradicts is unknown and listed.
 
-    Where `any` is not among the labels `given`, it follows from the subtypes.
+    Where `any` is not among the labels `given`, it follows from the subtypes; where it is 0, subtypes of
+    which nothing is said are 0.
     """
     size = len(observed.keys) * len(LABELS)
     at = observed.key.astype(np.int64) * len(LABELS) + observed.label
@@ -174,6 +183,7 @@ def _merged(observed: _Observed, found: list[pd.DataFrame], given: Sequence[str]
         state[:, 0] = any_of(state[:, 1:])
     wrong = (state[:, 0] == 0) & (state[:, 1:] == 1).any(axis=1)
     state[wrong] = _UNKNOWN
+    state[(state[:, :1] == 0) & ~zero & ~one] = 0  # no bleed at all is none of any kind
     names = [observed.keys[k] for k in np.flatnonzero(wrong).tolist()]
     found.append(problems(ProblemKind.CONTRADICTING_LABELS, names, "any is 0, a subtype is 1"))
     values = frame(observed.keys, state)

@@ -27,11 +27,12 @@ def _listed(labels: Labels) -> set[tuple[str, str]]:
 
 
 def test_long_labels(tmp_path: Path) -> None:
-    """Each slice gets its six; what no row states is unknown; equal repeats are no conflict."""
+    """Each slice gets its six; `any` 0 says it of all; what else is not stated is unknown."""
     lines = [f"ID_a_{label},{int(label in ('any', 'subdural'))}" for label in LABELS]
-    labels = read_long(_write(tmp_path, "ID,Label", *lines, lines[0], "ID_b_any,0"))
+    labels = read_long(_write(tmp_path, "ID,Label", *lines, lines[0], "ID_b_any,0", "ID_c_any,1"))
     assert _row(labels, "ID_a") == [True, False, False, False, False, True]
-    assert _row(labels, "ID_b") == [False, None, None, None, None, None]
+    assert _row(labels, "ID_b") == [False] * 6
+    assert _row(labels, "ID_c") == [True, None, None, None, None, None]
     assert labels.problems.empty
 
 
@@ -61,7 +62,7 @@ def test_wide_labels_that_are_wrong(tmp_path: Path) -> None:
     )[1]
     assert _row(labels, "s1") == [True, None, None, None, None, None]
     assert _row(labels, "s2") == [None, None, None, None, None, False]
-    assert _row(labels, "s4") == [False, None, None, None, None, None]
+    assert _row(labels, "s4") == [False] * 6
     assert _listed(labels) == {
         ("conflicting_labels", "s1_subdural"),
         ("malformed_row", "line 4"),
@@ -95,4 +96,4 @@ def test_study_labels_follow_from_slices(tmp_path: Path) -> None:
     labels = read_wide(_write(tmp_path, "key,any", "1,1", "2,", "3,0", "4,", "5,0", "6,0"), ["key"])[1]
     made = put_study_labels(put(rows, labels.values, rows["key"], to=LABELS))
     assert made["study_any"].to_list() == [True, True, pd.NA, pd.NA, False, False]
-    assert made["study_epidural"].isna().all()
+    assert made["study_epidural"].to_list() == [pd.NA, pd.NA, pd.NA, pd.NA, False, False]
