@@ -104,8 +104,8 @@ def _columns(path: Path, names: Collection[str], keys: Collection[str]) -> tuple
     labels = [str(label) for label in LABELS if label in names]
     if key is None or not labels:
         raise TrainingDataError(
-            f"{path.name} has the columns {', '.join(names)}: it needs {' or '.join(keys)} and at least one of "
-            f"{', '.join(LABELS)}"
+            f"{path.name} has the columns {', '.join(names)}: it needs {' or '.join(keys)} and at "
+            f"least one of {', '.join(LABELS)}"
         )
     return key, labels
 
@@ -218,10 +218,10 @@ def put_unknown(rows: pd.DataFrame, *, to: Sequence[str]) -> pd.DataFrame:
 
 def put_study_labels(rows: pd.DataFrame) -> pd.DataFrame:
     """Study labels from slice labels: 1 where a slice is, else unknown where one is unknown, else 0."""
-    study = rows["StudyInstanceUID"]
+    study, names = pd.factorize(rows["StudyInstanceUID"])
     found = {}
     for label, name in zip(LABELS, STUDY_LABELS, strict=True):
-        one = rows[label].fillna(False).astype(bool).groupby(study).transform("any")
-        unknown = rows[label].isna().groupby(study).transform("any")
-        found[name] = pd.arrays.BooleanArray(one.to_numpy(), (unknown & ~one).to_numpy())
+        said = (rows[label].fillna(False).to_numpy(dtype=bool), rows[label].isna().to_numpy())
+        one, unknown = (np.bincount(study[each], minlength=len(names)) > 0 for each in said)
+        found[name] = pd.arrays.BooleanArray(one[study], (unknown & ~one)[study])
     return rows.assign(**found)

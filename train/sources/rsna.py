@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -14,6 +14,8 @@ from .joined import source_table, unusable_files, without_repeats
 from .labels import RSNA_PREFIX, Labels, put, put_study_labels, read_long
 from .scan import FileState, Scanner, list_files
 from .source import LabelledStudy, ProblemKind, Source, SourceTable, problems
+
+_ENDING = ".dcm"
 
 
 class RsnaSource(Source):
@@ -28,7 +30,7 @@ class RsnaSource(Source):
     def table(self, scanner: Scanner) -> SourceTable:
         """See `Source`."""
         labels = read_long(self.labels)
-        files = list_files(self.path, lambda name: name.lower().endswith(".dcm"))
+        files = list_files(self.path, lambda name: name.lower().endswith(_ENDING))
         scan = scanner.scan(self.name, self.path, files, DicomReader(key=scanner.key(), any_uid=True))
         rows, repeats = without_repeats(scan.rows)
         keys = RSNA_PREFIX + rows["SOPInstanceUID"].str.removeprefix(RSNA_PREFIX)
@@ -45,12 +47,12 @@ def _unmatched(
     rows: pd.DataFrame, keys: pd.Series, files: list[FileState], labels: Labels
 ) -> list[pd.DataFrame]:
     """Names that are not the UID; files and labels without each other."""
-    named = pd.Series([_key_of(path) for path in rows["path"]], index=rows.index, dtype=str)
-    differs = named != keys
-    unlabelled = ~keys.isin(labels.values.index)
+    differs = _keys_of(rows["path"]) != keys
+    known = labels.values.index
+    unlabelled = known.get_indexer(keys) < 0
     # a file that cannot be used is there all the same, and listed for what is wrong with it
-    present = set(keys) | {_key_of(file.path) for file in files}
-    lonely = [key for key in labels.values.index if key not in present]
+    present = pd.concat([keys, _keys_of(pd.Series([file.path for file in files], dtype=str))])
+    lonely = known[pd.Index(present.unique()).get_indexer(known) < 0]
     return [
         problems(ProblemKind.NAME_DIFFERS, rows.loc[differs, "path"], rows.loc[differs, "SOPInstanceUID"]),
         problems(ProblemKind.FILE_WITHOUT_LABELS, rows.loc[unlabelled, "path"]),
@@ -58,5 +60,7 @@ def _unmatched(
     ]
 
 
-def _key_of(path: str) -> str:
-    return RSNA_PREFIX + PurePosixPath(path).stem.removeprefix(RSNA_PREFIX)
+def _keys_of(paths: pd.Series) -> pd.Series:
+    """The key that each file's name stands for."""
+    names = paths.str.slice(stop=-len(_ENDING)).str.replace(r"^.*/", "", regex=True)
+    return RSNA_PREFIX + names.str.removeprefix(RSNA_PREFIX)
