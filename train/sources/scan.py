@@ -292,8 +292,10 @@ def _current(rows: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
     """
     rows = rows.merge(listed, on=list(FileState._fields))
     failed = rows["problem"] == ProblemKind.UNREADABLE_FILE
-    mended = rows["path"].isin(rows.loc[~failed, "path"])
-    rows = rows[~(failed & mended)].drop_duplicates(["path", "frame"])
+    if failed.any():
+        mended = rows["path"].isin(set(rows.loc[~failed, "path"]))
+        rows = rows[~(failed & mended)]
+    rows = rows.drop_duplicates(["path", "frame"])
     return rows.sort_values(["path", "frame"]).reset_index(drop=True)
 
 

@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ich_triage.domain.labels import LABELS
 from ich_triage.imaging.volume import Volume
@@ -131,10 +131,15 @@ class Source(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: unique short name; names the table's file
+    #: unique short name, else the kind; names the table's file
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
     #: how often a study of this source is drawn, against one of another with weight 1
     weight: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_kind(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {"name": values.get("kind"), **values}
 
     @abstractmethod
     def table(self, scanner: Scanner) -> SourceTable:

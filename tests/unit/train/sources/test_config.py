@@ -14,13 +14,13 @@ sources = [
   { kind = "rsna", name = "challenge", path = "a", labels = "a.csv", weight = 1.0 },
   { kind = "studies", name = "site", path = "b", labels = "b.csv", weight = 3 },
   { kind = "pictures", name = "small", path = "c", labels = "c.csv", level = 40, width = 80 },
-  { kind = "service", name = "readers", config = "site.toml", weight = 0.5 },
+  { kind = "service", config = "site.toml", weight = 0.5 },
 ]
 """
 
 
 def test_any_mix_with_weights(tmp_path: Path) -> None:
-    """Each entry becomes the source of its kind; a name finds it again."""
+    """Each entry becomes the source of its kind; its name, or else its kind, finds it again."""
     path = tmp_path / "sources.toml"
     path.write_text(MIX)
     mix = load(path)
@@ -31,6 +31,7 @@ def test_any_mix_with_weights(tmp_path: Path) -> None:
         ("ServiceSource", 0.5),
     ]
     assert mix.named("site") is mix.sources[1]
+    assert mix.named("service") is mix.sources[3]
     with pytest.raises(SettingsError, match="no source other"):
         mix.named("other")
 
