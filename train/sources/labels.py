@@ -24,8 +24,6 @@ RSNA_PREFIX = "ID_"
 
 _VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 _UNKNOWN = -1
-#: Line of the first row: after the one with the names.
-_FIRST_LINE = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,14 +78,14 @@ def read_wide(path: Path, keys: Collection[str], *, others: Collection[str] = ()
     key, labels = _columns(path, list(table.columns), keys)
     unknown = [name for name in table.columns if name not in {key, *labels, *others}]
     table[key] = table[key].str.strip()
-    nameless = [f"line {at + _FIRST_LINE}" for at in table.index[table[key] == ""]]
+    nameless = [f"row {at + 1}" for at in table.index[table[key] == ""]]  # of those with the right length
     found += [
         problems(ProblemKind.UNKNOWN_SUBTYPE, unknown, "column"),
         problems(ProblemKind.MALFORMED_ROW, nameless, f"{key} is empty"),
     ]
     table = table[table[key] != ""]
     places, names = pd.factorize(table[key])
-    value = np.stack([_numbers(table, label, found) for label in labels], axis=1)
+    value = np.stack([_numbers(table, key, label, found) for label in labels], axis=1)
     row, column = np.nonzero(value != _UNKNOWN)
     observed = _Observed(
         keys=list(names),
@@ -115,13 +113,12 @@ def _label_name(name: str) -> str:
     return plain if plain in LABELS else name.strip()
 
 
-def _numbers(table: pd.DataFrame, label: str, found: list[pd.DataFrame]) -> NDArray[np.int8]:
-    """One column as 0, 1 or unknown; what is none of these is listed by its line."""
+def _numbers(table: pd.DataFrame, key: str, label: str, found: list[pd.DataFrame]) -> NDArray[np.int8]:
+    """One column as 0, 1 or unknown; what is none of these is listed by its key."""
     text = table[label].str.strip().str.lower()
     number = text.map(_VALUES)
     wrong = number.isna() & (text != "")
-    lines = [f"line {at + _FIRST_LINE}" for at in table.index[wrong]]
-    found.append(problems(ProblemKind.MALFORMED_ROW, lines, f"{label} is neither 0 nor 1"))
+    found.append(problems(ProblemKind.MALFORMED_ROW, table.loc[wrong, key], f"{label} is neither 0 nor 1"))
     return number.fillna(_UNKNOWN).to_numpy(dtype=np.int8)
 
 
@@ -135,7 +132,7 @@ def _read_csv(path: Path, columns: Sequence[str], found: list[pd.DataFrame]) -> 
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = next(plain_csv.reader(file), [])
-        if len(set(names)) < len(names):
+        if len({_label_name(name) for name in names}) < len(names):
             raise TrainingDataError(f"{path.name} has two columns of one name; rename or remove one")
         return csv.read_csv(
             path,

@@ -55,7 +55,7 @@ def test_wide_labels_with_some_columns(tmp_path: Path) -> None:
 
 
 def test_wide_labels_that_are_wrong(tmp_path: Path) -> None:
-    """Rows of another length, values that are no label, no key, two opinions: listed by line or key."""
+    """Rows of another length, values that are no label, no key, two opinions: listed by line, row or key."""
     labels = read_wide(
         _write(tmp_path, "study,any,SUBDURAL", "s1,1,TRUE", "s1,1,0", "s2,maybe,0", ",1,1", "s3,1", "s4,0,"),
         ["study"],
@@ -65,8 +65,8 @@ def test_wide_labels_that_are_wrong(tmp_path: Path) -> None:
     assert _row(labels, "s4") == [False] * 6
     assert _listed(labels) == {
         ("conflicting_labels", "s1_subdural"),
-        ("malformed_row", "line 4"),
-        ("malformed_row", "line 5"),
+        ("malformed_row", "s2"),
+        ("malformed_row", "row 4"),
         ("malformed_row", "line 6"),
     }
 
@@ -77,7 +77,7 @@ def test_wide_labels_that_are_wrong(tmp_path: Path) -> None:
         ("", "is no CSV file"),
         ("study,bleed\ns1,1", "it needs study or number and at least one of any, epidural"),
         ("any\n1", "it needs study or number"),
-        ("study,any,any\ns1,1,0", "two columns of one name"),
+        ("study,any,Any\ns1,1,0", "two columns of one name"),
     ],
 )
 def test_files_that_hold_no_labels(tmp_path: Path, content: str, message: str) -> None:
