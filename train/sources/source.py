@@ -124,6 +124,8 @@ class LabelledStudy:
     slice_labels: NDArray[np.float32]
     #: study labels in the order of `LABELS`, (6,): 0, 1, or NaN where unknown
     study_labels: NDArray[np.float32]
+    #: SOP Instance UIDs of rows that are not in the volume: of other series or stacks, and repeats
+    left_out: tuple[str, ...]
 
 
 class Source(BaseModel, ABC):
@@ -162,6 +164,7 @@ def labelled(rows: pd.DataFrame, volume: Volume) -> LabelledStudy:
     """Put the labels of `rows` to the slices of `volume`, by SOP Instance UID and frame."""
     by_image = rows.set_index(["SOPInstanceUID", "frame"])
     wanted = [(image.sop_instance_uid, image.frame_number or 0) for image in volume.images]
+    shown = {image.sop_instance_uid for image in volume.images}
     first = rows.iloc[0]
     return LabelledStudy(
         study_instance_uid=first["StudyInstanceUID"],
@@ -169,4 +172,5 @@ def labelled(rows: pd.DataFrame, volume: Volume) -> LabelledStudy:
         volume=volume,
         slice_labels=labels_of(by_image.loc[wanted], LABELS),
         study_labels=labels_of(rows.iloc[:1], STUDY_LABELS)[0],
+        left_out=tuple(uid for uid in rows["SOPInstanceUID"] if uid not in shown),
     )

@@ -97,6 +97,7 @@ def test_a_study_comes_as_serving_reads_it(
     np.testing.assert_array_equal(study.volume.hu[:, inside], expected[:, inside])
     assert study.slice_labels.tolist() == phantom.truth.slice_labels.float().tolist()
     assert study.study_labels.tolist() == [float(each) for each in phantom.truth.labels]
+    assert study.left_out == ()
 
 
 def test_labels_are_joined_by_uid_not_by_order(

@@ -70,13 +70,17 @@ def test_labels_by_study_uid(tmp_path: Path, bleeding: str, scanner: Scanner) ->
 def test_a_study_is_the_series_that_the_service_would_choose(
     tmp_path: Path, bleeding: str, scanner: Scanner
 ) -> None:
-    """The volume is the head's; of its labels only those of the study are known."""
+    """The volume is the head's, without the scout; of its labels only those of the study are known."""
+    scout = tiny_head(study=bleeding)[0]
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    scout.save_as(tmp_path / "studies" / "a" / "scout", enforce_file_format=True)
     source = _source(tmp_path, "StudyInstanceUID,any,epidural", f"{bleeding},1,")
     rows = source.table(scanner).rows
     study = source.load(rows[rows["StudyInstanceUID"] == bleeding])
     assert study.volume.hu.shape == (SLICES, 64, 64)
     assert study.study_labels[0] == 1 and np.isnan(study.study_labels[1:]).all()
     assert np.isnan(study.slice_labels).all()
+    assert study.left_out == (scout.SOPInstanceUID,)
     few = rows[(rows["StudyInstanceUID"] == bleeding) & (rows["position_mm"] < 50)]
     with pytest.raises(NotAnalysedError):
         source.load(few)
