@@ -15,6 +15,7 @@ from ich_triage.model.network import ArchitectureSpec
 from .embedded import Plan, Sizes, make
 from .fit import FitSettings
 from .journal import record
+from .sources import commands as data
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -22,6 +23,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 @app.callback()
 def main() -> None:
     """Makes model packages."""
+
+
+app.command()(data.metadata)
+app.command()(data.phantoms)
 
 
 @app.command()
