@@ -14,6 +14,8 @@ IchTriageError
 ├── DeliveryError          a destination did not take an object
 │   └── DeliveryRefusedError   it answered with a failure status
 ├── UnknownStudyError      no such study in the database
+├── FeedbackError          a reader's feedback cannot be taken as it is
+├── TrainingDataError      labelled data cannot be used for training
 └── DatabaseVersionError   the database schema is not the one this release needs
 
 Each class's docstring is its default message. Messages carry UIDs and our own ids, never patient data.
@@ -91,6 +93,14 @@ class DeliveryRefusedError(DeliveryError):
 
 class UnknownStudyError(IchTriageError):
     """No such study in the database."""
+
+
+class FeedbackError(IchTriageError):
+    """The feedback cannot be taken as it is."""
+
+
+class TrainingDataError(IchTriageError):
+    """Labelled data cannot be used for training."""
 
 
 class DatabaseVersionError(IchTriageError):

@@ -18,6 +18,7 @@ from .evaluate import Evaluation, evaluate_package
 from .fit import FitSettings
 from .journal import record
 from .report.content import PICTURES, Table
+from .sources import commands as data
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -25,6 +26,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 @app.callback()
 def main() -> None:
     """Makes model packages."""
+
+
+app.command()(data.metadata)
+app.command()(data.phantoms)
 
 
 @app.command()

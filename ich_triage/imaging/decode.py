@@ -45,14 +45,25 @@ def read_frames(headers: Sequence[SliceHeader]) -> Iterator[np.ndarray]:
 
     Raises `PixelDataError` as `read_pixels`.
     """
-    decoder = _decoder(headers[0])
     try:
         with open_dataset(headers[0].path) as file:
-            size = file.seek(0, 2)
-            for header in headers:
-                yield _read_frame(file, size, header, decoder)
+            yield from read_frames_from(file, headers)
     except HeaderError as error:
         raise PixelDataError(str(error)) from error
+    except MALFORMED as error:
+        raise PixelDataError(f"pixels cannot be decoded ({type(error).__name__})") from None
+
+
+def read_frames_from(file: BinaryIO, headers: Sequence[SliceHeader]) -> Iterator[np.ndarray]:
+    """As `read_frames`, from a file that `header.open_dataset` has opened.
+
+    Raises `PixelDataError` as `read_pixels`.
+    """
+    decoder = _decoder(headers[0])
+    try:
+        size = file.seek(0, 2)
+        for header in headers:
+            yield _read_frame(file, size, header, decoder)
     except MALFORMED as error:
         raise PixelDataError(f"pixels cannot be decoded ({type(error).__name__})") from None
 

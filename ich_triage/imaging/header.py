@@ -199,29 +199,36 @@ def open_dataset(path: Path) -> BinaryIO:
     return io.BytesIO(head.replace(deflated, plain, 1) + body)
 
 
-def read_headers(path: Path) -> tuple[SliceHeader, ...]:
+def read_headers(path: Path, *, any_uid: bool = False) -> tuple[SliceHeader, ...]:
     """Read one file; one header per frame, a single one for anything that is not an image.
 
-    Raises `HeaderError` when the file is not DICOM, lacks its UIDs, or states absurd sizes.
+    `any_uid` takes the files of public sets: their UIDs may be any text, and the SOP class may be missing
+    where the modality is CT. Raises `HeaderError` when the file is not DICOM, lacks its UIDs, or states
+    absurd sizes.
     """
     try:
         with open_dataset(path) as file:
-            return read_headers_from(file, path)
+            return read_headers_from(file, path, any_uid=any_uid)
     except MALFORMED as error:
         raise HeaderError(f"header cannot be read ({type(error).__name__})") from None
 
 
-def read_headers_from(file: BinaryIO, path: Path) -> tuple[SliceHeader, ...]:
+def read_headers_from(file: BinaryIO, path: Path, *, any_uid: bool = False) -> tuple[SliceHeader, ...]:
     """Read one object that is not deflated from `file`, of which nothing after Pixel Data is needed.
 
-    Raises `HeaderError` as `read_headers`.
+    `any_uid` and errors as in `read_headers`.
     """
     try:
         ds = dcmread(file, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
-        return tuple(_headers(path, ds, _locate_pixels(file, ds)))
+        if any_uid and not ds.get("SOPClassUID") and ds.get("Modality") == "CT":
+            ds.SOPClassUID = CT_IMAGE_STORAGE
+        headers = tuple(_headers(path, ds, _locate_pixels(file, ds)))
     except MALFORMED as error:
         # The cause quotes values of the object, which may be patient data: its type alone is kept.
         raise HeaderError(f"header cannot be read ({type(error).__name__})") from None
+    if not (any_uid or is_uid(headers[0].series_instance_uid)):
+        raise HeaderError("SeriesInstanceUID is not a UID")
+    return headers
 
 
 def read_study(paths: Iterable[Path]) -> tuple[tuple[SliceHeader, ...], tuple[UnreadableFile, ...]]:
@@ -300,8 +307,6 @@ def _header(
     uids = {keyword: read.text(keyword) for keyword in _UIDS}
     if missing := [keyword for keyword, uid in uids.items() if not uid]:
         raise HeaderError(f"{missing[0]} missing")
-    if not is_uid(uids["SeriesInstanceUID"]):
-        raise HeaderError("SeriesInstanceUID is not a UID")
     bits_stored = read.integer("BitsStored") or 0
     return SliceHeader(
         path=path,

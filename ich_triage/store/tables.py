@@ -195,6 +195,7 @@ class Revision(Base):
 
     study: Mapped[Study] = relationship(back_populates="revisions")
     deliveries: Mapped[list[Delivery]] = relationship(back_populates="revision", order_by="Delivery.id")
+    feedback: Mapped[list[Feedback]] = relationship(back_populates="revision", order_by="Feedback.id")
 
 
 class Delivery(Base):
@@ -240,6 +241,29 @@ class Delivery(Base):
     claimed_until: Mapped[datetime | None]
 
     revision: Mapped[Revision] = relationship(back_populates="deliveries")
+
+
+class Feedback(Base):
+    """What a radiologist says about the result of one revision; of each reader the latest counts."""
+
+    __tablename__ = "feedback"
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revisions.id"), index=True)
+    #: who; the name under which the reader is known here
+    reader: Mapped[str] = mapped_column(String(64))
+    #: whether the reader's own answer to "is there a bleed" is the revision's
+    agrees: Mapped[bool]
+    #: subtypes that the reader sees, as values of Subtype; None where the reader names none
+    subtypes: Mapped[list[Any] | None]
+    #: free text; may name the patient
+    note: Mapped[str] = mapped_column(default="")
+    #: when
+    at: Mapped[datetime]
+    #: SHA-256 of the weights that gave the result, hex
+    weights_sha256: Mapped[str] = mapped_column(String(64))
+
+    revision: Mapped[Revision] = relationship(back_populates="feedback")
 
 
 class Worker(Base):

@@ -195,3 +195,15 @@ def test_no_damage_crashes_the_reader(tmp_path: Path, make_slice, data: st.DataO
     except HeaderError:
         return
     assert headers
+
+
+def test_files_of_public_sets_are_read_on_request(write_slice) -> None:
+    """A set whose UIDs are names of its own and that leaves the SOP class out is refused unless asked for."""
+    named = {"SOPClassUID": None, "StudyInstanceUID": "ID_1a", "SeriesInstanceUID": "ID_2b"}
+    path = write_slice(**named)
+    with pytest.raises(HeaderError, match="SOPClassUID missing"):
+        read_headers(path)
+    (header,) = read_headers(path, any_uid=True)
+    assert header.is_ct_image and header.series_instance_uid == "ID_2b"
+    with pytest.raises(HeaderError, match="SeriesInstanceUID is not a UID"):
+        read_headers(write_slice(SeriesInstanceUID="ID_2b"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -9,7 +11,9 @@ from alembic.runtime.migration import MigrationContext
 from ich_triage.errors import DatabaseVersionError
 from ich_triage.store import migrate
 from ich_triage.store.database import Database
-from ich_triage.store.tables import Base
+from ich_triage.store.tables import Base, Worker
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def test_migrations_yield_what_the_tables_declare(database: Database) -> None:
@@ -26,4 +30,19 @@ def test_an_empty_database_is_refused_with_the_remedy(database_url: str) -> None
         migrate.require_current(database)
     migrate.upgrade(database)
     migrate.require_current(database)
+    database.close()
+
+
+def test_an_older_schema_is_brought_to_this_one(database_url: str) -> None:
+    """A site that has run since the first release loses no row and gets what is new."""
+    database = Database(database_url)
+    migrate.upgrade(database, "0001")
+    with pytest.raises(DatabaseVersionError, match="is 0001, this release needs"):
+        migrate.require_current(database)
+    with database.write() as session:
+        session.add(Worker(id="w", host="h", pid=1, started_at=NOW, seen_at=NOW))
+    migrate.upgrade(database)
+    migrate.require_current(database)
+    with database.read() as session:
+        assert session.get_one(Worker, "w").seen_at == NOW
     database.close()

@@ -1,0 +1,103 @@
+"""What radiologists say about results, and what follows from it about a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session, aliased, joinedload
+
+from ..domain.labels import Subtype
+from ..domain.states import ANALYSED_STATES, StudyState
+from ..errors import FeedbackError
+from .tables import Feedback, Revision, Study
+
+#: characters of a reader's name at most
+MAX_READER = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opinion:
+    """One reader's answer to one result."""
+
+    #: who
+    reader: str
+    #: whether the reader, too, sees a bleed where one was flagged, and none where none was
+    agrees: bool
+    #: the subtypes that are there; None where the reader does not name them
+    subtypes: frozenset[Subtype] | None = None
+    #: free text
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise FeedbackError for a reader without a name, or with one that the table cannot hold."""
+        if not 1 <= len(self.reader) <= MAX_READER:
+            raise FeedbackError(
+                f"the reader's name has {len(self.reader)} characters: give 1 to {MAX_READER}"
+            )
+
+
+def give(session: Session, revision: Revision, opinion: Opinion, now: datetime) -> Feedback:
+    """Keep the opinion; an earlier one of the same reader stays as history and no longer counts.
+
+    Raises FeedbackError where there is no result to agree with, or the opinion contradicts itself.
+    """
+    study = revision.study.study_instance_uid
+    if revision.state not in ANALYSED_STATES or revision.analysis is None:
+        raise FeedbackError(
+            f"revision {revision.number} of study {study} is {revision.state}: there is no result to agree "
+            "or disagree with; give feedback on an analysed revision"
+        )
+    if opinion.subtypes is not None and bool(opinion.subtypes) != _bleed(revision, opinion.agrees):
+        raise FeedbackError(
+            f"study {study} is {revision.state}, the reader {'agrees' if opinion.agrees else 'disagrees'} "
+            f"and names {len(opinion.subtypes)} subtypes: name at least one where there is a bleed and none "
+            "where there is none, or leave them out"
+        )
+    given = Feedback(
+        revision=revision,
+        reader=opinion.reader,
+        agrees=opinion.agrees,
+        subtypes=None if opinion.subtypes is None else sorted(opinion.subtypes),
+        note=opinion.note,
+        at=now,
+        weights_sha256=revision.analysis["package"]["weights_sha256"],
+    )
+    session.add(given)
+    return given
+
+
+def sees_bleed(feedback: Feedback) -> bool:
+    """Whether the reader says that there is a bleed."""
+    return _bleed(feedback.revision, feedback.agrees)
+
+
+def _bleed(revision: Revision, agrees: bool) -> bool:
+    return agrees == (revision.state == StudyState.FLAGGED)
+
+
+def of_study(session: Session, study: Study) -> Sequence[Feedback]:
+    """The feedback that counts for one study: the latest of each reader, by name of the reader."""
+    return session.scalars(_counting().where(Revision.study_id == study.id).order_by(Feedback.reader)).all()
+
+
+def all_that_count(session: Session) -> Sequence[Feedback]:
+    """The latest feedback of each reader on each study, studies in order of receipt."""
+    return session.scalars(_counting().order_by(Revision.study_id, Feedback.reader)).all()
+
+
+def _counting() -> Select[Feedback]:
+    """Feedback that no later one of the same reader on the same study replaces, with revision and study."""
+    other = aliased(Revision)
+    turn = func.row_number().over(
+        partition_by=(other.study_id, Feedback.reader), order_by=(Feedback.at.desc(), Feedback.id.desc())
+    )
+    ranked = select(Feedback.id, turn.label("turn")).join(other, other.id == Feedback.revision_id).subquery()
+    return (
+        select(Feedback)
+        .join(Feedback.revision)
+        .where(Feedback.id.in_(select(ranked.c.id).where(ranked.c.turn == 1)))
+        .options(joinedload(Feedback.revision).joinedload(Revision.study))
+    )
