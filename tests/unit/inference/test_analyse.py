@@ -156,9 +156,9 @@ def test_real_head_as_it_came_is_not_flagged(trained: Analyser) -> None:
 @pytest.mark.parametrize(
     ("subtype", "side"),
     [
-        pytest.param(Subtype.EPIDURAL, Side.LEFT, marks=not_yet),
+        (Subtype.EPIDURAL, Side.LEFT),
         (Subtype.INTRAPARENCHYMAL, Side.RIGHT),
-        pytest.param(Subtype.INTRAVENTRICULAR, Side.LEFT, marks=not_yet),
+        (Subtype.INTRAVENTRICULAR, Side.LEFT),
         pytest.param(Subtype.SUBARACHNOID, Side.RIGHT, marks=not_yet),
         pytest.param(Subtype.SUBDURAL, Side.LEFT, marks=not_yet),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
@@ -14,6 +15,14 @@ from ich_triage.store.database import Database
 from ich_triage.store.tables import Base, Worker
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+#: the columns that the table had in the first schema
+_WORKERS_0001 = sa.table(
+    "workers",
+    *(
+        sa.column(name, Worker.__table__.c[name].type)
+        for name in ("id", "host", "pid", "started_at", "seen_at")
+    ),
+)
 
 
 def test_migrations_yield_what_the_tables_declare(database: Database) -> None:
@@ -40,7 +49,8 @@ def test_an_older_schema_is_brought_to_this_one(database_url: str) -> None:
     with pytest.raises(DatabaseVersionError, match="is 0001, this release needs"):
         migrate.require_current(database)
     with database.write() as session:
-        session.add(Worker(id="w", host="h", pid=1, started_at=NOW, seen_at=NOW))
+        row = {"id": "w", "host": "h", "pid": 1, "started_at": NOW, "seen_at": NOW}
+        session.execute(_WORKERS_0001.insert().values(row))
     migrate.upgrade(database)
     migrate.require_current(database)
     with database.read() as session:
