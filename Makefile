@@ -19,8 +19,9 @@ $(READY): requirements.txt pyproject.toml
 demo: $(READY)
 	$(BIN)/ich-triage demo $(if $(STUDY),--study "$(STUDY)")
 
+# Two processes with a thread each: two cores. Files are shared out in the order of tests/conftest.py.
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The long form of the chaos tests: more deaths at each boundary.
 chaos: $(READY)

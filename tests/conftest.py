@@ -18,6 +18,11 @@ REPOSITORY = Path(__file__).parents[1]
 REAL_HEAD = REPOSITORY.parent / "shared" / "ct-head-ge"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, so that at the end no process works on one while the other has nothing left."""
+    items.sort(key=lambda item: "unit" in item.path.parts and "train" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real PostgreSQL server, one for the whole run."""
