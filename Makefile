@@ -19,9 +19,10 @@ $(READY): requirements.txt pyproject.toml
 demo: $(READY)
 	$(BIN)/ich-triage demo $(if $(STUDY),--study "$(STUDY)")
 
-# Two processes with a thread each: two cores. Files are shared out in the order of tests/conftest.py.
+# A thread for each process, and one process more than cores, since much of the time is waiting for peers. Files are
+# shared out in the order of tests/conftest.py.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The long form of the chaos tests: more deaths at each boundary.
 chaos: $(READY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,6 +14,9 @@ from sqlalchemy import create_engine, make_url, text
 
 from ich_triage.store import migrate
 from ich_triage.store.database import Database
+
+# No test asks the outside for weights; without this each would wait for an answer that does not come.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_HEAD = REPOSITORY.parent / "shared" / "ct-head-ge"

@@ -7,11 +7,9 @@ import hashlib
 import itertools
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +33,7 @@ from . import calibrate
 from .cases import Case, draw_case, training_spec
 from .evaluation import MASK_THRESHOLDS, Predictions, figures, gate_figures, predict
 from .fit import FitSettings, fit
+from .parallel import run
 from .progress import Progress
 from .report import files as report
 from .report.card import card
@@ -142,23 +141,17 @@ def draw_parts(
     missing = [each for each in wanted if not each[2].exists()]
     progress = Progress("draw", len(wanted))
     progress.resumed_at(len(wanted) - len(missing))
-    # Forked children of a process with native threads may hang; spawned ones do not.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
-        drawn = [
-            pool.submit(
-                draw_case,
-                path,
-                _spec(part, seed),
-                spec,
-                matrix=matrix,
-                baselines=part != "train",
-            )
-            for part, seed, path in missing
-        ]
-        for future in as_completed(drawn):
-            future.result()
-            progress.advance()
+    drawn = run(functools.partial(_draw, spec=spec, matrix=matrix), missing, workers=workers)
+    for _ in drawn:
+        progress.advance()
     return paths
+
+
+def _draw(case: tuple[str, int, Path], *, spec: InputSpec, matrix: int) -> None:
+    """One case of part, seed and file, on one thread: there are as many processes as cores."""
+    part, seed, path = case
+    torch.set_num_threads(1)
+    draw_case(path, _spec(part, seed), spec, matrix=matrix, baselines=part != "train")
 
 
 def _input_name(spec: InputSpec) -> str:
@@ -176,10 +169,6 @@ def _require_both(paths: Sequence[Path]) -> None:
         raise PackageError(
             f"of {len(paths)} calibration studies {bleeding} have a bleed; draw more with --calibration"
         )
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def _train(plan: Plan, paths: Sequence[Path]) -> bytes:

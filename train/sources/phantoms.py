@@ -18,8 +18,9 @@ from ich_triage.phantom.dicom import study_datasets
 from ich_triage.phantom.generate import generate
 from ich_triage.phantom.spec import draw
 
+from ..parallel import run
 from .labels import RSNA_PREFIX
-from .scan import run, watch
+from .scan import watch
 
 # fmt: off
 #: The attributes that the set's files have, and no others.

@@ -10,16 +10,11 @@ import hashlib
 import hmac
 import os
 import secrets
-import signal
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -31,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ich_triage.errors import TrainingDataError
 
+from ..parallel import run
 from .source import SCANNED, ProblemKind
 
 #: Raise it when reading gives other rows for the same file; shards of another version are not used.
@@ -165,46 +161,6 @@ class _Job:
             return self.read(self.root / file.path)
         except OSError as error:
             return [unusable(ProblemKind.UNREADABLE_FILE, error.strerror or type(error).__name__)]
-
-
-def run(job: Callable[[Any], int], parts: Sequence[Any], *, workers: int) -> Iterator[int]:
-    """What `job` gives for each of `parts`, as they are done, in so many spawned processes.
-
-    Raises TrainingDataError when a process dies.
-    """
-    if workers == 0:
-        yield from map(job, parts)
-        return
-    # Forked children of a process with native threads may hang; spawned ones do not.
-    pool = ProcessPoolExecutor(min(workers, len(parts)) or 1, get_context("spawn"), _begin_process)
-    try:
-        futures: list[Future[int]] = [pool.submit(job, part) for part in parts]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise TrainingDataError(
-            "a process was killed, perhaps for want of memory; what is done stays: run the same command "
-            "again, with fewer --workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin_process() -> None:
-    """What Control-C and a killed parent mean to a process that reads.
-
-    Control-C reaches every process of the terminal: this one finishes its shard, the parent hands out no
-    more. A parent that was killed can tell nobody; without it this process would wait for work for ever.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None  # only spawned processes come here
-    parent.join()
-    os._exit(1)
 
 
 @contextmanager
