@@ -16,6 +16,7 @@ IchTriageError
 ├── UnknownStudyError      no such study in the database
 ├── FeedbackError          a reader's feedback cannot be taken as it is
 ├── TrainingDataError      labelled data cannot be used for training
+├── TrainingError          training cannot go on
 └── DatabaseVersionError   the database schema is not the one this release needs
 
 Each class's docstring is its default message. Messages carry UIDs and our own ids, never patient data.
@@ -101,6 +102,10 @@ class FeedbackError(IchTriageError):
 
 class TrainingDataError(IchTriageError):
     """Labelled data cannot be used for training."""
+
+
+class TrainingError(IchTriageError):
+    """Training cannot go on."""
 
 
 class DatabaseVersionError(IchTriageError):

@@ -93,7 +93,13 @@ class Case:
         with np.load(path) as stored:
             values = {name: stored[name] for name in stored.files}
         facts = _FACTS.validate_json(str(values.pop("facts")))
-        return cls(x=np.load(_input_path(path), mmap_mode="r"), facts=facts, **values)
+        return cls(x=load_input(path), facts=facts, **values)
+
+
+def load_input(path: Path) -> NDArray[np.uint8]:
+    """The input alone of the case at `path`, mapped, not read."""
+    found: NDArray[np.uint8] = np.load(_input_path(path), mmap_mode="r")
+    return found
 
 
 def _input_path(path: Path) -> Path:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import structlog
 import timm
@@ -14,14 +14,13 @@ import torch
 from lightning.pytorch.tuner.tuning import Tuner
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ich_triage.domain.labels import SUBTYPES
 from ich_triage.model.chain import classifier
 
-from .loop import Learner, LoopSettings, run, trainer
+from .loop import Learner, LoopSettings, run_once, trainer
 from .recipe import Cycle, SliceRecipe
 from .slices import LabelledSlice, SliceAddress, Slices, pixels
 
@@ -88,14 +87,10 @@ def fit(
     """Train `network` in place, cycle by cycle, resuming from `folder`; `labels` (N, K) of the task."""
     network.to(memory_format=torch.channels_last).train()
     for number, cycle in enumerate(recipe.cycles):
-        within = folder / f"cycle_{number}"
-        done = within / "done.safetensors"
-        if not done.exists():
-            _freeze(network, cycle.frozen and pretrained)
-            data = Slices(slices, labels, size=cycle.size or recipe.size, seed=recipe.seed + number)
-            run(SliceLearner(network, data, _settings(recipe, cycle, len(slices), number)), within)
-            save_model(network, str(done))
-        load_model(network, done)
+        _freeze(network, cycle.frozen and pretrained)
+        data = Slices(slices, labels, size=cycle.size or recipe.size, seed=recipe.seed + number)
+        how = _settings(recipe, cycle, len(slices), number)
+        run_once(network, folder / f"cycle_{number}", partial(SliceLearner, network, data, how))
     return network.eval().requires_grad_(False)
 
 
@@ -108,7 +103,6 @@ def find_rate(
     found: Any = Tuner(trainer(learner, folder)).lr_find(learner, min_lr=1e-6, max_lr=1.0, num_training=60)
     rates, losses = found.results["lr"], found.results["loss"]
     best = float(found.suggestion() or recipe.cycles[0].learning_rate)
-    matplotlib.use("Agg")
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(rates, losses)

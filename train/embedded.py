@@ -33,7 +33,7 @@ from . import calibrate
 from .cases import Case, draw_case, training_spec
 from .evaluation import MASK_THRESHOLDS, Predictions, figures, gate_figures, predict
 from .fit import FitSettings, fit
-from .parallel import run
+from .parallel import one_thread, run
 from .progress import Progress
 from .report import files as report
 from .report.card import card
@@ -150,8 +150,8 @@ def draw_parts(
 def _draw(case: tuple[str, int, Path], *, spec: InputSpec, matrix: int) -> None:
     """One case of part, seed and file, on one thread: there are as many processes as cores."""
     part, seed, path = case
-    torch.set_num_threads(1)
-    draw_case(path, _spec(part, seed), spec, matrix=matrix, baselines=part != "train")
+    with one_thread():
+        draw_case(path, _spec(part, seed), spec, matrix=matrix, baselines=part != "train")
 
 
 def _input_name(spec: InputSpec) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.model.network import IchNet
 
-from .loop import Learner, LoopSettings, run
+from .loop import Learner, LoopSettings, run_once
 from .windows import Sample, Windows
 
 #: Weight of positive slices: most are negative.
@@ -124,13 +124,9 @@ def fit(
     network.slice_net.to(memory_format=torch.channels_last)
     network.train().requires_grad_(True)
     for number, stage in enumerate(settings.stages):
-        within = folder / f"stage_{number}"
-        done = within / "done.safetensors"
-        if not done.exists():
-            data = Windows(paths, spec, window=stage.window, crop=stage.crop, seed=settings.seed + number)
-            run(StudyLearner(network, data, _loop(settings, stage, len(paths), number)), within)
-            save_model(network, str(done))
-        load_model(network, done)
+        data = Windows(paths, spec, window=stage.window, crop=stage.crop, seed=settings.seed + number)
+        how = _loop(settings, stage, len(paths), number)
+        run_once(network, folder / f"stage_{number}", partial(StudyLearner, network, data, how))
     return network
 
 

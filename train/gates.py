@@ -15,7 +15,6 @@ from multiprocessing import get_context
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from rich.console import Console
 from rich.progress import track
@@ -31,6 +30,7 @@ from ich_triage.phantom.records import PhantomSpec, Style
 from ich_triage.phantom.spec import VENDORS, draw
 
 from .metrics import auc
+from .parallel import one_thread
 
 #: Folds, draws of them, trees of a forest, and permutations that say what chance does.
 _FOLDS, _DRAWS, _TREES, _PERMUTATIONS = 5, 4, 50, 16
@@ -166,9 +166,9 @@ def label_mix(studies: Iterable[GateFeatures]) -> dict[str, float]:
 
 
 def _study(job: tuple[PhantomSpec, int]) -> GateFeatures:
-    torch.set_num_threads(1)
     spec, matrix = job
-    return features(generate(spec, matrix=matrix))
+    with one_thread():
+        return features(generate(spec, matrix=matrix))
 
 
 def draw_features(n: int, *, first_seed: int, style: Style = "a", matrix: int = 256) -> list[GateFeatures]:

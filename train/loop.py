@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,19 +17,18 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from torch import Tensor
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ich_triage.errors import IchTriageError
+from ich_triage.errors import TrainingError
 
 from .progress import FitProgress
 
+#: Share of the steps in which the learning rate rises.
+_RISE = 0.15
 #: Optimiser steps between checkpoints.
 _CHECKPOINT_STEPS = 100
-
-
-class TrainingError(IchTriageError):
-    """Training cannot go on."""
 
 
 class Position(NamedTuple):
@@ -72,8 +71,6 @@ class LoopSettings:
     learning_rate: float
     #: the same for all but the head; None means alike
     body_learning_rate: float | None = None
-    #: share of the steps in which the rate rises
-    rise: float = 0.15
     #: AdamW's
     weight_decay: float = 0.01
     #: decay of the moving average of the weights, each step: over some 200, so that a short run forgets its
@@ -147,7 +144,7 @@ class Learner(pl.LightningModule, ABC):
             optimizer,
             max_lr=[rate for _, rate in trained],
             total_steps=settings.steps,
-            pct_start=settings.rise,
+            pct_start=_RISE,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -207,3 +204,12 @@ def run(learner: Learner, folder: Path, *, callbacks: Sequence[Callback] = ()) -
     trainer(learner, folder, checkpoints, FitProgress(), *callbacks).fit(
         learner, ckpt_path=last if last.exists() else None
     )
+
+
+def run_once(network: nn.Module, folder: Path, learner: Callable[[], Learner]) -> None:
+    """Train `network`, in place, as `learner` says; what a run finished in `folder` before is read."""
+    done = folder / "done.safetensors"
+    if not done.exists():
+        run(learner(), folder)
+        save_model(network, str(done))
+    load_model(network, done)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as tf
 
-from .cases import Case
+from .cases import Case, load_input
 from .loop import Position
 
 #: How far slices are turned, ± degrees.
@@ -77,7 +77,7 @@ def addresses(paths: Sequence[Path]) -> tuple[list[SliceAddress], NDArray[np.boo
 
 def pixels(address: SliceAddress, size: int) -> Tensor:
     """(C, size, size) in 0..1."""
-    x = torch.from_numpy(np.array(Case.load(address.path).x[address.index])).float() / 255
+    x = torch.from_numpy(np.array(load_input(address.path)[address.index])).float() / 255
     return x if x.shape[-1] == size else tf.resize(x, [size, size], antialias=True)
 
 

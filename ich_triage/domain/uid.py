@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+# looser than PS3.5 section 9.1 (leading zeros occur), but nothing that can climb out of a folder
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 
 

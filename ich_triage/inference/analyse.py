@@ -82,7 +82,7 @@ class Analyser:
         if flagged:
             midline = (head or heads.find(volume)).midline
             scene = findings.Scene(volume=volume, midline=midline, rule=self._rule(manifest))
-            for k in findings.reported(study, scene.rule):
+            for k in scene.rule.reported(study):
                 masks[k] = findings.cleaned(_mask(output, k, prepared, manifest), scene)
             found = findings.measure(masks, study, slices, scene)
         analysis = Analysis(

@@ -51,16 +51,6 @@ def cleaned(mask: Bools, scene: Scene) -> Bools:
     return np.asarray((sizes >= max(scene.rule.min_part_ml, 1e-9))[labels])
 
 
-def reported(study: Floats, rule: MaskRule) -> list[int]:
-    """Which subtypes a flagged study reports, as indices into `SUBTYPES`, most probable first; at least one.
-
-    `study` (6,) calibrated probabilities.
-    """
-    subtypes = study[1:]
-    order = np.argsort(-subtypes, kind="stable").tolist()
-    return [k for k in order if subtypes[k] >= rule.subtype_thresholds[k]] or order[:1]
-
-
 def measure(masks: Bools, study: Floats, slices: Floats, scene: Scene) -> tuple[Finding, ...]:
     """The findings of a flagged study, most probable first.
 
@@ -68,7 +58,7 @@ def measure(masks: Bools, study: Floats, slices: Floats, scene: Scene) -> tuple[
     """
     return tuple(
         _finding(k, masks[k], float(study[k + 1]), slices[:, k + 1], scene)
-        for k in reported(study, scene.rule)
+        for k in scene.rule.reported(study)
     )
 
 

@@ -34,7 +34,6 @@ SPACE_CHECK_S = 1.0
 
 _LOCK = ".lock"
 _INBOX_NAME = re.compile(r"^(?P<ns>\d{20})-(?P<priority>[hr])-[0-9a-f]{16}\.dcm$")
-# looser than PS3.5 section 9.1 (leading zeros occur), but nothing that can climb out of a folder
 
 
 @dataclass(frozen=True, kw_only=True)

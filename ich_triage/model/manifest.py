@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from ..domain.finding import PackageIdentity
@@ -50,6 +52,15 @@ class MaskRule(_Part):
     #: 5% and 95% quantile of (true − measured) / (measured + `VOLUME_FLOOR_ML`) on the calibration studies,
     #: in the order of `SUBTYPES`
     volume_error: tuple[tuple[float, float], ...] = ((-0.5, 0.5),) * (len(LABELS) - 1)
+
+    def reported(self, study: NDArray[np.float64]) -> list[int]:
+        """Which subtypes a flagged study reports: indices into `SUBTYPES`, likeliest first, at least one.
+
+        `study` (6,) calibrated probabilities.
+        """
+        subtypes = study[1:]
+        order = np.argsort(-subtypes, kind="stable").tolist()
+        return [k for k in order if subtypes[k] >= self.subtype_thresholds[k]] or order[:1]
 
 
 class Manifest(_Part):

@@ -163,9 +163,9 @@ def _gates(figures: Mapping[str, Metric]) -> Json:
 def _baselines(figures: Mapping[str, Metric]) -> Json:
     return [
         {
-            "name": words,
+            "name": name,
             "baseline": figures[baseline].model_dump() if baseline in figures else None,
             "package": figures[package].model_dump() if package in figures else None,
         }
-        for words, baseline, package in _BASELINES
+        for name, baseline, package in _BASELINES
     ]

@@ -105,10 +105,7 @@ class Scored:
         """
         if not self.flagged(self.main_point)[study]:
             return []
-        chances = self.probability[study, 1:]
-        order = np.argsort(-chances, kind="stable").tolist()
-        least = self.manifest.mask.subtype_thresholds
-        return [k for k in order if chances[k] >= least[k]] or order[:1]
+        return self.manifest.mask.reported(self.probability[study])
 
 
 def beside(metric: Metric | None, baseline: float | None) -> Json:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from pydicom import DataElement, Dataset, config
 
 from ich_triage.domain.labels import LABELS
@@ -18,7 +15,7 @@ from ich_triage.phantom.dicom import study_datasets
 from ich_triage.phantom.generate import generate
 from ich_triage.phantom.spec import draw
 
-from ..parallel import run
+from ..parallel import one_thread, run
 from .labels import RSNA_PREFIX
 from .scan import watch
 
@@ -44,7 +41,7 @@ class _Job:
 
     def __call__(self, seed: int) -> int:
         """Write the phantom of `seed`; returns 1."""
-        with _one_thread():
+        with one_thread():
             phantom = generate(draw(seed), matrix=self.matrix)
         lines = []
         truth = phantom.truth.slice_labels.tolist()
@@ -86,17 +83,6 @@ def write(out: Path, *, count: int, seed: int, matrix: int, workers: int) -> Non
     (out / SOURCES_FILE).write_text(
         '[[sources]]\nkind = "rsna"\nname = "phantoms"\npath = {}\nlabels = {}\n'.format(*paths)
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Phantoms are drawn side by side, and each with one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _strip(ds: Dataset) -> None:

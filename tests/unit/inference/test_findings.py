@@ -8,7 +8,7 @@ import pytest
 from ich_triage.domain.finding import ImageReference, Side
 from ich_triage.imaging.head import Midline
 from ich_triage.imaging.volume import InPlane, Volume
-from ich_triage.inference.findings import Scene, cleaned, measure, reported, side_of
+from ich_triage.inference.findings import Scene, cleaned, measure, side_of
 from ich_triage.model.manifest import MaskRule
 
 SLICES, PIXELS, SPACING_MM, STEP_MM = 20, 100, 2.0, 5.0
@@ -116,5 +116,5 @@ def test_finding_without_mask_points_at_its_surest_slice(scene: Scene) -> None:
 def test_flagged_study_always_has_a_finding() -> None:
     """Several above their thresholds come most probable first; with none above, the likeliest is named."""
     rule = MaskRule(subtype_thresholds=(0.5,) * 5)
-    assert reported(_study(0.6, 0.2, 0.9, 0.1, 0.3), rule) == [2, 0]
-    assert reported(_study(0.1, 0.2, 0.3, 0.4, 0.2), rule) == [3]
+    assert rule.reported(_study(0.6, 0.2, 0.9, 0.1, 0.3)) == [2, 0]
+    assert rule.reported(_study(0.1, 0.2, 0.3, 0.4, 0.2)) == [3]

@@ -12,8 +12,9 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from ich_triage.errors import TrainingError
 from train import loop
-from train.loop import Learner, LoopSettings, Position, Steps, TrainingError
+from train.loop import Learner, LoopSettings, Position, Steps
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*:FutureWarning",

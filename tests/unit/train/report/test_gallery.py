@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ich_triage.inference.findings import reported
 from tests.predictions import mixed, scored
 from train.report.gallery import gallery
 
@@ -30,5 +29,5 @@ def test_subtypes_are_told_as_serving_tells_them() -> None:
     """For every flagged study the subtypes are those that the service would report, in its order."""
     part = scored(*mixed())
     for study in np.flatnonzero(part.flagged("balanced")):
-        assert part.told(study) == reported(part.probability[study], part.manifest.mask)
+        assert part.told(study) == part.manifest.mask.reported(part.probability[study])
     assert part.told(int(np.flatnonzero(~part.flagged("balanced"))[0])) == []
