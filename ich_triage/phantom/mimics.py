@@ -83,7 +83,7 @@ def _calcified(spec: MimicSpec, rng: np.random.Generator, points: Points, noise:
 
 
 def _plaque(spec: MimicSpec, points: Points) -> Tensor | None:
-    """Balls on the arteries' walls: a small one leaves a speck of the wall, a larger one a crescent or ring."""
+    """Balls on artery walls: small ones leave a speck of the wall, larger ones a crescent or ring."""
     rng, (x, y, z) = np.random.default_rng([spec.seed, 1]), points
     balls = []
     for name, (low, high, radius) in _CALCIFYING.items():

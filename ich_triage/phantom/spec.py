@@ -82,7 +82,7 @@ def _head(rng: Generator, vein_rng: Generator, style: Style) -> HeadSpec:
         dura_hu=uniform(45, 60),
         sinus_hu=uniform(45, 65),
         sinus_mm=_sinus_widths(vein_rng),
-        vein_mm=float(vein_rng.uniform(1.0, 3.0)),
+        vein_mm=float(vein_rng.uniform(1.2, 3.0)),
         pneumatised=uniform(0.3, 1.0),
         dura_mm=uniform(0.4, 1.3),
         artery_hu=uniform(38, 50),

@@ -69,15 +69,16 @@ MIMICS: dict[str, dict[str, float]] = {
     "b": {
         "pineal": 0.75, "choroid": 0.65, "falx": 0.25, "ganglia": 0.12, "dense_sinus": 0.12, "metal": 0.05,
         "motion": 0.08, "infarct": 0.18, "tumour": 0.06, "craniotomy": 0.05, "white_matter": 0.50,
-        "carotid": 0.60, "vertebral": 0.20,
+        "carotid": 0.55, "vertebral": 0.20,
     },
 }  # fmt: skip
 
-#: Mimics that come with age: the share above is the mean, this line through atrophy (0 to 1) multiplies it.
-#: Of people of 69 years 82.2% have calcified carotids within the skull (Bos, Stroke 2012;43:1878) and 21.0%
-#: calcified vertebral or basilar arteries (van der Toorn, Atherosclerosis 2018); the line is an estimate.
+#: Mimics that come with age: the share above is the mean, times this line (offset, slope) through atrophy,
+#: 0 to 1. Estimates, but for the end of the line in style "a": of people of 69 years 82.2% have calcified
+#: carotids within the skull (Bos, Stroke 2012;43:1878) and 21.0% calcified vertebral or basilar arteries
+#: (van der Toorn, Atherosclerosis 2018).
 AGEING: frozenset[str] = frozenset({"carotid", "vertebral"})
-AGEING_LINE: tuple[float, float] = (0.30, 1.30)
+AGEING_LINE: tuple[float, float] = (0.10, 1.70)
 
 #: Transverse sinuses: how often which side is how much narrower (Alper, Cerebrovasc Dis 2004;18:236, which
 #: counts the narrow ones as hypoplastic or aplastic; the widths are estimates). Side: +1 left, -1 right.

@@ -43,18 +43,21 @@ def veins(head: HeadSpec, cavity: Tensor, points: Points, above: Tensor, noise: 
     straight = capsule(x, y, z, ((0, 30, 6), (0, 88, -12)), (2.0, 2.8))
     left, right = head.sinus_mm
     half = torch.where(x > 0, 0.5 * left, 0.5 * right) * (1.0 + 0.12 * noise[1])
-    transverse = (above.abs() + depth - half).maximum(28.0 - y)
+    thick = 0.8 * depth
+    transverse = (torch.hypot(above, thick) - half).maximum(28.0 - y)
     # down the wall behind the petrous ridge, then over the floor towards the jugular foramen
-    sigmoid = (torch.hypot(y - 19.0 - 0.25 * ax, 1.3 * depth) - half).maximum(above).maximum(25.0 - ax)
+    sigmoid = (torch.hypot(y - 19.0 - 0.25 * ax, thick) - half).maximum(above).maximum(25.0 - ax)
     parts = (sagittal, straight, transverse, sigmoid, _bridging(head, depth, points, noise))
     return torch.stack(parts).amin(0)
 
 
 def _bridging(head: HeadSpec, depth: Tensor, points: Points, noise: Tensor) -> Tensor:
-    """Veins under the dura of the vertex, other ones left and right, thinner the further from the midline."""
+    """Veins on the brain of the vertex, other ones left and right, that rise to the dura at the midline."""
     x, y, z = points
     ax = x.abs()
-    along = y - 0.5 * ax + 5.0 * noise[2] + torch.where(x > 0, 9.0, 0.0)
-    aside = along.remainder(_VEIN_EVERY_MM) - 0.5 * _VEIN_EVERY_MM
-    radius = 0.5 * head.vein_mm * (1.0 - ax / 45.0)
-    return (torch.hypot(aside, depth - head.dura_mm - 0.5 * head.vein_mm) - radius).maximum(30.0 - z)
+    along = y - 0.5 * ax + 4.0 * noise[2] + torch.where(x > 0, 9.0, 0.0)
+    # the slope of `along` is about 1.35
+    aside = 0.75 * (along.remainder(_VEIN_EVERY_MM) - 0.5 * _VEIN_EVERY_MM)
+    deep = head.dura_mm + 0.5 * head.vein_mm + (0.15 * ax).clamp_max_(2.5) * (1.0 + 0.5 * noise[3])
+    radius = 0.5 * head.vein_mm * (1.0 - ax / 90.0)
+    return (torch.hypot(aside, depth - deep) - radius).maximum(30.0 - z).maximum(ax - 45.0)
