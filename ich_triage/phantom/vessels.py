@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .records import HeadSpec
-from .shapes import capsule, chain
+from .shapes import capsule, chain, smooth_min
 
 Points = tuple[Tensor, Tensor, Tensor]
 
@@ -43,11 +43,12 @@ def veins(head: HeadSpec, cavity: Tensor, points: Points, above: Tensor, noise: 
     straight = capsule(x, y, z, ((0, 30, 6), (0, 88, -12)), (2.0, 2.8))
     left, right = head.sinus_mm
     half = torch.where(x > 0, 0.5 * left, 0.5 * right) * (1.0 + 0.12 * noise[1])
-    thick = 0.8 * depth
+    thick = 0.65 * depth
     transverse = (torch.hypot(above, thick) - half).maximum(28.0 - y)
     # down the wall behind the petrous ridge, then over the floor towards the jugular foramen
     sigmoid = (torch.hypot(y - 19.0 - 0.25 * ax, thick) - half).maximum(above).maximum(25.0 - ax)
-    parts = (sagittal, straight, transverse, sigmoid, _bridging(head, depth, points, noise))
+    lateral = smooth_min(transverse, sigmoid, 5.0)
+    parts = (sagittal, straight, lateral, _bridging(head, depth, points, noise))
     return torch.stack(parts).amin(0)
 
 
