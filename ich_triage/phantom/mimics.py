@@ -1,4 +1,4 @@
-"""What looks like a bleed, or is seen beside one, and is none: calcifications, dense sinus, infarct, …"""
+"""What looks like a bleed, or is seen beside one, and is none: calcifications, calcified arteries, infarct, …"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Points = tuple[Tensor, Tensor, Tensor]
 
 #: stretch of an artery of :mod:`.vessels` that calcifies: ends of its left half, and its radius, mm
 _CALCIFYING: dict[str, tuple[Point, Point, float]] = {
-    "carotid": ((13, -18, -26), (11, -15, -15), 2.1),
+    "carotid": ((12.7, -17.3, -22), (11, -15, -15), 2.1),
     "vertebral": ((10, 17.4, -68), (6, 11, -53), 1.8),
 }
 
@@ -93,7 +93,7 @@ def _plaque(spec: MimicSpec, points: Points) -> Tensor | None:
                 cx, cy, cz = (a + along * (b - a) for a, b in zip(low, high, strict=True))
                 cx, cy = cx + radius * math.cos(math.tau * turn), cy + radius * math.sin(math.tau * turn)
                 away = ((x - side * cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2).sqrt_()
-                balls.append(away - (0.6 + 2.2 * size))
+                balls.append(away - (0.9 + 1.9 * size))
     return torch.stack(balls).amin(0) if balls else None
 
 
