@@ -1,4 +1,4 @@
-"""What looks like a bleed, or is seen beside one, and is none: calcifications, calcified arteries, infarct, …"""
+"""What looks like a bleed, or is seen beside one, and is none: calcifications, dense sinus, infarct, …"""
 
 from __future__ import annotations
 
