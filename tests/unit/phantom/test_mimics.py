@@ -23,7 +23,7 @@ def _around(name: str, seed: int, *, there: bool, bleeds: tuple[Subtype, ...] = 
         seed, bleeds=bleeds, slices=12, spacing_mm=3.0, thickness_mm=3.0, hardening=0.0, bottom_mm=low, **lies
     )
     names = frozenset({name}) if there else frozenset()
-    return generate(replace(spec, mimics=replace(spec.mimics, names=names)), matrix=128)
+    return generate(replace(spec, mimics=replace(spec.mimics, names=names)), matrix=192)
 
 
 @pytest.mark.parametrize("name", BOXES)
@@ -34,7 +34,7 @@ def test_arteries_calcify_at_their_place(name: str) -> None:
         phantom, without = _around(name, seed, there=True), _around(name, seed, there=False)
         added = np.argwhere((phantom.hu - without.hu).numpy() > 25)
         assert len(added) > 0
-        across = (np.arange(128) - 63.5) * phantom.spacing[1]
+        across = (np.arange(192) - 95.5) * phantom.spacing[1]
         x, y, z = across[added[:, 2]], across[added[:, 1]], phantom.positions[added[:, 0], 2]
         for (low, high), places in zip(BOXES[name], (np.abs(x), y, z), strict=True):
             assert low <= places.min() <= places.max() <= high
