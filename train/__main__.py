@@ -35,6 +35,7 @@ app.command()(run_commands.lr_find)
 app.command()(run_commands.fit)
 app.command()(run_commands.package)
 app.command()(run_commands.calibrate)
+app.command("retrain")(run_commands.retrain_package)
 
 
 @app.command()
