@@ -120,6 +120,10 @@ class StudyRecipe(_Recipe):
     kind: Literal["study"] = "study"
     #: timm name of the backbone
     backbone: str = ArchitectureSpec.backbone
+    #: channels of the decoder, length of what stands for a slice, width of the sequence head
+    decoder: int = Field(default=ArchitectureSpec.decoder, ge=1)
+    embedding: int = Field(default=ArchitectureSpec.embedding, ge=1)
+    hidden: int = Field(default=ArchitectureSpec.hidden, ge=1)
     #: pixels per side
     size: int = Field(default=192, ge=32, multiple_of=32)
     #: AdamW's
@@ -137,7 +141,13 @@ class StudyRecipe(_Recipe):
     @property
     def architecture(self) -> ArchitectureSpec:
         """What is built."""
-        return ArchitectureSpec(backbone=self.backbone, channels=self.input_spec.channels)
+        return ArchitectureSpec(
+            backbone=self.backbone,
+            channels=self.input_spec.channels,
+            decoder=self.decoder,
+            embedding=self.embedding,
+            hidden=self.hidden,
+        )
 
     @property
     def fit(self) -> FitSettings:
