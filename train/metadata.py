@@ -54,7 +54,7 @@ def build(sources: Sources, out: Path, *, workers: int) -> Iterator[Summary]:
     scanner = Scanner(folder=out / SCAN_FOLDER, workers=workers)
     for source in sources.sources:
         table = source.table(scanner)
-        problems_file = out / f"{source.name}.problems.csv"
+        problems_file = _problems_path(out, source.name)
         _write_csv(table.problems, problems_file)
         if table.rows.empty:
             raise TrainingDataError(
@@ -80,11 +80,24 @@ def read(sources: Sources, out: Path) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def count_problems(sources: Sources, out: Path) -> pd.DataFrame:
+    """How often each kind of problem is listed for each source; columns `source`, `kind`, `count`."""
+    listed = {
+        each.name: pd.read_csv(_problems_path(out, each.name), usecols=["kind"]) for each in sources.sources
+    }
+    counts = pd.concat(listed, names=["source"]).groupby(["source", "kind"]).size()
+    return counts.reset_index(name="count")
+
+
 _NULLABLE = {pa.bool_(): pd.BooleanDtype()}
 
 
 def _path(out: Path, name: str) -> Path:
     return out / f"{name}.parquet"
+
+
+def _problems_path(out: Path, name: str) -> Path:
+    return out / f"{name}.problems.csv"
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
