@@ -81,10 +81,16 @@ def read(sources: Sources, out: Path) -> pd.DataFrame:
 
 
 def count_problems(sources: Sources, out: Path) -> pd.DataFrame:
-    """How often each kind of problem is listed for each source; columns `source`, `kind`, `count`."""
-    listed = {
-        each.name: pd.read_csv(_problems_path(out, each.name), usecols=["kind"]) for each in sources.sources
-    }
+    """How often each kind of problem is listed for each source; columns `source`, `kind`, `count`.
+
+    Raises TrainingDataError where a list is missing.
+    """
+    listed = {}
+    for source in sources.sources:
+        path = _problems_path(out, source.name)
+        if not path.exists():
+            raise TrainingDataError(f"there is no list {path}; run `python -m train metadata` again")
+        listed[source.name] = pd.read_csv(path, usecols=["kind"])
     counts = pd.concat(listed, names=["source"]).groupby(["source", "kind"]).size()
     return counts.reset_index(name="count")
 

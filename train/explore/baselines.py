@@ -22,10 +22,11 @@ _PUBLISHED = {"own_prior": 0.232, "no_to_all": 0.725}
 def baselines(part: Part, folds: pd.Series | str) -> Json:
     """Weighted log loss of constant priors, and how often "no" is right.
 
-    `folds`: the split by patient, or why there is none. Rows with an unknown label have no log loss.
+    `folds`: the split by patient, or why there is none. Rows with an unknown label have no log loss; there is
+    none at all where much of what bleeds leaves a subtype open.
     """
     level, studies = part.slices, part.studies
-    whole: Bools = level.complete
+    whole: Bools = level.complete & level.says(LABELS)
     judged: Bools | None = None if isinstance(folds, str) else (folds != TRAIN).to_numpy()
     return {
         "log_loss": {

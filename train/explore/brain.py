@@ -52,6 +52,7 @@ def _bins(share: Floats, level: Labelled) -> list[Json]:
 def _cut(part: Part, lost: Bools, least: float) -> Json:
     """What dropping the slices `lost` costs; shares have intervals that draw whole patients."""
     level, there = part.slices, part.slices.positive("any")
+    silent = not level.known("any").any()
     every = np.ones(len(lost), dtype=bool)
     kept, bled, bleeds_kept = (
         np.bincount(part.study_number, weights=rows) > 0 for rows in (~lost, there, there & ~lost)
@@ -60,12 +61,12 @@ def _cut(part: Part, lost: Bools, least: float) -> Json:
     return {
         "least": least,
         "slices_lost": int(lost.sum()),
-        "positives_lost": int((lost & there).sum()),
+        "positives_lost": None if silent else int((lost & there).sum()),
         **{f"share_of_{name}": metric.model_dump() if metric else None for name, metric in dumped.items()},
         "rate_before": level.share("any"),
         "rate_after": level.share("any", ~lost),
         "studies_lost": int((~kept).sum()),
-        "bleeding_studies_without_bleed": int((bled & ~bleeds_kept).sum()),
+        "bleeding_studies_without_bleed": None if silent else int((bled & ~bleeds_kept).sum()),
         "rsna": dict[str, Json](_CUTS[least] or {}) or None,
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ich_triage.domain.labels import ABBREVIATIONS, LABELS, SUBTYPES
 
@@ -49,7 +50,9 @@ def labels(part: Content) -> str | None:
         if "slices with" in words:
             rsna = [100 * found["rsna_share_of_bleeding"][label] for label in names]
             axes.plot(rsna, range(len(names)), "D", color=ORANGE, ms=4, label="RSNA 2019 set", zorder=3)
-        axes.set_yticks(range(len(names)), [_SHORT[label] for label in names])
+        axes.set_yticks(
+            range(len(names)), [_SHORT[label] + ("" if level[label][key] else ", unknown") for label in names]
+        )
         axes.set(xlabel=words, ylim=(len(names) - 0.4, -0.6))
         axes.set_xlim(left=0)
     _legend(figure, row)
@@ -57,10 +60,12 @@ def labels(part: Content) -> str | None:
 
 
 def _interval(axes: Axes, found: Content | None, y: float) -> None:
-    """A share in percent as a bar, with its interval."""
-    if found:
+    """A share in percent as a bar, with its interval where there are several patients."""
+    if not found:
+        return
+    axes.barh(y, 100 * found["value"], color=BLUE, height=0.6)
+    if found["n"] > 1:
         reach = [[100 * (found["value"] - found["low"])], [100 * (found["high"] - found["value"])]]
-        axes.barh(y, 100 * found["value"], color=BLUE, height=0.6)
         axes.errorbar(100 * found["value"], y, xerr=reach, fmt="none", ecolor="black", lw=1, capsize=2)
 
 
@@ -166,9 +171,15 @@ def _losses(axes: Axes, found: Content) -> None:
     axes.legend(fontsize=8, frameon=False, loc="upper left")
 
 
-def geometry(part: Content) -> str:
-    """Numbers and lengths that are known of any study."""
-    found = {name: each for name, each in part["geometry"]["distributions"].items() if each["histogram"]}
+def geometry(part: Content) -> str | None:
+    """Numbers and lengths that are known and differ."""
+    found = {
+        name: each
+        for name, each in part["geometry"]["distributions"].items()
+        if each["quantiles"] and each["quantiles"]["least"] < each["quantiles"]["most"]
+    }
+    if not found:
+        return None
     figure, panels = figure_of(len(found), (2.9 * len(found), 2.6))
     for axes, (name, each) in zip(panels, found.items(), strict=True):
         edges, counts = np.array(each["histogram"]["edges"]), each["histogram"]["counts"]
@@ -177,7 +188,8 @@ def geometry(part: Content) -> str:
         title, unit, counted = _LENGTHS[name]
         axes.set(xlabel=unit, ylabel=counted)
         axes.set_title(title, fontsize=9)
-        axes.locator_params(axis="both", nbins=5, min_n_ticks=1)
+        axes.locator_params(axis="x", nbins=5)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     return svg(figure)
 
 

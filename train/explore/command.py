@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from .pixels import Look, look
 JSON_FILE, BINS_FILE = "exploration.json", "freqhist.json"
 
 
-def explore(  # noqa: PLR0913  one option each
+def explore(
     sources: Annotated[Path, typer.Argument(help="TOML file with the list of sources")],
     data: Annotated[Path, typer.Option(help="folder of the tables that `metadata` wrote")] = Path(
         "build/data"
@@ -33,15 +32,12 @@ def explore(  # noqa: PLR0913  one option each
         float, typer.Option(min=0.01, max=0.99, help="share that the splits hold back")
     ] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="seed of samples and splits")] = 0,
-    workers: Annotated[
-        int, typer.Option(min=0, help="processes that read; 0 reads in this one")
-    ] = os.cpu_count() or 1,
 ) -> None:
     """Show what the labelled data are like: one page with pictures, and the same figures as JSON."""
     with one_line_errors():
         listed = load(sources)
         table = metadata.read(listed, data)
-        seen = look(table, listed, examples=examples, seed=seed, workers=workers)
+        seen = look(table, listed, examples=examples, seed=seed)
         out.mkdir(parents=True, exist_ok=True)
         material = Material(
             sources=listed,
@@ -53,6 +49,11 @@ def explore(  # noqa: PLR0913  one option each
             seed=seed,
         )
         written = _write(out / JSON_FILE, material)
+        if seen.unread:
+            count = sum(seen.unread.values())
+            typer.echo(
+                f"{count} of {seen.studies} sampled studies could not be read; the page says why", err=True
+            )
         typer.echo(f"wrote {written.with_suffix('.html')} and {written.name} beside it")
 
 

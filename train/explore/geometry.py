@@ -7,6 +7,7 @@ import pandas as pd
 
 from .part import Floats, Json, Part
 
+#: Bars of a histogram at most; fewer of few values.
 _BINS = 30
 #: What lies beyond these quantiles is counted in the outermost bins.
 _ENDS = (0.002, 0.998)
@@ -47,10 +48,11 @@ def _numbers(values: pd.Series) -> Json:
 def _edges(known: Floats) -> Floats:
     """Bins around a few distinct values, or else evenly; whole numbers lie in the middle of theirs."""
     low, high = np.quantile(known, _ENDS, method="nearest")
-    step = (high - low) / _BINS
+    bins = min(_BINS, 2 + 2 * round(len(known) ** 0.5))
+    step = (high - low) / bins
     if (known == np.rint(known)).all():
         step = max(1.0, np.ceil(step))
         return np.asarray(np.arange(low - 0.5, high + 0.5 + step, step))
     if step == 0:
         return np.array([low - 0.05, low + 0.05])
-    return np.linspace(low, high, _BINS + 1)
+    return np.linspace(low, high, bins + 1)

@@ -14,13 +14,19 @@ _SETS = 10
 
 
 def labels(part: Part) -> Json:
-    """Each label of slices and of studies: there, not there, unknown; and its share of those with a bleed."""
+    """Each label of slices and of studies: there, not there, unknown; its share of all, and of what bleeds.
+
+    There is no share of all where much of what bleeds leaves the label open; see `Labelled.says`.
+    """
     found: dict[str, Json] = {}
     for name, level in (("slices", part.slices), ("studies", part.studies)):
         bleeding = level.positive("any")
         found[name] = {
             label: level.counts(label)
-            | {"share": level.share(label), "share_of_bleeding": level.share(label, bleeding)}
+            | {
+                "share": level.share(label) if level.says([label]) else None,
+                "share_of_bleeding": level.share(label, bleeding),
+            }
             for label in LABELS
         }
     return found | {"rsna_share_of_bleeding": {kind: BLEEDS[kind].slice_share for kind in SUBTYPES}}

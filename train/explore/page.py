@@ -73,7 +73,10 @@ def page(told: Content, examples: Sequence[Example], bins: FrequencyBins | None)
             part["name"]: {name: _uri(draw(part)) for name, draw in _CHARTS.items()} for part in told["parts"]
         },
         frequency=_uri(charts.frequency(told["frequency"]) if told["frequency"] else None),
-        windows={name: [_windows(each, bins) for each in _two(shown)] for name, shown in by_source.items()},
+        windows={
+            name: {_labels(each): _windows(each, bins) for each in _two(shown)}
+            for name, shown in by_source.items()
+        },
         examples={
             name: {kind: [_example(each) for each in shown if each.kind == kind] for kind in KINDS}
             for name, shown in by_source.items()

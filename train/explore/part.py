@@ -26,6 +26,8 @@ Json = dict[str, "Json"] | list["Json"] | str | float | int | bool | None
 TOGETHER = "all sources"
 #: Bootstrap draws of one interval.
 _ROUNDS = 200
+#: Share of the rows with a bleed that may leave a subtype open.
+_SILENT = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,12 +55,15 @@ class Labelled:
     def mean(self, values: NDArray[np.generic], among: Bools) -> Metric | None:
         """Mean of `values` (n,) over the rows `among`, with a bootstrap interval that draws whole patients.
 
-        Its n counts patients. None of nothing.
+        Its n counts patients. Where a share is 0 or 1 the draws cannot differ: then the interval is that of
+        so many patients who are all alike (Clopper-Pearson). None of nothing.
         """
         patients = self.patients[among]
         tops = np.bincount(patients, weights=values[among].astype(np.float64))
         counts = np.bincount(patients)
         tops, counts = tops[counts > 0], counts[counts > 0]
+        if values.dtype == bool and len(counts) and tops.sum() in (0, counts.sum()):
+            return metrics.proportion(len(counts) if tops.any() else 0, len(counts))
         return metrics.bootstrap(
             lambda index: float(tops[index].sum() / counts[index].sum()), len(counts), rounds=_ROUNDS
         )
@@ -67,6 +72,16 @@ class Labelled:
         """Share of rows with `label` where that is known, as JSON; of the rows `among` alone where given."""
         known = self.known(label)
         return dump(self.mean(self.positive(label), known if among is None else known & among))
+
+    def says(self, labels: Sequence[str]) -> bool:
+        """Whether nearly every row with a bleed has all of `labels` known.
+
+        Rows without a bleed always have: where those with one do not, a share of the known rows, or a prior,
+        would make the label look rarer than it is.
+        """
+        columns = [LABELS.index(label) for label in labels]
+        bleeding = self.values[self.positive("any")][:, columns]
+        return not len(bleeding) or float(np.isnan(bleeding).any(axis=1).mean()) <= _SILENT
 
     def counts(self, label: str, among: Bools | None = None) -> dict[str, Json]:
         """How many rows have `label`, have it not, and how many nobody knows of."""

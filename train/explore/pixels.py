@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ich_triage.domain.labels import LABELS, SUBTYPES
 from ich_triage.errors import IchTriageError, NotAnalysedError
 
-from ..parallel import run
 from ..sources.config import Sources
 from ..sources.scan import watch
 from ..sources.source import STUDY_LABELS, LabelledStudy
@@ -23,10 +22,12 @@ Group = tuple[int, int]
 Floats = NDArray[np.float32]
 
 NONE = "none"
+#: Why a study could not be read, besides the reasons for which the service analyses none.
+UNREADABLE = "file_unreadable"
 #: What examples are shown of.
 KINDS: tuple[str, ...] = (*SUBTYPES, NONE)
 #: Least brain share of an example of none, which else would often be neck or air.
-LEAST_BRAIN = 0.1
+LEAST_BRAIN = 0.2
 #: Of each kind of stored pixels: studies that are sampled, slices of each, pixels of each.
 _STUDIES, _SLICES, _PIXELS = 8, 6, 50_000
 
@@ -77,38 +78,23 @@ class Look:
     studies: int = 1
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Study:
-    """One study to be looked at; goes to another process."""
-
-    #: its place in the sample
-    number: int
-    #: all its rows
-    rows: pd.DataFrame
-    #: what for
-    wanted: Sequence[Wanted]
-
-
-def look(table: pd.DataFrame, sources: Sources, *, examples: int, seed: int, workers: int) -> Look:
+def look(table: pd.DataFrame, sources: Sources, *, examples: int, seed: int) -> Look:
     """Read the studies of a sample: `examples` of each kind in each source, and some of each kind of pixels.
 
-    Raises TrainingDataError when a process dies; a study that cannot be read is counted.
+    A study that cannot be read is counted.
     """
-    chosen = [*_examples(table, examples, seed), *_samples(table, seed)]
     wanted: dict[tuple[str, str], list[Wanted]] = {}
-    for key, purpose in chosen:
+    for key, purpose in [*_examples(table, examples, seed), *_samples(table, seed)]:
         wanted.setdefault(key, []).append(purpose)
     rows = table[pd.MultiIndex.from_frame(table[["source", "StudyInstanceUID"]]).isin(list(wanted))]
     by_study = dict(iter(rows.groupby(["source", "StudyInstanceUID"], sort=False)))
-    studies = [
-        _Study(number=n, rows=by_study[key], wanted=each) for n, (key, each) in enumerate(wanted.items())
-    ]
-    looked: dict[int, Look] = {}
-    with watch("look at studies", total=len(studies), done=0) as advance:
-        for number, found in run(_Job(sources=sources, seed=seed), studies, workers=workers):
-            looked[number] = found
+    rng = np.random.default_rng([seed, 2])
+    looks = []
+    with watch("look at studies", total=len(wanted), done=0) as advance:
+        for key, purposes in wanted.items():
+            looks.append(_look(sources, by_study[key], purposes, rng))
             advance(1)
-    return _joined([looked[number] for number in sorted(looked)])
+    return _joined(looks)
 
 
 def _examples(table: pd.DataFrame, count: int, seed: int) -> Iterator[tuple[tuple[str, str], Wanted]]:
@@ -150,32 +136,20 @@ def _samples(table: pd.DataFrame, seed: int) -> Iterator[tuple[tuple[str, str], 
             yield (row["source"], row["StudyInstanceUID"]), Wanted(group=(int(bits), int(signed)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """Reads one study and takes what is wanted of it."""
-
-    #: where studies are from
-    sources: Sources
-    #: of the pixels that are drawn
-    seed: int
-
-    def __call__(self, study: _Study) -> tuple[int, Look]:
-        """Its place in the sample, and what it gave."""
-        try:
-            read = self.sources.named(study.rows["source"].iloc[0]).load(study.rows)
-        except NotAnalysedError as error:
-            return study.number, Look(unread={str(error.code): 1})
-        except (IchTriageError, OSError) as error:  # messages may name files
-            return study.number, Look(unread={type(error).__name__: 1})
-        rng = np.random.default_rng([self.seed, 2, study.number])
-        shown = [_example(read, study.rows, each) for each in study.wanted if each.kind]
-        pixels = {
-            each.group: _sampled(read, study.rows, each.group, rng) for each in study.wanted if each.group
-        }
-        return study.number, Look(
-            examples=[each for each in shown if each],
-            pixels={group: values for group, values in pixels.items() if len(values)},
-        )
+def _look(sources: Sources, rows: pd.DataFrame, wanted: Sequence[Wanted], rng: np.random.Generator) -> Look:
+    """What the study of `rows` gives of what is wanted."""
+    try:
+        read = sources.named(rows["source"].iloc[0]).load(rows)
+    except NotAnalysedError as error:
+        return Look(unread={str(error.code): 1})
+    except (IchTriageError, OSError):  # gone or changed since the table was made
+        return Look(unread={UNREADABLE: 1})
+    shown = [_example(read, rows, each) for each in wanted if each.kind]
+    pixels = {each.group: _sampled(read, rows, each.group, rng) for each in wanted if each.group}
+    return Look(
+        examples=[each for each in shown if each],
+        pixels={group: values for group, values in pixels.items() if len(values)},
+    )
 
 
 def _example(read: LabelledStudy, rows: pd.DataFrame, wanted: Wanted) -> Example | None:

@@ -52,6 +52,9 @@ def _fold(part: Part, rows: Bools) -> Json:
         "patients": int(table["patient"].nunique()),
         "studies": int(there.sum()),
         "slices": len(table),
+        "patients_by_source": {
+            str(name): int(count) for name, count in table.groupby("source")["patient"].nunique().items()
+        },
         "labels": {label: part.slices.counts(label, rows) for label in LABELS},
         "study_labels": {label: part.studies.counts(label, there) for label in LABELS},
     }

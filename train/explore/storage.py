@@ -39,7 +39,7 @@ def group_of(table: pd.DataFrame) -> pd.DataFrame:
 
 def _intercepts(rows: pd.DataFrame) -> Json:
     """The commonest stated intercepts, HU, with their slices, and how many of these were repaired."""
-    each = rows.groupby("RescaleIntercept", dropna=False)["repaired"].agg(["size", "sum"])
+    each = rows.groupby("RescaleIntercept")["repaired"].agg(["size", "sum"])
     each = each.sort_values("size", ascending=False, kind="stable")
     listed: list[Json] = [
         {"intercept": float(value), "slices": int(row["size"]), "repaired": int(row["sum"])}
