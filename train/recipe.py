@@ -22,7 +22,8 @@ from ich_triage.model.network import ArchitectureSpec
 from .fit import FitSettings, Stage
 
 WindowName = Literal["brain", "subdural", "bone", "soft", "stroke"]
-_WINDOWS: dict[WindowName, Window] = {
+#: The display windows by name.
+WINDOWS: dict[WindowName, Window] = {
     "brain": BRAIN,
     "subdural": SUBDURAL,
     "bone": BONE,
@@ -110,7 +111,7 @@ class SliceRecipe(_Recipe):
     @property
     def input_spec(self) -> InputSpec:
         """What the classifier is fed."""
-        windows = tuple(_WINDOWS[name] for name in self.windows)
+        windows = tuple(WINDOWS[name] for name in self.windows)
         return InputSpec(size=self.size, windows=windows, neighbour_offsets_mm=())
 
 

@@ -74,8 +74,8 @@ def _as(package: Package) -> list[str]:
     architecture, size = manifest.architecture, manifest.input_spec.size
     if not isinstance(architecture, ArchitectureSpec) or manifest.input_spec != InputSpec(size=size):
         raise PackageError(
-            f"package {manifest.name} {manifest.version} cannot be trained further: its network or its input is "
-            "not that of a study recipe; fit its own recipe again, or name another package with --start"
+            f"package {manifest.name} {manifest.version} cannot be trained further: its network or its input "
+            "is not that of a study recipe; promote one that is, or fit the recipe that made it again"
         )
     parts = ("backbone", "decoder", "embedding", "hidden")
     return [*(f"{name}={getattr(architecture, name)}" for name in parts), f"size={size}"]

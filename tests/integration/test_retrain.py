@@ -78,10 +78,9 @@ def test_feedback_becomes_a_package_that_the_gate_can_judge(
 def test_without_feedback_it_says_so_and_publishes_nothing(sqlite: Database, tmp_path: Path) -> None:
     """One line of training's own, one of the command; the registry stays as it was."""
     config = tmp_path / "site.toml"
-    config.write_text(
-        f"[database]\nurl = {json.dumps(str(sqlite.url))}\n[model]\nregistry = {json.dumps(str(tmp_path / 'm'))}\n"
-    )
+    database, registry = json.dumps(str(sqlite.url)), json.dumps(str(tmp_path / "models"))
+    config.write_text(f"[database]\nurl = {database}\n[model]\nregistry = {registry}\n")
     done = _run(config, tmp_path / "work")
     assert done.exit_code == 1
     assert "run the same command again to go on" in str(done.exception)
-    assert not list(tmp_path.glob("m/packages/*"))
+    assert not list(tmp_path.glob("models/packages/*"))
