@@ -119,6 +119,9 @@ def _settings(recipe: SliceRecipe, cycle: Cycle, count: int, number: int) -> Loo
         ema=0.0,
         accumulate=recipe.accumulate,
         precision=recipe.precision,
+        devices=recipe.devices,
+        nodes=recipe.nodes,
+        strategy=recipe.strategy,
         seed=recipe.seed + number,
     )
 

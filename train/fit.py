@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -67,6 +67,10 @@ class FitSettings:
     weight_decay: float = 0.01
     #: Lightning's name of the number format
     precision: Any = "bf16-mixed"
+    #: see `LoopSettings`
+    devices: int | Literal["auto"] = "auto"
+    nodes: int = 1
+    strategy: str = "auto"
 
 
 class StudyLearner(Learner):
@@ -85,8 +89,8 @@ class StudyLearner(Learner):
                 embedding.float().unflatten(0, batch.height.shape), batch.height[..., None]
             )
         losses = {
-            "slice": _label_loss(slices.flatten(0, 1), batch.labels.flatten(0, 1)),
-            "study": _label_loss(studies, batch.study),
+            "slice": label_loss(slices.flatten(0, 1), batch.labels.flatten(0, 1)),
+            "study": label_loss(studies, batch.study),
             "mask": mask_loss(mask_logits.float(), batch.masks.flatten(0, 1)),
         }
         self.log_dict({f"loss_{name}": value for name, value in losses.items()}, batch_size=len(x))
@@ -115,7 +119,7 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     return bce + (dice[present].mean() if bool(present.any()) else dice.sum() * 0)
 
 
-def _label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """BCE of (N, 6), `any` weighted twice, positives weighted up; labels that are NaN cost nothing."""
     known = ~torch.isnan(labels)
     each = F.binary_cross_entropy_with_logits(
@@ -178,5 +182,8 @@ def _loop(settings: FitSettings, stage: Stage, studies: int, number: int) -> Loo
         learning_rate=stage.learning_rate,
         weight_decay=settings.weight_decay,
         precision=settings.precision,
+        devices=settings.devices,
+        nodes=settings.nodes,
+        strategy=settings.strategy,
         seed=settings.seed + number,
     )

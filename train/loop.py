@@ -11,10 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
+import structlog
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ _RISE = 0.15
 #: Optimiser steps between checkpoints.
 _CHECKPOINT_STEPS = 100
 
+
+log = structlog.get_logger(__name__)
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -100,6 +103,12 @@ class LoopSettings:
     precision: Any = "bf16-mixed"
     #: random seed
     seed: int = 0
+    #: GPUs, or processes on the CPU; "auto" takes every GPU
+    devices: int | Literal["auto"] = "auto"
+    #: machines, as `torchrun` or the cluster starts them
+    nodes: int = 1
+    #: Lightning's name of how several work together
+    strategy: str = "auto"
     #: processes that load; more than 0, or the loop waits for the disk
     loaders: int = 1
 
@@ -201,6 +210,9 @@ def trainer(learner: Learner, folder: Path, *callbacks: Callback) -> pl.Trainer:
     return pl.Trainer(
         max_epochs=1,
         accelerator="auto",
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy=settings.strategy,
         precision=settings.precision,
         gradient_clip_val=5.0,
         accumulate_grad_batches=settings.accumulate,
@@ -214,22 +226,25 @@ def trainer(learner: Learner, folder: Path, *callbacks: Callback) -> pl.Trainer:
     )
 
 
-def run(learner: Learner, folder: Path, *, callbacks: Sequence[Callback] = ()) -> None:
+def run(learner: Learner, folder: Path, *, callbacks: Sequence[Callback] = ()) -> pl.Trainer:
     """Train `learner`, in place, from the last checkpoint in `folder` where there is one."""
     pl.seed_everything(learner.settings.seed, verbose=False)
     checkpoints = ModelCheckpoint(
         dirpath=folder, every_n_train_steps=_CHECKPOINT_STEPS, save_last=True, enable_version_counter=False
     )
     last = folder / "last.ckpt"
-    trainer(learner, folder, checkpoints, FitProgress(), *callbacks).fit(
-        learner, ckpt_path=last if last.exists() else None
-    )
+    used = trainer(learner, folder, checkpoints, FitProgress(), *callbacks)
+    log.info("training_starts", on=type(used.accelerator).__name__, processes=used.world_size)
+    used.fit(learner, ckpt_path=last if last.exists() else None)
+    return used
 
 
 def run_once(network: nn.Module, folder: Path, learner: Callable[[], Learner]) -> None:
     """Train `network`, in place, as `learner` says; what a run finished in `folder` before is read."""
     done = folder / "done.safetensors"
     if not done.exists():
-        run(learner(), folder)
-        save_model(network, str(done))
+        used = run(learner(), folder)
+        if used.is_global_zero:
+            save_model(network, str(done))
+        used.strategy.barrier()
     load_model(network, done)

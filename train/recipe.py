@@ -43,6 +43,19 @@ class _Recipe(_Part):
     seed: int = 0
 
 
+class _NetworkRecipe(_Recipe):
+    #: AdamW's
+    weight_decay: float = Field(default=0.01, ge=0)
+    #: Lightning's name of the number format
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "bf16-mixed"
+    #: GPUs, or processes on the CPU, each with a batch of its own; "auto" takes every GPU
+    devices: int | Literal["auto"] = "auto"
+    #: machines, as `torchrun` or the cluster starts them
+    nodes: int = Field(default=1, ge=1)
+    #: Lightning's name of how several work together: "auto", "ddp", "fsdp", …
+    strategy: str = "auto"
+
+
 class ForestRecipe(_Recipe):
     """A random forest on header fields and nothing else."""
 
@@ -72,7 +85,7 @@ class Cycle(_Part):
     size: int | None = Field(default=None, ge=32)
 
 
-class SliceRecipe(_Recipe):
+class SliceRecipe(_NetworkRecipe):
     """A classifier of single slices."""
 
     kind: Literal["slices"] = "slices"
@@ -96,10 +109,6 @@ class SliceRecipe(_Recipe):
     batch: int = Field(default=256, ge=1)
     #: batches whose gradients make one step
     accumulate: int = Field(default=1, ge=1)
-    #: AdamW's
-    weight_decay: float = Field(default=0.01, ge=0)
-    #: Lightning's name of the number format
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "bf16-mixed"
     #: one after the other
     cycles: tuple[Cycle, ...] = Field(min_length=1)
 
@@ -115,7 +124,7 @@ class SliceRecipe(_Recipe):
         return InputSpec(size=self.size, windows=windows, neighbour_offsets_mm=())
 
 
-class StudyRecipe(_Recipe):
+class StudyRecipe(_NetworkRecipe):
     """The network that reads whole studies."""
 
     kind: Literal["study"] = "study"
@@ -127,10 +136,6 @@ class StudyRecipe(_Recipe):
     hidden: int = Field(default=ArchitectureSpec.hidden, ge=1)
     #: pixels per side
     size: int = Field(default=192, ge=32, multiple_of=32)
-    #: AdamW's
-    weight_decay: float = Field(default=0.01, ge=0)
-    #: Lightning's name of the number format
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "bf16-mixed"
     #: one after the other
     stages: tuple[Stage, ...] = Field(min_length=1)
 
@@ -154,7 +159,13 @@ class StudyRecipe(_Recipe):
     def fit(self) -> FitSettings:
         """How it is trained."""
         return FitSettings(
-            seed=self.seed, stages=self.stages, weight_decay=self.weight_decay, precision=self.precision
+            seed=self.seed,
+            stages=self.stages,
+            weight_decay=self.weight_decay,
+            precision=self.precision,
+            devices=self.devices,
+            nodes=self.nodes,
+            strategy=self.strategy,
         )
 
 

@@ -7,6 +7,7 @@ refused, so that no weights are ever taken for those of another recipe or other 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ def train(recipe: SliceRecipe | StudyRecipe, data: Data, folder: Path, start: St
         network: nn.Module = fit.fit(_network(recipe, start), _cases(recipe, data), recipe.fit, folder=folder)
     else:
         network = _train_slices(recipe, data, folder, start)
-    partial = folder / f"{WEIGHTS}.part"
+    partial = folder / f"{WEIGHTS}.{os.getpid()}.part"  # each of several processes comes here
     save_model(network, str(partial))
     partial.rename(folder / WEIGHTS)
 

@@ -119,6 +119,19 @@ def test_a_study_that_makes_no_volume_is_left_out_and_listed(prepared: Path, tmp
     assert len(pd.read_csv(listed)) == 1
 
 
+def test_a_disk_that_fills_up_leaves_nothing_half(folder: Path) -> None:
+    """The system itself says that no space is left; the next run makes what is missing."""
+    path = data.load(folder, SPEC, workers=0).paths("train")[0]
+    case = Case.load(path)
+    path.unlink()
+    path.with_suffix(".npy").unlink()
+    path.with_suffix(".npy").symlink_to("/dev/full")
+    with pytest.raises(TrainingDataError, match="is full; what is prepared stays: free some space"):
+        data.load(folder, SPEC, workers=0)
+    data.load(folder, SPEC, workers=0)
+    assert Case.load(path).x.tobytes() == case.x.tobytes()
+
+
 def test_a_full_disk_is_foretold(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before hours of work, with what is needed and what to do."""
     monkeypatch.setattr(cache, "_SPARE", 1 << 60)

@@ -92,6 +92,13 @@ def test_each_pass_sees_every_item_once_in_another_order() -> None:
     assert list(Steps(np.ones(10), batch=5, total=4, seed=1, start=3)) == batches[3:]
 
 
+def test_items_come_as_often_as_they_weigh() -> None:
+    """Of three items of weight 2 and one of 1: shares of a pass as their weights, over many passes."""
+    steps = Steps(np.array([2.0, 2.0, 2.0, 1.0]), batch=4, total=700, seed=3)
+    drawn = np.bincount([position.item for batch in steps for position in batch])
+    assert drawn / 700 == pytest.approx([8 / 7, 8 / 7, 8 / 7, 4 / 7], abs=0.05)
+
+
 def test_several_processes_share_each_batch() -> None:
     """Together they see what one alone would, none of it twice."""
     steps = Steps(np.ones(10), batch=4, total=3, seed=0)

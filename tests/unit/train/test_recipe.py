@@ -47,7 +47,7 @@ def test_switches_of_the_published_study() -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "named"),
     [
-        ("seed-nothing", [], "there are default, seed-binary"),
+        ("seed-nothing", [], "there are default, retrain, seed-binary"),
         ("seed-binary", ["backbone"], "'backbone' is not key=value"),
         ("seed-binary", ["batch=0"], "batch: Input should be greater"),
         ("seed-binary", ["batches=3"], "batches: Extra inputs"),

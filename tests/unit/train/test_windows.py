@@ -10,6 +10,7 @@ import torch
 
 from ich_triage.domain.input_spec import InputSpec
 from train.cases import Case, Facts
+from train.fit import label_loss, mask_loss
 from train.loop import Position
 from train.windows import Windows
 
@@ -49,6 +50,50 @@ def test_the_same_position_gives_the_same_sample(paths: list[Path]) -> None:
     for name, value in first._asdict().items():
         torch.testing.assert_close(getattr(again, name), value, atol=0, rtol=0)
     assert not torch.equal(other.x, first.x)
+
+
+def _save(path: Path, *, slices: float, study: float) -> Path:
+    """Ten slices of which nobody marked or said anything but `slices` of each and `study` of all."""
+    case = Case(
+        x=np.full((10, 5, 96, 96), 120, np.uint8),
+        masks=np.zeros((0, 5, 24, 24), np.uint8),
+        labels=np.full((10, 6), slices, np.float32),
+        study=np.full(6, study, np.float32),
+        images=np.full(10, ""),
+        height=np.linspace(0, 1, 10, dtype=np.float32),
+        facts=Facts(slice_mm=(5.0,) * 10, cell_mm2=20.0, thickness_mm=5, tilt_deg=0),
+    )
+    case.save(path)
+    return path
+
+
+def test_a_study_label_without_slice_labels_is_spread_over_the_window(tmp_path: Path) -> None:
+    """Every other slice stands for the study; a window too short to does not claim what may lie elsewhere."""
+    path = _save(tmp_path / "1.npz", slices=np.nan, study=1)
+    whole = Windows([path], SPEC, window=5, crop=1, seed=0)[Position(0, 0)]
+    assert whole.height.tolist() == pytest.approx([0, 2 / 9, 4 / 9, 7 / 9, 1])
+    assert whole.study.tolist() == [1] * 6 and bool(whole.labels.isnan().all())
+    short = Windows([path], SPEC, window=3, crop=2 / 3, seed=0)[Position(0, 0)]
+    assert bool(short.study.isnan().all()) and short.x.shape == (3, 5, 64, 64)
+    normal = _save(tmp_path / "2.npz", slices=0, study=0)
+    assert Windows([normal], SPEC, window=3, crop=1, seed=0)[Position(0, 0)].study.tolist() == [0] * 6
+
+
+def test_what_nobody_marked_or_knows_costs_nothing(tmp_path: Path, paths: list[Path]) -> None:
+    """The masks' loss is that of the marked study alone; unknown labels have no gradient."""
+    unmarked = Windows([_save(tmp_path / "1.npz", slices=np.nan, study=1)], SPEC, window=3, crop=1, seed=0)
+    marked = Windows(paths, SPEC, window=3, crop=1, seed=0)[Position(0, 0)].masks
+    unknown = unmarked[Position(0, 0)]
+    logits = torch.zeros(6, 5, 24, 24, requires_grad=True)
+    loss = mask_loss(logits, torch.cat([marked, unknown.masks]))
+    torch.testing.assert_close(loss, mask_loss(logits[:3], marked))
+    loss.backward()
+    assert (
+        logits.grad is not None and bool((logits.grad[3:] == 0).all()) and bool((logits.grad[:3] != 0).any())
+    )
+    slices = torch.zeros(3, 6, requires_grad=True)
+    label_loss(slices, unknown.labels).backward()
+    assert slices.grad is not None and bool((slices.grad == 0).all())
 
 
 def test_a_bleed_that_a_cut_leaves_out_is_no_bleed(paths: list[Path]) -> None:
