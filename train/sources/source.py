@@ -27,7 +27,7 @@ STUDY_LABELS = tuple(f"study_{label}" for label in LABELS)
 #: What reading one image gives; one row for each slice.
 SCANNED = pa.schema(
     [
-        ("path", pa.string()),  # of the file, below the source's folder
+        ("path", pa.string()),  # of the file, below the source's folder; seed of a phantom that is in no file
         ("frame", pa.int32()),  # 1-based frame number; 0 for a single-frame image
         ("SOPInstanceUID", pa.string()),
         ("StudyInstanceUID", pa.string()),

@@ -19,7 +19,7 @@ from train.drawn import to_case, training_spec
 from train.fit import Stage
 from train.recipe import StudyRecipe
 from train.sources import drawn as drawn_source
-from train.sources.config import load
+from train.sources.config import Sources, load
 from train.sources.dicom import brain_share
 from train.sources.drawn import PhantomSource
 from train.sources.scan import Scanner
@@ -127,16 +127,20 @@ def test_other_options_draw_other_phantoms_of_the_same_patient(
 
 
 def test_phantoms_of_other_code_are_refused(
-    source: PhantomSource, rows: pd.DataFrame, folder: Path, monkeypatch: pytest.MonkeyPatch
+    source: PhantomSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their table must be drawn anew, and then names other studies, so that no case of before is used."""
-    source.require_current(rows)
+    sources = Sources(sources=(source.model_copy(update={"count": 1}),))
+    list(metadata.build(sources, tmp_path, workers=0))
+    before = metadata.read(sources, tmp_path)
     monkeypatch.setattr(drawn_source, "_code", lambda: "changed")
     with pytest.raises(TrainingDataError, match="source drawn were drawn by another version of this code"):
-        source.require_current(rows)
-    new = source.model_copy(update={"count": 1}).table(Scanner(folder=folder, workers=0)).rows
-    assert set(new["patient"]) <= set(rows["patient"])
-    assert not set(new["StudyInstanceUID"]) & set(rows["StudyInstanceUID"])
+        metadata.read(sources, tmp_path)
+    list(metadata.build(sources, tmp_path, workers=0))
+    after = metadata.read(sources, tmp_path)
+    assert set(after["patient"]) == set(before["patient"])
+    for uid in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        assert not set(after[uid]) & set(before[uid])
 
 
 @pytest.mark.parametrize(
