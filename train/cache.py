@@ -17,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from ich_triage import imaging
 from ich_triage.domain.input_spec import InputSpec
-from ich_triage.domain.labels import LABELS
+from ich_triage.domain.labels import SUBTYPES
 from ich_triage.errors import IchTriageError, TrainingDataError
 
 from .cases import Case, Facts, Pixels, image_name
@@ -130,7 +132,7 @@ def to_case(study: LabelledStudy, rows: pd.DataFrame, spec: InputSpec) -> Case:
     slices, whole = _consistent(study.slice_labels, study.study_labels)
     return Case(
         x=pixels.x,
-        masks=np.zeros((0, len(LABELS) - 1, pixels.cells, pixels.cells), np.uint8),
+        masks=_masks(study, pixels),
         labels=slices,
         study=whole,
         images=np.array([image_name(image.sop_instance_uid, image.frame_number) for image in volume.images]),
@@ -138,6 +140,7 @@ def to_case(study: LabelledStudy, rows: pd.DataFrame, spec: InputSpec) -> Case:
         facts=Facts(
             study=study.study_instance_uid,
             patient=study.patient,
+            true_ml=study.true_ml,
             slice_mm=tuple(volume.slice_extents_mm().tolist()),
             cell_mm2=pixels.cell_mm2,
             thickness_mm=float(np.median(volume.thickness_mm)),
@@ -146,6 +149,13 @@ def to_case(study: LabelledStudy, rows: pd.DataFrame, spec: InputSpec) -> Case:
             hyperdense_ml=hyperdense_ml(volume),
         ),
     )
+
+
+def _masks(study: LabelledStudy, pixels: Pixels) -> NDArray[np.uint8]:
+    """(Z, 5, S/4, S/4), 0..255; (0, …) where nobody marked the bleeds."""
+    if study.masks is None:
+        return np.zeros((0, len(SUBTYPES), pixels.cells, pixels.cells), np.uint8)
+    return pixels.masks(torch.from_numpy(study.masks))
 
 
 def _consistent(slices: np.ndarray, study: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_triage import imaging
+from ich_triage import phantom as generator
 from ich_triage.domain.finding import ImageReference, Vector3
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.domain.labels import SUBTYPES
 from ich_triage.imaging.volume import InPlane, Volume
 from ich_triage.phantom.generate import Phantom, generate
-from ich_triage.phantom.records import BleedSpec, PhantomSpec
+from ich_triage.phantom.records import BleedSpec, PhantomSpec, Style
 from ich_triage.phantom.spec import Wanted, draw
 
 from .cases import Case, Facts, Pixels
 from .gates import features
 
+#: First seed of each part of the embedded package, which has at most `PART_SEEDS`; parts share no phantom.
+FIRST_SEED = {"train": 0, "calibration": 1_000_000, "test": 2_000_000, "held_out": 3_000_000}
+PART_SEEDS = 1_000_000
+#: Modules (their folder, which files) that decide what a case looks like.
+_CASE_CODE = ((generator, "*"), (imaging, "prepare"), (imaging, "windows"))
 #: Mimics that training studies carry more often, and the share of studies that gets each on top.
 _MORE_MIMICS = ("infarct", "white_matter", "tumour", "falx", "ganglia", "dense_sinus", "carotid", "vertebral")
 _MIMIC_SHARE = 0.15
 
 
-def training_spec(seed: int) -> PhantomSpec:
-    """The phantom of a training seed: style "a", with rare subtypes drawn more often than in life.
+def training_spec(seed: int, *, style: Style = "a") -> PhantomSpec:
+    """The phantom of a training seed, with rare subtypes drawn more often than in life.
 
     Two in five have no bleed, one in four the RSNA mix (half of which again has none), the others exactly
     one subtype, each as likely as the next. Half of those with a bleed have it large and dense: faint specks
@@ -36,7 +46,7 @@ def training_spec(seed: int) -> PhantomSpec:
     share = rng.random()
     one: Wanted = (SUBTYPES[int(rng.integers(len(SUBTYPES)))],)
     wanted = None if share < 0.40 else "random" if share < 0.65 else one
-    spec = draw(seed, bleeds=wanted)
+    spec = draw(seed, style=style, bleeds=wanted)
     more = {name for name in _MORE_MIMICS if rng.random() < _MIMIC_SHARE}
     spec = replace(spec, mimics=replace(spec.mimics, names=spec.mimics.names | more))
     if rng.random() < 0.5:
@@ -104,6 +114,16 @@ def to_case(phantom: Phantom, spec: InputSpec, *, baselines: bool = False) -> Ca
 def draw_case(path: Path, phantom: PhantomSpec, spec: InputSpec, *, matrix: int, baselines: bool) -> None:
     """Make one case of `matrix`² pixels per slice and keep it at `path`."""
     to_case(generate(phantom, matrix=matrix), spec, baselines=baselines).save(path)
+
+
+@functools.cache
+def generator_sha256() -> str:
+    """Hash of the code that makes cases, as it was when the command started."""
+    code = hashlib.sha256()
+    folders = [Path(str(module.__file__)).parent.glob(f"{name}.py") for module, name in _CASE_CODE]
+    for file in sorted(itertools.chain.from_iterable(folders)):
+        code.update(file.read_bytes())
+    return code.hexdigest()
 
 
 def _vector(values: NDArray[np.float64]) -> Vector3:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ import structlog
 import torch
 from pydantic import TypeAdapter
 
-from ich_triage import imaging, phantom
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.model import package as packages
 from ich_triage.model.network import ArchitectureSpec, IchNet
@@ -23,17 +21,13 @@ from ich_triage.phantom.records import PhantomSpec
 from ich_triage.phantom.spec import draw
 
 from .assemble import Trained, assemble, require_both
-from .drawn import draw_case, training_spec
+from .drawn import FIRST_SEED, draw_case, generator_sha256, training_spec
 from .fit import Cases, FitSettings, fit, start_from
 from .parallel import one_thread, run
 from .progress import Progress
 
 log = structlog.get_logger(__name__)
 
-#: First seed of each part; parts never share a phantom.
-_FIRST_SEED = {"train": 0, "calibration": 1_000_000, "test": 2_000_000, "held_out": 3_000_000}
-#: Modules (their folder, which files) that decide what a case looks like.
-_CASE_CODE = ((phantom, "*"), (imaging, "prepare"), (imaging, "windows"))
 _INPUT_SPEC = TypeAdapter(InputSpec)
 
 
@@ -112,7 +106,7 @@ def draw_parts(
     """Files of the cases of each part (name to count), drawn where they are not there yet."""
     folder = cache / f"cases_{_input_name(spec)}_{matrix}_{generator_sha256()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
-    seeds = {part: range(_FIRST_SEED[part], _FIRST_SEED[part] + count) for part, count in parts.items()}
+    seeds = {part: range(FIRST_SEED[part], FIRST_SEED[part] + count) for part, count in parts.items()}
     paths = {part: [folder / f"{seed:07d}.npz" for seed in seeds[part]] for part in parts}
     wanted = [
         (part, seed, path) for part in parts for seed, path in zip(seeds[part], paths[part], strict=True)
@@ -161,7 +155,7 @@ def _train(plan: Plan, paths: Sequence[Path]) -> bytes:
 def _data(plan: Plan) -> dict[str, str | int | float]:
     """What the data were. A phantom follows from seed and code, so these stand for its pixels."""
     counts: dict[str, str | int | float] = {f"{part}_studies": n for part, n in asdict(plan.sizes).items()}
-    seeds = {f"{part}_first_seed": first for part, first in _FIRST_SEED.items()}
+    seeds = {f"{part}_first_seed": first for part, first in FIRST_SEED.items()}
     return {
         "generator": "ich_triage.phantom",
         "generator_sha256": generator_sha256(),
@@ -174,16 +168,6 @@ def _data(plan: Plan) -> dict[str, str | int | float]:
 
 def _started_from(plan: Plan) -> dict[str, str]:
     return {"started_from_sha256": Package.load(plan.start).manifest.weights_sha256} if plan.start else {}
-
-
-@functools.cache
-def generator_sha256() -> str:
-    """Hash of the code that makes cases, as it was when the command started."""
-    code = hashlib.sha256()
-    folders = [Path(str(module.__file__)).parent.glob(f"{name}.py") for module, name in _CASE_CODE]
-    for file in sorted(itertools.chain.from_iterable(folders)):
-        code.update(file.read_bytes())
-    return code.hexdigest()
 
 
 def _fit_folder(plan: Plan) -> Path:

@@ -13,7 +13,8 @@ from ich_triage.model.manifest import Manifest, Metric
 from ich_triage.model.package import MANIFEST, Package
 
 from . import data
-from .embedded import Plan, draw_parts, generator_sha256
+from .drawn import generator_sha256
+from .embedded import Plan, draw_parts
 from .evaluation import Predictions, figures, gate_figures, predict
 from .progress import Progress
 from .report.content import PICTURES, Material, Table

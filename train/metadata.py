@@ -83,7 +83,8 @@ def sources_of(out: Path) -> Sources:
 def read(sources: Sources, out: Path) -> pd.DataFrame:
     """The tables of all sources in one, with the column `weight` of each row's source.
 
-    Labels are nullable booleans. Raises TrainingDataError where a table is missing.
+    Labels are nullable booleans. Raises TrainingDataError where a table is missing, or older than the code
+    that makes its studies.
     """
     tables = []
     for source in sources.sources:
@@ -91,6 +92,7 @@ def read(sources: Sources, out: Path) -> pd.DataFrame:
         if not path.exists():
             raise TrainingDataError(f"there is no table {path}; run `python -m train metadata` first")
         table = pq.read_table(path, schema=TABLE).to_pandas(types_mapper=_NULLABLE.get)
+        source.require_current(table)
         tables.append(table.assign(weight=source.weight))
     return pd.concat(tables, ignore_index=True)
 

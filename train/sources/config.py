@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ich_triage.errors import SettingsError
 
+from .drawn import PhantomSource
 from .pictures import PicturesSource
 from .rsna import RsnaSource
 from .service import ServiceSource
@@ -17,7 +18,7 @@ from .source import Source
 from .studies import StudiesSource
 
 AnySource = Annotated[
-    RsnaSource | StudiesSource | PicturesSource | ServiceSource, Field(discriminator="kind")
+    RsnaSource | StudiesSource | PicturesSource | ServiceSource | PhantomSource, Field(discriminator="kind")
 ]
 
 

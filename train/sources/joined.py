@@ -7,6 +7,8 @@ import pandas as pd
 from .scan import Scan
 from .source import TABLE, ProblemKind, SourceTable, problems
 
+_NO_PROBLEMS = pd.DataFrame(columns=["kind", "where", "detail"], dtype=str)
+
 
 def unusable_files(scan: Scan) -> pd.DataFrame:
     """The list's rows for files that cannot be used."""
@@ -26,7 +28,8 @@ def source_table(name: str, rows: pd.DataFrame, found: list[pd.DataFrame]) -> So
     rows = rows.assign(source=name, slice_distance_mm=_slice_distance_mm(rows))
     rows = rows.sort_values(["StudyInstanceUID", "SeriesInstanceUID", "position_mm", "SOPInstanceUID"])
     return SourceTable(
-        rows=rows[TABLE.names].reset_index(drop=True), problems=pd.concat(found, ignore_index=True)
+        rows=rows[TABLE.names].reset_index(drop=True),
+        problems=pd.concat([_NO_PROBLEMS, *found], ignore_index=True),
     )
 
 

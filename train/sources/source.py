@@ -27,7 +27,7 @@ STUDY_LABELS = tuple(f"study_{label}" for label in LABELS)
 #: What reading one image gives; one row for each slice.
 SCANNED = pa.schema(
     [
-        ("path", pa.string()),  # of the file, below the source's folder
+        ("path", pa.string()),  # of the file, below the source's folder; seed of a phantom that is in no file
         ("frame", pa.int32()),  # 1-based frame number; 0 for a single-frame image
         ("SOPInstanceUID", pa.string()),
         ("StudyInstanceUID", pa.string()),
@@ -127,6 +127,13 @@ class LabelledStudy:
     study_labels: NDArray[np.float32]
     #: SOP Instance UIDs of rows that are not in the volume: of other series or stacks, and repeats
     left_out: tuple[str, ...]
+    #: where each subtype is, (5, Z, Y, X); None where nobody marked the bleeds
+    masks: NDArray[np.bool_] | None = None
+
+    @property
+    def true_ml(self) -> tuple[float, ...] | None:
+        """Volume of each subtype, mL; None where nobody marked the bleeds."""
+        return None if self.masks is None else tuple(self.volume.volume_ml(mask) for mask in self.masks)
 
 
 class Source(BaseModel, ABC):
@@ -159,6 +166,9 @@ class Source(BaseModel, ABC):
 
         Raises NotAnalysedError where its slices make no volume.
         """
+
+    def require_current(self, rows: pd.DataFrame) -> None:
+        """Raise TrainingDataError where `rows`, this source's whole table, are not of what `load` gives."""
 
 
 def labels_of(rows: pd.DataFrame, columns: Iterable[str]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ sources = [
   { kind = "studies", name = "site", path = "b", labels = "b.csv", weight = 3 },
   { kind = "pictures", name = "small", path = "c", labels = "c.csv", level = 40, width = 80 },
   { kind = "service", config = "site.toml", weight = 0.5 },
+  { kind = "phantoms", count = 200 },
 ]
 """
 
@@ -29,6 +30,7 @@ def test_any_mix_with_weights(tmp_path: Path) -> None:
         ("StudiesSource", 3.0),
         ("PicturesSource", 1.0),
         ("ServiceSource", 0.5),
+        ("PhantomSource", 1.0),
     ]
     assert mix.named("site") is mix.sources[1]
     assert mix.named("service") is mix.sources[3]
