@@ -111,25 +111,26 @@ def _appearance(x: Tensor, spec: InputSpec, ranges: Ranges, generator: torch.Gen
     windows = [*spec.windows, *([spec.windows[0]] * len(spec.neighbour_offsets_mm))]
     width = torch.tensor([window.width for window in windows]).reshape(1, -1, 1, 1)
     low = torch.tensor([window.level - window.width / 2 for window in windows]).reshape(1, -1, 1, 1)
-    inside = (x > 1 - _WHITE) & (x < _WHITE)
+    cut_off = (x <= 1 - _WHITE) | (x >= _WHITE)
     sharpness = float(torch.empty(1).uniform_(*ranges.blur, generator=generator))
-    blurred = _blur(x)
-    changed = x + sharpness * (blurred - x)
+    # In place from here: fresh memory for every term costs more than the sums.
+    changed = _blur(x).sub_(x).mul_(sharpness).add_(x)
     gain, shift = 1 + _uniform(ranges.contrast, generator), _uniform(ranges.hu, generator)
     pivot = (35 - low) / width
-    changed = (changed - pivot) * gain + pivot + shift / width
+    changed.sub_(pivot).mul_(gain).add_(pivot + shift / width)
     sigma = abs(_uniform(ranges.noise_hu, generator))
     shading = abs(_uniform(ranges.shading_hu, generator)) * _shading(x, generator)
-    shading = shading + _beside_bone(x, len(spec.windows), ranges, generator)
-    changed = changed + (_noise(x, len(spec.windows), sigma, generator) + shading) / width
-    return torch.where(inside, changed, x).clamp(0, 1)
+    added = _beside_bone(x, len(spec.windows), ranges, generator).add_(shading)
+    added.add_(_noise(x, len(spec.windows), sigma, generator))
+    changed.add_(added.div_(width))
+    return torch.where(cut_off, x, changed).clamp_(0, 1)
 
 
 def _noise(x: Tensor, own: int, sigma_hu: float, generator: torch.Generator) -> Tensor:
     """(Z, C, S, S) HU: the `own` windows of a slice share a field, its neighbour channels have theirs."""
     fine = torch.randn(len(x), 1, *x.shape[2:], generator=generator)
     grain = float(torch.rand(1, generator=generator))
-    field = sigma_hu * ((1 - grain) * fine + grain * 2.2 * _blur(fine))
+    field = _blur(fine).mul_(grain * 2.2).add_(fine, alpha=1 - grain).mul_(sigma_hu)
     neighbours = [field.roll(-1 if k % 2 == 0 else 1, dims=0) for k in range(x.shape[1] - own)]
     return torch.cat([field.expand(-1, own, -1, -1), *neighbours], dim=1)
 
@@ -145,7 +146,8 @@ def _beside_bone(x: Tensor, own: int, ranges: Ranges, generator: torch.Generator
         F.interpolate(_blur(F.avg_pool2d(bone, cell, ceil_mode=True)), size=x.shape[2:], mode="bilinear")
         for cell in (2, 8)
     )
-    rim = abs(_uniform(ranges.rim_hu, generator)) * near + abs(_uniform(ranges.cupping_hu, generator)) * far
+    rim = near.mul_(abs(_uniform(ranges.rim_hu, generator)))
+    rim.add_(far, alpha=abs(_uniform(ranges.cupping_hu, generator)))
     return torch.cat([rim[:, :1].expand(-1, own, -1, -1), rim[:, 1:]], dim=1)
 
 
@@ -157,5 +159,5 @@ def _shading(x: Tensor, generator: torch.Generator) -> Tensor:
 def _blur(x: Tensor) -> Tensor:
     """A 3 × 3 binomial low-pass, by two passes of averaging neighbours."""
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    rows = (padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]) / 4
-    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4
+    rows = (padded[..., :-2, :] + padded[..., 2:, :]).add_(padded[..., 1:-1, :], alpha=2)
+    return (rows[..., :-2] + rows[..., 2:]).add_(rows[..., 1:-1], alpha=2).div_(16)
