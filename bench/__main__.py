@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 
 import torch
 
-from . import database, engine, latency, receive
+from . import database, engine, latency, receive, train
 from .table import Rows, show
 
 BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
     "receive": ("Receiving 400 CT images of 512²", receive.run),
     "latency": ("Last slice to SR stored in the PACS, 32 slices of 512²", latency.run),
     "engine": ("The network in force, 32 slices", engine.run),
+    "train": ("Training beside a plain torch loop", train.run),
     "database": ("Cost at 100 and at 10,000 studies", database.run),
 }
 
