@@ -68,6 +68,18 @@ def outline(cells: NDArray[np.float64], level: float) -> str:
 
 def page(told: Content, material: Material) -> str:
     """The HTML of a report's content."""
+    return render(
+        "page.html",
+        told=told,
+        parts=told["parts"],
+        short=dict(ABBREVIATIONS) | {"any": "any", "all": "all"},
+        charts={name: _charts(part) for name, part in told["parts"].items()},
+        pictures={name: _pictures(part, material, name) for name, part in told["parts"].items()},
+    )
+
+
+def render(template: str, **values: Any) -> str:
+    """The HTML of one of the templates."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -75,13 +87,7 @@ def page(told: Content, material: Material) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(
-        told=told,
-        parts=told["parts"],
-        short=dict(ABBREVIATIONS) | {"any": "any", "all": "all"},
-        charts={name: _charts(part) for name, part in told["parts"].items()},
-        pictures={name: _pictures(part, material, name) for name, part in told["parts"].items()},
-    )
+    return environment.get_template(template).render(values)
 
 
 def _charts(part: Content) -> dict[str, str | None]:
@@ -92,10 +98,11 @@ def _charts(part: Content) -> dict[str, str | None]:
         "reliability": charts.reliability(part),
         "bland_altman": charts.bland_altman(part),
     }
-    return {name: svg and _uri(svg) for name, svg in drawn.items()}
+    return {name: svg and data_uri(svg) for name, svg in drawn.items()}
 
 
-def _uri(svg: str) -> str:
+def data_uri(svg: str) -> str:
+    """A picture that lies in the page itself."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
