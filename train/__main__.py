@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from ich_triage.domain.input_spec import InputSpec
-from ich_triage.errors import IchTriageError
 from ich_triage.model.network import ArchitectureSpec
 
+from . import run_commands
 from .embedded import Plan, Sizes, make
-from .evaluate import Evaluation, evaluate_package
+from .evaluate import DrawnStudies, Evaluation, evaluate_package
 from .fit import FitSettings
 from .journal import record
 from .report.content import PICTURES, Table
@@ -30,6 +30,11 @@ def main() -> None:
 
 app.command()(data.metadata)
 app.command()(data.phantoms)
+app.command()(run_commands.cache)
+app.command()(run_commands.lr_find)
+app.command()(run_commands.fit)
+app.command()(run_commands.package)
+app.command()(run_commands.calibrate)
 
 
 @app.command()
@@ -76,6 +81,10 @@ def embedded(  # noqa: PLR0913  one option each
 def evaluate(  # noqa: PLR0913  one option each
     package: Annotated[Path, typer.Argument(help="package folder")],
     out: Annotated[Path, typer.Option(help="folder for evaluation.html and evaluation.json")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--data", help="folder that `metadata` wrote, for its test patients"),
+    ] = None,
     cache: Annotated[Path, typer.Option(help="drawn studies; what is missing is drawn")] = Path(
         "build/train"
     ),
@@ -95,7 +104,10 @@ def evaluate(  # noqa: PLR0913  one option each
         int, typer.Option(min=0, help="most pictures of misses, and of false alarms, of each part")
     ] = PICTURES,
 ) -> None:
-    """Evaluate a package on the frozen phantom test set: a page with pictures, and the same as JSON."""
+    """Evaluate a package: a page with pictures, and the same as JSON.
+
+    On the frozen phantom test set, or with --data on the test patients of data sources.
+    """
     try:
         table = Table.read(reproduced) if reproduced else None
     except ValueError as error:
@@ -103,18 +115,15 @@ def evaluate(  # noqa: PLR0913  one option each
     evaluation = Evaluation(
         package=package,
         out=out,
-        cache=cache,
-        counts={"test": test, "held_out": held_out},
-        matrix=matrix,
-        workers=workers,
+        studies=folder
+        or DrawnStudies(
+            cache=cache, counts={"test": test, "held_out": held_out}, matrix=matrix, workers=workers
+        ),
         reproduced=table,
         pictures=pictures,
     )
-    try:
+    with data.one_line_errors():
         written = evaluate_package(evaluation)
-    except (IchTriageError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
     typer.echo(f"wrote {written} and {written.with_suffix('.html').name} beside it")
 
 

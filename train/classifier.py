@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import structlog
-import timm
 import torch
-from lightning.pytorch.tuner.tuning import Tuner
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ich_triage.domain.labels import SUBTYPES
 from ich_triage.model.chain import classifier
+from ich_triage.model.pretrained import pretrained
 
-from .loop import Learner, LoopSettings, run_once, trainer
+from .loop import Learner, LoopSettings, run_once
 from .recipe import Cycle, SliceRecipe
 from .slices import LabelledSlice, SliceAddress, Slices, pixels
 
-log = structlog.get_logger(__name__)
-
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 class SliceLearner(Learner):
     """Plain BCE over the labels of single slices."""
 
-    def __init__(self, network: nn.Module, data: Slices, settings: LoopSettings) -> None:
-        super().__init__(data, settings)
+    def __init__(self, network: nn.Module, data: Slices, settings: LoopSettings, weights: Floats) -> None:
+        super().__init__(data, settings, weights)
         self.network = network
 
     def loss(self, batch: LabelledSlice) -> Tensor:
@@ -51,67 +44,57 @@ class SliceLearner(Learner):
         return [each for each in self.network.parameters() if id(each) not in ids], head
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """N slices to train on."""
+
+    #: where each lies
+    addresses: Sequence[SliceAddress]
+    #: (N, K) of the task
+    labels: NDArray[np.float32]
+    #: how often each comes, against the others, (N,)
+    weights: Floats
+
+
+def empty(recipe: SliceRecipe) -> nn.Module:
+    """The recipe's classifier with a random start."""
+    torch.manual_seed(recipe.seed)
+    return classifier(recipe.backbone, recipe.input_spec.channels, recipe.outputs)
+
+
 def build(recipe: SliceRecipe, weights: Path | None = None) -> tuple[nn.Module, bool]:
     """The recipe's classifier, and whether its body is pretrained: from a local file, or timm's hub.
 
     Where neither can be reached it says so in the log and starts at random.
     """
-    torch.manual_seed(recipe.seed)
-    outputs = 1 if recipe.task == "binary" else len(SUBTYPES)
-    channels = recipe.input_spec.channels
-    network = classifier(recipe.backbone, channels, outputs)
-    try:
-        overlay = {"file": str(weights)} if weights else None
-        source = timm.create_model(
-            recipe.backbone, pretrained=True, in_chans=channels, num_classes=outputs,
-            pretrained_cfg_overlay=overlay,
-        )  # fmt: skip
-    except (OSError, RuntimeError, ValueError) as error:
-        if weights:
-            raise
-        log.warning("pretrained_unreachable", backbone=recipe.backbone, error=type(error).__name__)
+    network = empty(recipe)
+    source = pretrained(
+        recipe.backbone, weights, in_chans=recipe.input_spec.channels, num_classes=recipe.outputs
+    )
+    if source is None:
         return network, False
     network.load_state_dict(source.state_dict())
     return network, True
 
 
 def fit(
-    recipe: SliceRecipe,
-    network: nn.Module,
-    slices: Sequence[SliceAddress],
-    labels: Bools,
-    *,
-    folder: Path,
-    pretrained: bool,
+    recipe: SliceRecipe, network: nn.Module, slices: Labelled, *, folder: Path, pretrained: bool
 ) -> nn.Module:
-    """Train `network` in place, cycle by cycle, resuming from `folder`; `labels` (N, K) of the task."""
+    """Train `network` in place, cycle by cycle, resuming from `folder`."""
     network.to(memory_format=torch.channels_last).train()
     for number, cycle in enumerate(recipe.cycles):
         _freeze(network, cycle.frozen and pretrained)
-        data = Slices(slices, labels, size=cycle.size or recipe.size, seed=recipe.seed + number)
-        how = _settings(recipe, cycle, len(slices), number)
-        run_once(network, folder / f"cycle_{number}", partial(SliceLearner, network, data, how))
+        how = partial(learner, recipe, network, slices, number=number)
+        run_once(network, folder / f"cycle_{number}", how)
     return network.eval().requires_grad_(False)
 
 
-def find_rate(
-    recipe: SliceRecipe, network: nn.Module, slices: Sequence[SliceAddress], labels: Bools, *, folder: Path
-) -> float:
-    """Where the loss falls most steeply (Smith, WACV 2017), by Lightning's finder; plot in `folder`."""
-    data = Slices(slices, labels, size=recipe.size, seed=recipe.seed)
-    learner = SliceLearner(network, data, _settings(recipe, recipe.cycles[0], len(slices), 0))
-    found: Any = Tuner(trainer(learner, folder)).lr_find(learner, min_lr=1e-6, max_lr=1.0, num_training=60)
-    rates, losses = found.results["lr"], found.results["loss"]
-    best = float(found.suggestion() or recipe.cycles[0].learning_rate)
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(rates, losses)
-    axes.axvline(best, color="tab:red", label=f"steepest fall: {best:.1e}")
-    axes.set(xscale="log", xlabel="learning rate", ylabel="loss", title=recipe.backbone)
-    axes.legend()
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / "learning_rate.png", dpi=110)
-    return best
+def learner(recipe: SliceRecipe, network: nn.Module, slices: Labelled, *, number: int) -> SliceLearner:
+    """What trains `network` in cycle `number` of the recipe."""
+    cycle = recipe.cycles[number]
+    data = Slices(slices.addresses, slices.labels, size=cycle.size or recipe.size, seed=recipe.seed + number)
+    settings = _settings(recipe, cycle, len(slices.addresses), number)
+    return SliceLearner(network, data, settings, slices.weights)
 
 
 def predict(network: nn.Module, slices: Sequence[SliceAddress], size: int, *, batch: int = 64) -> Floats:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,25 +16,17 @@ from pydantic import TypeAdapter
 
 from ich_triage import imaging, phantom
 from ich_triage.domain.input_spec import InputSpec
-from ich_triage.domain.labels import SUBTYPES
-from ich_triage.errors import PackageError
 from ich_triage.model import package as packages
-from ich_triage.model.calibration import Calibration, OperatingPoint
-from ich_triage.model.manifest import Manifest, MaskRule, Metric
 from ich_triage.model.network import ArchitectureSpec, IchNet
-from ich_triage.model.package import Golden, Package
+from ich_triage.model.package import Package
 from ich_triage.phantom.records import PhantomSpec
 from ich_triage.phantom.spec import draw
 
-from . import calibrate
-from .cases import Case, draw_case, training_spec
-from .evaluation import MASK_THRESHOLDS, Predictions, figures, gate_figures, predict
-from .fit import FitSettings, fit
+from .assemble import Trained, assemble, require_both
+from .drawn import draw_case, training_spec
+from .fit import Cases, FitSettings, fit, start_from
 from .parallel import one_thread, run
 from .progress import Progress
-from .report import files as report
-from .report.card import card
-from .report.content import Material
 
 log = structlog.get_logger(__name__)
 
@@ -46,8 +35,6 @@ _FIRST_SEED = {"train": 0, "calibration": 1_000_000, "test": 2_000_000, "held_ou
 #: Modules (their folder, which files) that decide what a case looks like.
 _CASE_CODE = ((phantom, "*"), (imaging, "prepare"), (imaging, "windows"))
 _INPUT_SPEC = TypeAdapter(InputSpec)
-#: The high-sensitivity point keeps this share of the calibration studies with a bleed.
-_HIGH_SENSITIVITY = 0.97
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +78,7 @@ class Plan:
 
 
 def make(plan: Plan) -> Package:
-    """Run the whole plan and return the package as loaded from disk. Raises PackageError."""
-    started = time.monotonic()
+    """Run the whole plan and return the package as loaded from disk. Raises TrainingError, PackageError."""
     paths = draw_parts(
         asdict(plan.sizes),
         cache=plan.cache,
@@ -100,25 +86,18 @@ def make(plan: Plan) -> Package:
         matrix=plan.matrix,
         workers=plan.workers,
     )
-    _require_both(paths["calibration"])
+    require_both(paths["calibration"])  # before hours of training
     weights = _train(plan, paths["train"])
-    package = _provisional(plan, weights, paths)
-    network = package.network.to("cuda" if torch.cuda.is_available() else "cpu")
-    predicted = {
-        part: predict(network, paths[part], watch=Progress(part, len(paths[part])).watch)
-        for part in ("calibration", "test", "held_out")
-    }
-    manifest, figures_by_part = _calibrated(package.manifest, predicted)
-    text = card(manifest, figures_by_part, minutes=(time.monotonic() - started) / 60)
-    packages.save(plan.out, manifest=manifest, weights=weights, golden=package.golden, card=text)
-    material = Material(
-        manifest=manifest,
-        predicted=predicted,
-        figures=figures_by_part,
-        generator_sha256=generator_sha256(),
+    trained = Trained(
+        name="embedded",
+        network=packages.unpack_weights(IchNet(plan.architecture), weights),
+        input_spec=plan.input_spec,
+        synthetic=True,
+        data=_data(plan),
+        command="python -m train embedded",
     )
-    report.write(plan.out / "evaluation.json", material)
-    return Package.load(plan.out)
+    parts = {part: paths[part] for part in ("calibration", "test", "held_out")}
+    return assemble(plan.out, trained, parts, generator_sha256=generator_sha256())
 
 
 def _spec(part: str, seed: int) -> PhantomSpec:
@@ -162,15 +141,6 @@ def _input_name(spec: InputSpec) -> str:
     return f"{spec.size}-{hashlib.sha256(told).hexdigest()[:8]}"
 
 
-def _require_both(paths: Sequence[Path]) -> None:
-    """Before hours of training: thresholds need studies with a bleed and without. Raises PackageError."""
-    bleeding = sum(bool(Case.load(path).labels[:, 0].any()) for path in paths)
-    if bleeding in {0, len(paths)}:
-        raise PackageError(
-            f"of {len(paths)} calibration studies {bleeding} have a bleed; draw more with --calibration"
-        )
-
-
 def _train(plan: Plan, paths: Sequence[Path]) -> bytes:
     """Stored weights of the trained network; kept in the cache, so that evaluation alone can be run again."""
     folder = _fit_folder(plan)
@@ -181,43 +151,11 @@ def _train(plan: Plan, paths: Sequence[Path]) -> bytes:
         if plan.pretrained:
             network.load_backbone(plan.pretrained)
         if plan.start:
-            _start_from(network, Package.load(plan.start))
-        fit(network, paths, plan.input_spec, plan.fit, folder=folder)
+            start_from(network, Package.load(plan.start))
+        fit(network, Cases(paths, plan.input_spec, np.ones(len(paths))), plan.fit, folder=folder)
         folder.mkdir(parents=True, exist_ok=True)
         done.write_bytes(packages.pack_weights(network))
     return done.read_bytes()
-
-
-def _start_from(network: IchNet, package: Package) -> None:
-    """Copy the package's weights. Raises PackageError where it is another architecture."""
-    if package.network.spec != network.spec:
-        raise PackageError(
-            f"package {package.manifest.name} {package.manifest.version} has {package.network.spec}, "
-            f"this run {network.spec}; give the same --backbone, or leave --start out"
-        )
-    network.load_state_dict(package.network.state_dict())
-
-
-def _provisional(plan: Plan, weights: bytes, paths: dict[str, list[Path]]) -> Package:
-    """The package before calibration."""
-    network = packages.unpack_weights(IchNet(plan.architecture), weights)
-    example = Case.load(paths["calibration"][0])
-    middle = slice(len(example.x) // 2 - 1, len(example.x) // 2 + 2)
-    manifest = Manifest(
-        name="embedded",
-        version=datetime.now(UTC).strftime("%Y.%m.%d"),
-        created=datetime.now(UTC),
-        synthetic=True,
-        architecture=plan.architecture,
-        input_spec=plan.input_spec,
-        calibration=Calibration(),
-        operating_points={"none": OperatingPoint(threshold=0.5, sensitivity=0.0, specificity=0.0)},
-        data=_data(plan),
-        code_version=version("ich-triage"),
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
-    )
-    golden = Golden.make(network, np.array(example.x[middle]), example.height[middle])
-    return Package(manifest=manifest, network=network, golden=golden)
 
 
 def _data(plan: Plan) -> dict[str, str | int | float]:
@@ -253,50 +191,3 @@ def _fit_folder(plan: Plan) -> Path:
     data = (plan.sizes.train, plan.matrix, generator_sha256(), *_started_from(plan).values())
     run = (plan.architecture, plan.input_spec, plan.fit, *data)
     return plan.cache / f"fit_{hashlib.sha256(repr(run).encode()).hexdigest()[:12]}"
-
-
-def _calibrated(
-    manifest: Manifest, predicted: dict[str, Predictions]
-) -> tuple[Manifest, dict[str, dict[str, Metric]]]:
-    """The manifest with calibration and operating points, and the figures of both test sets."""
-    fitted = predicted["calibration"]
-    calibration = Calibration(
-        slices=calibrate.fit_platt(np.concatenate(fitted.slice_logits), np.concatenate(fitted.slice_labels)),
-        study=calibrate.fit_platt(fitted.study_logits, fitted.labels),
-        prevalence=float(fitted.labels[:, 0].mean()),
-    )
-    probability, label = calibration.study.probabilities(fitted.study_logits), fitted.labels
-    thresholds = {
-        "balanced": calibrate.balanced_threshold(probability[:, 0], label[:, 0]),
-        "high_sensitivity": calibrate.threshold_for_sensitivity(
-            probability[:, 0], label[:, 0], _HIGH_SENSITIVITY
-        ),
-    }
-    present = label[:, 1:]
-    best = calibrate.least_volume_error(
-        np.moveaxis(fitted.measured_ml, 1, -1)[present], fitted.true_ml[present]
-    )
-    measured = fitted.measured_ml[:, best]
-    seen = present & (measured >= manifest.mask.min_part_ml)  # without a mask no volume is told
-    mask = MaskRule(
-        threshold=MASK_THRESHOLDS[best],
-        subtype_thresholds=tuple(
-            calibrate.balanced_threshold(probability[:, k], label[:, k]) if label[:, k].any() else 0.5
-            for k in range(1, len(SUBTYPES) + 1)
-        ),
-        volume_error=calibrate.volume_errors(measured, fitted.true_ml, seen),
-    )
-    by_part = {part: figures(predicted[part], calibration, thresholds, mask) for part in ("test", "held_out")}
-    by_part["test"] |= gate_figures(predicted["calibration"], predicted["test"])
-    by_part["held_out"] |= gate_figures(predicted["held_out"])
-    test = by_part["test"]
-    points = {
-        name: OperatingPoint(
-            threshold=threshold,
-            sensitivity=test[f"sensitivity_{name}"].value,
-            specificity=test[f"specificity_{name}"].value,
-        )
-        for name, threshold in thresholds.items()
-    }
-    update = {"calibration": calibration, "operating_points": points, "mask": mask, "metrics": test}
-    return Manifest.model_validate(manifest.model_copy(update=update).model_dump()), by_part

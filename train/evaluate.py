@@ -1,8 +1,8 @@
-"""`python -m train evaluate PACKAGE`: any package on the frozen phantom test set."""
+"""`python -m train evaluate PACKAGE`: any package on the frozen phantom test set, or on data sources."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,36 @@ from ich_triage.errors import PackageError
 from ich_triage.model.manifest import Manifest, Metric
 from ich_triage.model.package import MANIFEST, Package
 
+from . import data
 from .embedded import Plan, draw_parts, generator_sha256
 from .evaluation import Predictions, figures, gate_figures, predict
 from .progress import Progress
 from .report.content import PICTURES, Material, Table
 from .report.files import write
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnStudies:
+    """The frozen phantom test set."""
+
+    #: folder for drawn studies
+    cache: Path
+    #: studies of each part; a part with none is left out
+    counts: Mapping[str, int]
+    #: pixels per side of a drawn slice; None takes what the package was made with
+    matrix: int | None = None
+    #: processes that draw
+    workers: int = 2
+
+    def paths(self, manifest: Manifest) -> dict[str, list[Path]]:
+        """Cases of each part, drawn where they are not there yet."""
+        return draw_parts(
+            {part: n for part, n in self.counts.items() if n},
+            cache=self.cache,
+            spec=manifest.input_spec,
+            matrix=self.matrix or int(manifest.data.get("pixels_per_side", Plan.matrix)),
+            workers=self.workers,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +52,8 @@ class Evaluation:
     package: Path
     #: folder for evaluation.html and evaluation.json
     out: Path
-    #: folder for drawn studies
-    cache: Path
-    #: studies of each part; a part with none is left out
-    counts: Mapping[str, int]
-    #: pixels per side of a drawn slice; None takes what the package was made with
-    matrix: int | None = None
-    #: processes that draw
-    workers: int = 2
+    #: on what: phantoms, or the folder of the tables of data sources
+    studies: DrawnStudies | Path
     #: the reproduced study on the same split
     reproduced: Table | None = None
     #: most pictures of misses, and of false alarms, of each part
@@ -42,18 +61,12 @@ class Evaluation:
 
 
 def evaluate_package(evaluation: Evaluation) -> Path:
-    """Write both files and return the JSON's path. Raises PackageError, OSError."""
+    """Write both files and return the JSON's path. Raises IchTriageError, OSError."""
     package = _load(evaluation.package)
     manifest = package.manifest
     network = package.network.to("cuda" if torch.cuda.is_available() else "cpu")
-    counts = {part: n for part, n in evaluation.counts.items() if n}
-    paths = draw_parts(
-        counts,
-        cache=evaluation.cache,
-        spec=manifest.input_spec,
-        matrix=evaluation.matrix or int(manifest.data.get("pixels_per_side", Plan.matrix)),
-        workers=evaluation.workers,
-    )
+    drawn = isinstance(evaluation.studies, DrawnStudies)
+    paths = _paths(evaluation.studies, manifest)
     predicted = {
         part: predict(
             network,
@@ -70,13 +83,20 @@ def evaluate_package(evaluation: Evaluation) -> Path:
             part: _figures(found, manifest)
             for part, found in Progress("figures", len(predicted)).watch(predicted.items())
         },
-        generator_sha256=generator_sha256(),
+        generator_sha256=generator_sha256() if drawn else None,
         reproduced=evaluation.reproduced,
         pictures=evaluation.pictures,
     )
     path = evaluation.out / "evaluation.json"
     write(path, material)
     return path
+
+
+def _paths(studies: DrawnStudies | Path, manifest: Manifest) -> Mapping[str, Sequence[Path]]:
+    """Cases of each part; of data sources the patients that no run on them is trained on."""
+    if isinstance(studies, DrawnStudies):
+        return studies.paths(manifest)
+    return {"test": data.load(studies, manifest.input_spec).tested("test")}
 
 
 def _load(folder: Path) -> Package:

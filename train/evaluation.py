@@ -51,8 +51,12 @@ class Prediction:
 
     #: what is known of the study
     facts: Facts
-    #: (Z, 6)
-    slice_labels: Bools
+    #: (6,): 0, 1, or NaN where unknown
+    study_labels: Floats
+    #: (Z, 6): 0, 1, or NaN where unknown
+    slice_labels: Floats
+    #: whether anybody marked where the bleeds are
+    marked: bool
     #: (Z, 6)
     slice_logits: Floats
     #: (6,)
@@ -73,12 +77,12 @@ class Predictions:
 
     #: what is known of each study
     facts: Sequence[Facts]
-    #: (N, 6)
-    labels: Bools
+    #: (N, 6): 0, 1, or NaN where unknown
+    study_labels: Floats
     #: (N, 6)
     study_logits: Floats
-    #: each (Z, 6)
-    slice_labels: Sequence[Bools]
+    #: each (Z, 6): 0, 1, or NaN where unknown
+    slice_labels: Sequence[Floats]
     #: each (Z, 6)
     slice_logits: Sequence[Floats]
     #: T mask thresholds that volumes and overlap were measured at
@@ -95,11 +99,29 @@ class Predictions:
     dice_of_everything: Floats
     #: what to show of each
     keys: Sequence[KeySlice]
+    #: whether anybody marked where the bleeds are, (N,)
+    marked: Bools
+
+    @property
+    def labels(self) -> Bools:
+        """Whether the study has it, (N, 6); what is unknown counts as absent, so look at `known`, too."""
+        return self.study_labels > 0
+
+    @property
+    def known(self) -> Bools:
+        """Whether the label of the study is known, (N, 6)."""
+        return ~np.isnan(self.study_labels)
+
+    @property
+    def located(self) -> Bools:
+        """Whether the study has the subtype, and somebody marked where, (N, 5)."""
+        return self.labels[:, 1:] & self.marked[:, None]
 
     @property
     def true_ml(self) -> Floats:
-        """(N, 5), mL."""
-        return np.array([facts.true_ml for facts in self.facts])
+        """(N, 5), mL; NaN where nobody measured it."""
+        unknown = (np.nan,) * len(SUBTYPES)
+        return np.array([facts.true_ml or unknown for facts in self.facts])
 
     @classmethod
     def of(cls, studies: Sequence[Prediction], mask_thresholds: Sequence[float]) -> Predictions:
@@ -107,7 +129,7 @@ class Predictions:
         return cls(
             mask_thresholds=mask_thresholds,
             facts=[study.facts for study in studies],
-            labels=np.array([study.slice_labels.any(axis=0) for study in studies]),
+            study_labels=np.array([study.study_labels for study in studies]),
             study_logits=np.array([study.study_logits for study in studies]),
             slice_labels=[study.slice_labels for study in studies],
             slice_logits=[study.slice_logits for study in studies],
@@ -117,6 +139,7 @@ class Predictions:
             pointed_by_chance=np.array([study.pointed_by_chance for study in studies]),
             dice_of_everything=np.array([study.dice_of_everything for study in studies]),
             keys=[study.key for study in studies],
+            marked=np.array([study.marked for study in studies]),
         )
 
 
@@ -140,14 +163,17 @@ def _predict_one(network: Network, case: Case, mask_thresholds: Sequence[float])
     embedding, mask = network.slice_net(x.to(memory_format=torch.channels_last))
     slice_logits, study_logits = network.sequence_net(embedding[None], height[None, :, None])
     mask, slices = mask.cpu(), slice_logits[0].cpu().numpy().astype(np.float64)
-    truth = case.masks.astype(np.float64) / 255
+    cells = x.shape[-1] // MASK_STRIDE
+    truth = (case.masks if case.marked else np.zeros((len(x), len(SUBTYPES), cells, cells))) / 255.0
     measured_ml, overlap = _measured(mask, truth, case.facts, mask_thresholds)
     tissue = F.avg_pool2d(((x[:, :1] > 0) & (x[:, :1] < 1)).float(), MASK_STRIDE)[:, 0].cpu().numpy()
     peak = mask.transpose(0, 1).flatten(1).argmax(dim=1).numpy()
     by_subtype = truth.transpose(1, 0, 2, 3).reshape(len(SUBTYPES), -1) > 0
     return Prediction(
         facts=case.facts,
-        slice_labels=case.labels,
+        study_labels=case.study.astype(np.float64),
+        slice_labels=case.labels.astype(np.float64),
+        marked=case.marked,
         slice_logits=slices,
         study_logits=study_logits[0].cpu().numpy().astype(np.float64),
         measured_ml=measured_ml,
@@ -196,34 +222,51 @@ def _key_slice(case: Case, truth: Floats, found: Floats, logits: Floats) -> KeyS
 def figures(
     found: Predictions, calibration: Calibration, thresholds: Mapping[str, float], rule: MaskRule
 ) -> dict[str, Metric]:
-    """Every figure of a set of studies, by name; what cannot be computed is left out."""
+    """Every figure of a set of studies, by name; what cannot be computed is left out.
+
+    Whether there is any bleed must be known of each study; other labels count where they are known.
+    """
     probability = calibration.study.probabilities(found.study_logits)
     slice_probability = [calibration.slices.probabilities(logits) for logits in found.slice_logits]
     named: dict[str, Metric | None] = {}
     for k, label in enumerate(LABELS):
-        named[f"study_auc_{label}"] = metrics.auc(probability[:, k], found.labels[:, k])
-        named[f"slice_auc_{label}"] = metrics.grouped_auc(
-            [each[:, k] for each in slice_probability], [each[:, k] for each in found.slice_labels]
-        )
+        known = found.known[:, k]
+        named[f"study_auc_{label}"] = metrics.auc(probability[known, k], found.labels[known, k])
+        pairs = [
+            known_only(score[:, k], truth[:, k])
+            for score, truth in zip(slice_probability, found.slice_labels, strict=True)
+        ]
+        named[f"slice_auc_{label}"] = metrics.grouped_auc(*zip(*pairs, strict=True))
     for name, least in thresholds.items():
         named |= _decisions(probability[:, 0] >= least, found, name)
     named |= _places(found, rule)
-    named |= _log_losses(np.concatenate(slice_probability), np.concatenate(found.slice_labels))
+    truth = np.concatenate(found.slice_labels)
+    whole = ~np.isnan(truth).any(axis=1)
+    named |= _log_losses(np.concatenate(slice_probability)[whole], truth[whole] > 0)
     return {name: metric for name, metric in named.items() if metric}
 
 
+def known_only(score: Floats, truth: Floats) -> tuple[Floats, Bools]:
+    """Scores (N,) and labels (N,) where these are 0 or 1, not NaN."""
+    known = ~np.isnan(truth)
+    return score[known], truth[known] > 0
+
+
 def gate_figures(*parts: Predictions) -> dict[str, Metric]:
-    """The honesty gates of studies drawn alike: what must not suffice to tell a bleed (see `train.gates`)."""
+    """The honesty gates of studies drawn alike: what must not suffice to tell a bleed (see `train.gates`).
+
+    Studies of data sources carry no features for the gates, only the baseline that counts bright voxels.
+    """
     studies = [
         gates.GateFeatures(
-            any_bleed=bool(labels.any()),
-            slice_labels=labels,
+            any_bleed=bool(study[0] > 0),
+            slice_labels=slices > 0,
             metadata=np.array(facts.metadata),
             outside=np.array(facts.outside),
             hyperdense_ml=facts.hyperdense_ml,
         )
         for part in parts
-        for facts, labels in zip(part.facts, part.slice_labels, strict=True)
+        for facts, study, slices in zip(part.facts, part.study_labels, part.slice_labels, strict=True)
     ]
     return gates.measure(studies)
 
@@ -244,7 +287,7 @@ def _decisions(flagged: Bools, found: Predictions, point: str) -> dict[str, Metr
 
 def _places(found: Predictions, rule: MaskRule) -> dict[str, Metric | None]:
     """Pointing accuracy and volume error of the subtypes that are there."""
-    present = found.labels[:, 1:]
+    present = found.located
     error = found.measured_ml[:, found.mask_thresholds.index(rule.threshold)] - found.true_ml
     named: dict[str, Metric | None] = {"volume_absolute_error_ml": metrics.mean(np.abs(error[present]))}
     named["volume_bias_ml"] = metrics.mean(error[present])
@@ -256,6 +299,8 @@ def _places(found: Predictions, rule: MaskRule) -> dict[str, Metric | None]:
 
 def _log_losses(probability: Floats, label: Bools) -> dict[str, Metric | None]:
     """RSNA 2019: weighted log loss of slices, and what the constant prior would have had."""
+    if not len(label):
+        return {}
     weights = np.array([2.0] + [1.0] * len(SUBTYPES))
 
     def loss(p: Floats) -> Metric | None:

@@ -8,15 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ich_triage.domain.input_spec import InputSpec
+from ich_triage.errors import PackageError
 from ich_triage.model.network import IchNet
+from ich_triage.model.package import Package
 
 from .loop import Learner, LoopSettings, run_once
 from .windows import Sample, Windows
+
+Floats = NDArray[np.float64]
 
 #: Weight of positive slices: most are negative.
 _SLICE_POSITIVE = 2.0
@@ -66,8 +72,8 @@ class FitSettings:
 class StudyLearner(Learner):
     """Weighted BCE per slice + 0.5 BCE per study + 0.5 (Dice + BCE) on the masks, over windows of studies."""
 
-    def __init__(self, network: IchNet, data: Windows, settings: LoopSettings) -> None:
-        super().__init__(data, settings)
+    def __init__(self, network: IchNet, data: Windows, settings: LoopSettings, weights: Floats) -> None:
+        super().__init__(data, settings, weights)
         self.network = network
 
     def loss(self, batch: Sample) -> Tensor:
@@ -80,7 +86,7 @@ class StudyLearner(Learner):
             )
         losses = {
             "slice": _label_loss(slices.flatten(0, 1), batch.labels.flatten(0, 1)),
-            "study": _label_loss(studies, batch.labels.amax(1)),
+            "study": _label_loss(studies, batch.study),
             "mask": mask_loss(mask_logits.float(), batch.masks.flatten(0, 1)),
         }
         self.log_dict({f"loss_{name}": value for name, value in losses.items()}, batch_size=len(x))
@@ -95,7 +101,12 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Dice + BCE of (N, 5, s, s); Dice over the whole batch, of the subtypes that occur in it.
 
     BCE is per bleeding cell, not per cell: the mean over all cells is next to nothing, and so is its pull.
+    Slices whose target is NaN, since nobody marked them, cost nothing.
     """
+    marked = ~torch.isnan(target[:, 0, 0, 0])
+    logits, target = logits[marked], target[marked]
+    if not len(target):
+        return logits.sum()
     bce = F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / (target.sum() + _MASK_FLOOR)
     found = torch.sigmoid(logits)
     overlap = (found * target).sum((0, 2, 3))
@@ -105,29 +116,59 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _label_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """BCE of (N, 6), `any` weighted twice, positives weighted up."""
-    per_label = F.binary_cross_entropy_with_logits(
+    """BCE of (N, 6), `any` weighted twice, positives weighted up; labels that are NaN cost nothing."""
+    known = ~torch.isnan(labels)
+    each = F.binary_cross_entropy_with_logits(
         logits.float(),
-        labels,
+        torch.where(known, labels, 0),
         pos_weight=torch.tensor(_SLICE_POSITIVE, device=logits.device),
         reduction="none",
-    ).mean(0)
+    )
+    per_label = (each * known).sum(0) / known.sum(0).clamp_min(1)
     weights = torch.ones_like(per_label)
     weights[0] = _ANY_WEIGHT
     return (per_label * weights).sum() / weights.sum()
 
 
-def fit(
-    network: IchNet, paths: Sequence[Path], spec: InputSpec, settings: FitSettings, *, folder: Path
-) -> IchNet:
-    """Train `network` on the cases at `paths`, resuming from `folder` where a run was cut off; in place."""
+@dataclass(frozen=True)
+class Cases:
+    """N cases to train on."""
+
+    #: their files
+    paths: Sequence[Path]
+    #: what they were made for
+    spec: InputSpec
+    #: how often each comes, against the others, (N,)
+    weights: Floats
+
+
+def fit(network: IchNet, cases: Cases, settings: FitSettings, *, folder: Path) -> IchNet:
+    """Train `network`, stage by stage, resuming from `folder` where a run was cut off; in place."""
     network.slice_net.to(memory_format=torch.channels_last)
     network.train().requires_grad_(True)
-    for number, stage in enumerate(settings.stages):
-        data = Windows(paths, spec, window=stage.window, crop=stage.crop, seed=settings.seed + number)
-        how = _loop(settings, stage, len(paths), number)
-        run_once(network, folder / f"stage_{number}", partial(StudyLearner, network, data, how))
+    for number in range(len(settings.stages)):
+        run_once(
+            network, folder / f"stage_{number}", partial(learner, network, cases, settings, number=number)
+        )
     return network
+
+
+def learner(network: IchNet, cases: Cases, settings: FitSettings, *, number: int) -> StudyLearner:
+    """What trains `network` in stage `number`."""
+    stage = settings.stages[number]
+    seed = settings.seed + number
+    data = Windows(cases.paths, cases.spec, window=stage.window, crop=stage.crop, seed=seed)
+    return StudyLearner(network, data, _loop(settings, stage, len(cases.paths), number), cases.weights)
+
+
+def start_from(network: IchNet, package: Package) -> None:
+    """Copy the package's weights. Raises PackageError where it is another architecture."""
+    if package.network.spec != network.spec:
+        raise PackageError(
+            f"package {package.manifest.name} {package.manifest.version} has {package.network.spec}, "
+            f"this run {network.spec}; give the same backbone, or leave --start out"
+        )
+    network.load_state_dict(package.network.state_dict())
 
 
 def _loop(settings: FitSettings, stage: Stage, studies: int, number: int) -> LoopSettings:

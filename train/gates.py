@@ -24,6 +24,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from ich_triage.domain.labels import LABELS, Subtype
+from ich_triage.imaging.volume import Volume
 from ich_triage.model.manifest import Metric
 from ich_triage.phantom.generate import Phantom, generate
 from ich_triage.phantom.records import PhantomSpec, Style
@@ -84,6 +85,12 @@ def inside_skull(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
     return inside
 
 
+def hyperdense_ml(volume: Volume) -> float:
+    """Volume of 50–90 HU inside the skull, mL, of any study: the baseline that needs no training."""
+    dense = (volume.hu >= 50) & (volume.hu <= 90)
+    return volume.volume_ml(dense & inside_skull(volume.hu, volume.pixel_spacing[0]))
+
+
 def _deep(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
     """(Z, Y, X) bool: more than 5 mm under the skin, so no scalp, and no bleed outside of it."""
     deep = np.zeros(hu.shape, bool)
@@ -104,11 +111,12 @@ def _metadata(phantom: Phantom) -> np.ndarray:
 
 def measure(studies: Sequence[GateFeatures], *, seed: int = 0) -> dict[str, Metric]:
     """Every gate by name; left out where one of the two classes has too few studies to tell."""
+    drawn = [each for each in studies if each.metadata.size]
     # Most epidurals come with fracture and swelling, in the phantom as in life: no leak, yet seen outside.
-    others = [each for each in studies if not each.slice_labels[:, _EPIDURAL].any()]
+    others = [each for each in drawn if not each.slice_labels[:, _EPIDURAL].any()]
     measured = {
-        "gate_metadata_only_auc": metadata_only_auc(studies, seed=seed),
-        "gate_outside_skull_auc": outside_skull_auc(studies, seed=seed),
+        "gate_metadata_only_auc": metadata_only_auc(drawn, seed=seed),
+        "gate_outside_skull_auc": outside_skull_auc(drawn, seed=seed),
         "gate_outside_skull_without_epidural_auc": outside_skull_auc(others, seed=seed),
         "gate_hyperdense_count_auc": hyperdense_count_auc(studies, seed=seed),
     }
@@ -140,7 +148,7 @@ def _forest_auc(rows: Sequence[np.ndarray], y: np.ndarray, seed: int) -> Metric 
     Value: mean over draws of the folds. Interval: 1.96 deviations of what the same forest gives for permuted
     labels. A bootstrap of the scores would leave out what chance does between folds, the larger part here.
     """
-    if min(y.sum(), (~y).sum()) < _FOLDS:
+    if not len(y) or min(y.sum(), (~y).sum()) < _FOLDS:
         return None
     x = np.stack(rows)
     value = float(np.mean([_out_of_fold_auc(x, y, seed + draw) for draw in range(_DRAWS)]))

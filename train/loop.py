@@ -17,6 +17,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from numpy.typing import NDArray
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -31,6 +32,10 @@ _RISE = 0.15
 _CHECKPOINT_STEPS = 100
 
 
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
 class Position(NamedTuple):
     """One sample of one step."""
 
@@ -41,22 +46,35 @@ class Position(NamedTuple):
 
 
 class Steps(Sampler[list[Position]]):
-    """Batches `start` … `total` of a run; each pass over the data has an order of its own."""
+    """Batches `start` … `total` of a run; each pass over the data has an order of its own.
 
-    def __init__(self, items: int, *, batch: int, total: int, seed: int, start: int = 0) -> None:
-        self._items, self._batch, self._total = items, min(batch, items), total
+    `weights` (N,): how often an item comes, against the others; a pass has as many items as there are, and
+    of each the whole number next below or above its share of them.
+    """
+
+    def __init__(self, weights: Floats, *, batch: int, total: int, seed: int, start: int = 0) -> None:
+        self._ends = np.cumsum(weights) * len(weights) / weights.sum()
+        self._batch, self._total = min(batch, len(weights)), total
         self._seed, self._start = seed, start
 
     def __len__(self) -> int:
         return self._total
 
     def __iter__(self) -> Iterator[list[Position]]:
-        each_pass = self._items // self._batch
+        each_pass = len(self._ends) // self._batch
+        order, ordered = np.arange(0), -1
         for step in range(self._start, self._total):
             passes, within = divmod(step, each_pass)
-            order = np.random.default_rng([self._seed, passes]).permutation(self._items)
+            if passes != ordered:
+                order, ordered = self._order(passes), passes
             chosen = order[within * self._batch : (within + 1) * self._batch].tolist()
             yield [Position(index, step * self._batch + i) for i, index in enumerate(chosen)]
+
+    def _order(self, passes: int) -> Indices:
+        items = len(self._ends)
+        rng = np.random.default_rng([self._seed, passes])
+        drawn = np.searchsorted(self._ends, np.arange(items) + rng.random(), side="right")
+        return rng.permutation(np.minimum(drawn, items - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +107,14 @@ class LoopSettings:
 class Learner(pl.LightningModule, ABC):
     """A network in training: data, loss, AdamW, one cycle."""
 
-    def __init__(self, data: Dataset[Any], settings: LoopSettings) -> None:
+    def __init__(self, data: Dataset[Any], settings: LoopSettings, weights: Floats | None = None) -> None:
         super().__init__()
         self.data = data
         self.settings = settings
         #: what Lightning's finder varies
         self.learning_rate = settings.learning_rate
+        #: how often each item of the data comes, (N,)
+        self.weights = np.ones(len(data)) if weights is None else weights  # type: ignore[arg-type]
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
@@ -109,7 +129,7 @@ class Learner(pl.LightningModule, ABC):
         at, of = self.trainer.global_rank, self.trainer.world_size
         settings = self.settings
         sampler = Steps(
-            len(self.data),  # type: ignore[arg-type]
+            self.weights,
             batch=settings.batch * of,
             total=settings.steps * settings.accumulate,
             seed=settings.seed,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from ich_triage.domain.labels import LABELS
 from ich_triage.errors import TrainingDataError
@@ -18,6 +19,8 @@ from .sources.config import Sources
 from .sources.scan import Scanner, write_parquet
 from .sources.source import STUDY_LABELS, TABLE, SourceTable
 
+#: The list of sources that the tables are of, below their folder.
+SOURCES_FILE = "sources.json"
 #: What is read of each file, below the tables' folder; its removal makes the next run read all again.
 SCAN_FOLDER = "scan"
 
@@ -52,6 +55,8 @@ def build(sources: Sources, out: Path, *, workers: int) -> Iterator[Summary]:
     Files that an earlier run has read are not read again. Raises TrainingDataError.
     """
     scanner = Scanner(folder=out / SCAN_FOLDER, workers=workers)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / SOURCES_FILE).write_text(sources.model_dump_json(indent=2), encoding="utf-8")
     for source in sources.sources:
         table = source.table(scanner)
         problems_file = out / f"{source.name}.problems.csv"
@@ -63,6 +68,16 @@ def build(sources: Sources, out: Path, *, workers: int) -> Iterator[Summary]:
         rows = pa.Table.from_pandas(table.rows, schema=TABLE, preserve_index=False)
         write_parquet(rows, _path(out, source.name))
         yield _summary(source.name, table, problems_file)
+
+
+def sources_of(out: Path) -> Sources:
+    """The list of sources that the tables in `out` are of. Raises TrainingDataError."""
+    try:
+        return Sources.model_validate_json((out / SOURCES_FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise TrainingDataError(
+            f"there are no tables in {out}; run `python -m train metadata SOURCES --out {out}` first"
+        ) from error
 
 
 def read(sources: Sources, out: Path) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ich_triage.domain.input_spec import BONE, BRAIN, SOFT, STROKE, SUBDURAL, InputSpec, Window
+from ich_triage.domain.labels import SUBTYPES
 from ich_triage.errors import SettingsError
 from ich_triage.model.network import ArchitectureSpec
 
@@ -86,8 +87,6 @@ class SliceRecipe(_Recipe):
     )
     #: how patients or slices are parted
     split: Literal["patient", "slice"] = "patient"
-    #: share kept for validation
-    validation: float = Field(default=0.2, gt=0, lt=1)
     #: slices with a smaller share of brain are not trained on
     least_brain_share: float = Field(default=0.0, ge=0, lt=1)
     #: slices in a batch
@@ -100,6 +99,11 @@ class SliceRecipe(_Recipe):
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "bf16-mixed"
     #: one after the other
     cycles: tuple[Cycle, ...] = Field(min_length=1)
+
+    @property
+    def outputs(self) -> int:
+        """How many probabilities it gives."""
+        return 1 if self.task == "binary" else len(SUBTYPES)
 
     @property
     def input_spec(self) -> InputSpec:
@@ -141,6 +145,7 @@ class StudyRecipe(_Recipe):
         )
 
 
+NetworkRecipe = Annotated[SliceRecipe | StudyRecipe, Field(discriminator="kind")]
 Recipe = Annotated[ForestRecipe | SliceRecipe | StudyRecipe, Field(discriminator="kind")]
 _RECIPE: TypeAdapter[ForestRecipe | SliceRecipe | StudyRecipe] = TypeAdapter(Recipe)
 
@@ -169,6 +174,16 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> ForestRecipe | SliceReci
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or "the whole"
         raise SettingsError(f"recipe {recipe}: {where}: {first['msg']}") from error
+
+
+def load_network(recipe: str, overrides: Sequence[str] = ()) -> SliceRecipe | StudyRecipe:
+    """The same, for what trains a network. Raises SettingsError."""
+    loaded = load(recipe, overrides)
+    if isinstance(loaded, ForestRecipe):
+        raise SettingsError(
+            f"recipe {recipe} is a forest on header fields, no network; `python -m train compare` has it"
+        )
+    return loaded
 
 
 def _override(recipe: str, text: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Slices(Dataset[LabelledSlice]):
     """Slices of prepared cases, each as often as its position in the run comes up."""
 
     def __init__(
-        self, addresses: Sequence[SliceAddress], labels: NDArray[np.bool_], *, size: int, seed: int
+        self, addresses: Sequence[SliceAddress], labels: NDArray[np.float32], *, size: int, seed: int
     ) -> None:
         """`labels` (N, K); `size`: pixels per side."""
         self.addresses = list(addresses)
@@ -63,8 +63,13 @@ class Slices(Dataset[LabelledSlice]):
         return LabelledSlice(x=x, labels=torch.from_numpy(self.labels[position.item]).float())
 
 
-def addresses(paths: Sequence[Path]) -> tuple[list[SliceAddress], NDArray[np.bool_], NDArray[np.int64]]:
-    """Every slice of the cases, its labels (N, 6), and which of the cases it is of, (N,)."""
+def addresses(
+    paths: Sequence[Path],
+) -> tuple[list[SliceAddress], list[str], NDArray[np.float32], NDArray[np.int64]]:
+    """Every slice of the cases, its image, its labels (N, 6), and which of the cases it is of, (N,).
+
+    Labels are 0, 1, or NaN where unknown.
+    """
     cases = [Case.load(path) for path in paths]
     every = [
         SliceAddress(path=path, index=index)
@@ -72,7 +77,8 @@ def addresses(paths: Sequence[Path]) -> tuple[list[SliceAddress], NDArray[np.boo
         for index in range(len(case.labels))
     ]
     owner = np.repeat(np.arange(len(cases)), [len(case.labels) for case in cases])
-    return every, np.concatenate([case.labels for case in cases]), owner
+    images = [str(image) for case in cases for image in case.images]
+    return every, images, np.concatenate([case.labels for case in cases]), owner
 
 
 def pixels(address: SliceAddress, size: int) -> Tensor:

@@ -7,6 +7,8 @@ has seen. It is here to reproduce the published study and to measure what that i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -16,14 +18,23 @@ from ich_triage.errors import TrainingDataError
 
 from .sources.source import STUDY_LABELS
 
+#: Folds of the data sources, and the share of the patients in each.
+SHARES = {"train": 0.7, "calibration": 0.1, "test": 0.2}
 
-def by_patient(table: pd.DataFrame, shares: Mapping[str, float], *, seed: int) -> pd.Series:
+
+def by_patient(
+    table: pd.DataFrame,
+    shares: Mapping[str, float],
+    *,
+    seed: int,
+    dealt: Mapping[str, str] = MappingProxyType({}),
+) -> pd.Series:
     """The fold of each row, so that each patient is in one fold alone; index as in `table`.
 
     `shares`: name of each fold and its share of the patients, 1 in all. Patients are dealt out subtype by
     subtype, each by the rarest that the patient has, so that folds have alike mixes. The same patients and
-    seed give the same folds, in whatever order the rows come. Raises TrainingDataError where a fold would
-    lack slices with or without a bleed.
+    seed give the same folds, in whatever order the rows come. `dealt`: patients whose fold was settled
+    before, and stays. Raises TrainingDataError where a fold would lack slices with or without a bleed.
     """
     _check(shares)
     kinds = _rarest_subtypes(table)
@@ -33,9 +44,26 @@ def by_patient(table: pd.DataFrame, shares: Mapping[str, float], *, seed: int) -
     for _, patients in kinds.groupby(kinds, sort=True):
         for patient in rng.permutation(patients.index.to_numpy(dtype=object)):
             owed = {name: owed[name] + share for name, share in shares.items()}
-            fold[patient] = next_fold = max(owed, key=lambda name: owed[name])
+            fold[patient] = next_fold = dealt.get(patient) or max(owed, key=lambda name: owed[name])
             owed[next_fold] -= 1
     return _checked(table, table["patient"].map(fold).astype(str), shares)
+
+
+def frozen(table: pd.DataFrame, path: Path, *, seed: int) -> pd.Series:
+    """`by_patient` into `SHARES`, kept in the CSV file `path`: a patient once tested on is never trained on.
+
+    New patients join the folds; those that are there stay where they are. Raises TrainingDataError.
+    """
+    dealt: dict[str, str] = {}
+    if path.exists():
+        told = pd.read_csv(path, dtype=str)
+        dealt = dict(zip(told["patient"], told["fold"], strict=True))
+    folds = by_patient(table, SHARES, seed=seed, dealt=dealt)
+    dealt |= dict(zip(table["patient"], folds, strict=True))
+    partial = path.with_suffix(".part")
+    pd.DataFrame(sorted(dealt.items()), columns=["patient", "fold"]).to_csv(partial, index=False)
+    partial.rename(path)
+    return folds
 
 
 def by_slice(table: pd.DataFrame, shares: Mapping[str, float], *, seed: int) -> pd.Series:

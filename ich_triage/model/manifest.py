@@ -63,6 +63,15 @@ class MaskRule(_Part):
         return [k for k in order if subtypes[k] >= self.subtype_thresholds[k]] or order[:1]
 
 
+class Rival(_Part):
+    """What another package scores on the same test studies."""
+
+    #: SHA-256 of its weights
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    #: its figures, by name
+    metrics: dict[str, Metric]
+
+
 class Manifest(_Part):
     """Everything about a package except its weights."""
 
@@ -90,6 +99,8 @@ class Manifest(_Part):
     mask: MaskRule = MaskRule()
     #: figures on test studies, by name
     metrics: dict[str, Metric] = Field(default_factory=dict)
+    #: the package that training went on from, on the same test studies
+    rival: Rival | None = None
     #: what the data were: counts, seeds, generator, hash
     data: dict[str, str | int | float] = Field(default_factory=dict)
     #: version of the code that trained it

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import structlog
 import timm
 import torch
 from numpy.typing import NDArray
@@ -20,8 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..domain.labels import LABELS, SUBTYPES
-
-log = structlog.get_logger(__name__)
+from .pretrained import pretrained
 
 #: Log odds from which masks and slice labels start: blood is in few cells and not in most slices.
 _RARE_CELL, _RARE_SLICE = -6.0, -2.0
@@ -154,19 +152,8 @@ class IchNet(nn.Module):
 
         Never required: where neither is at hand it says so in the log and leaves the random start.
         """
-        overlay = {"file": str(weights)} if weights else None
-        try:
-            source = timm.create_model(
-                self.spec.backbone,
-                pretrained=True,
-                features_only=True,
-                in_chans=self.spec.channels,
-                pretrained_cfg_overlay=overlay,
-            )
-        except (OSError, RuntimeError, ValueError) as error:
-            if weights:
-                raise
-            log.warning("pretrained_unreachable", backbone=self.spec.backbone, error=type(error).__name__)
+        source = pretrained(self.spec.backbone, weights, features_only=True, in_chans=self.spec.channels)
+        if source is None:
             return False
         self.slice_net.backbone.load_state_dict(source.state_dict())
         return True

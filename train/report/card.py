@@ -12,16 +12,17 @@ from . import words
 Figures = Mapping[str, Metric]
 
 
-def card(manifest: Manifest, by_part: Mapping[str, Figures], *, minutes: float) -> str:
-    """The model card, Markdown."""
+def card(manifest: Manifest, by_part: Mapping[str, Figures], *, command: str) -> str:
+    """The model card, Markdown; `command`: what made it."""
+    names = [words.PARTS[part] if "generator" in manifest.data else words.PATIENTS for part in by_part]
     lines = [f"# Model card: {manifest.name} {manifest.version}", ""]
     if manifest.stamp:
         lines += [f"**{manifest.stamp}**", ""]
     lines += [f"Intended use: {words.use(manifest)}", "", "## What it is", ""]
     lines += [f"- {name}: {value}" for name, value in identity(manifest)]
-    lines += [f"- made in {minutes:.0f} minutes with `python -m train embedded`", "", "## Figures", ""]
+    lines += [f"- made with `{command}`", "", "## Figures", ""]
     lines += ["95% intervals: bootstrap by study, Clopper-Pearson for shares. Baselines stand beside.", ""]
-    lines += ["| figure | " + " | ".join(words.PARTS[part] for part in by_part) + " |"]
+    lines += ["| figure | " + " | ".join(names) + " |"]
     lines += ["| --- |" + " --- |" * len(by_part)]
     lines += [f"| {name} | " + " | ".join(cells) + " |" for name, *cells in _table(by_part)]
     lines += ["", "Pictures, subgroups and calibration: `evaluation.html` beside this card.", ""]

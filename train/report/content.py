@@ -83,8 +83,8 @@ class Material:
     predicted: Mapping[str, Predictions]
     #: figures by part and name
     figures: Mapping[str, Mapping[str, Metric]]
-    #: hash of the code that drew the studies
-    generator_sha256: str
+    #: hash of the code that drew the studies; None for studies of data sources
+    generator_sha256: str | None
     #: the reproduced study on the same split
     reproduced: Table | None = None
     #: most pictures of misses, and of false alarms, of each part
@@ -127,7 +127,7 @@ def content(material: Material) -> dict[str, Json]:
 def _part(material: Material, name: str) -> dict[str, Json]:
     part = material.part(name)
     return {
-        "name": words.PARTS[name],
+        "name": words.PARTS[name] if part.drawn else words.PATIENTS,
         "data": sections.data(part),
         "decisions": sections.decisions(part),
         "roc": sections.roc(part),

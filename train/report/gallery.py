@@ -63,7 +63,11 @@ def _entry(part: Scored, study: int) -> dict[str, Json]:
             for k in part.told(study)
         ],
         "actual": [
-            {"label": ABBREVIATIONS[SUBTYPES[k]], "true_ml": facts.true_ml[k], "told": k in part.told(study)}
+            {
+                "label": ABBREVIATIONS[SUBTYPES[k]],
+                "true_ml": facts.true_ml[k] if facts.true_ml else None,
+                "told": k in part.told(study),
+            }
             for k in np.flatnonzero(there).tolist()
         ],
         "mimics": list[Json](sorted(mimics)),

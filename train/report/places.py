@@ -29,7 +29,7 @@ def places(part: Scored) -> Json:
     """
     found, rows = part.found, dict[str, Json]()
     for k, subtype in enumerate(SUBTYPES):
-        there = found.labels[:, k + 1]
+        there = found.located[:, k]
         hits = found.pointed[there, k]
         overlap = found.dice[there, part.mask_index, k]
         rows[subtype] = {
@@ -47,7 +47,7 @@ def volumes(part: Scored) -> Json:
 
     The baseline tells every bleed the median volume of its subtype.
     """
-    true, there = part.found.true_ml, part.found.labels[:, 1:]
+    true, there = part.found.true_ml, part.found.located
     columns = np.arange(len(SUBTYPES))
     guess = np.array([np.median(true[there[:, k], k]) if there[:, k].any() else 0.0 for k in columns])
     error = np.array(part.manifest.mask.volume_error)

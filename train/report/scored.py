@@ -27,16 +27,18 @@ Json = dict[str, "Json"] | list["Json"] | str | float | int | bool | None
 class Origin:
     """What the seed says about a test phantom that its pixels do not."""
 
-    #: scanner maker
+    #: scanner maker; empty where unknown
     vendor: str
-    #: BitsStored that this maker's scanners commonly write
-    bits: int
+    #: BitsStored; of a phantom those that this maker's scanners commonly write; None where unknown
+    bits: int | None
     #: what looks like a bleed, or is seen beside one, and is none
     mimics: frozenset[str]
 
     @classmethod
     def of(cls, facts: Facts) -> Origin:
-        """Of a test or held-out phantom, which is drawn as its seed and style say."""
+        """Of a phantom what its seed and style say, as it was drawn; of other studies what is known."""
+        if facts.seed is None:
+            return cls(vendor="", bits=facts.bits, mimics=frozenset())
         spec = draw(facts.seed, style="b" if facts.style == "b" else "a")
         vendor = spec.acquisition.vendor
         return cls(vendor=vendor, bits=vendor_representation(vendor).bits, mimics=spec.mimics.names)
@@ -67,6 +69,11 @@ class Scored:
     def origins(self) -> list[Origin]:
         """Where each study comes from."""
         return [Origin.of(facts) for facts in self.found.facts]
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the studies are phantoms that their seeds name."""
+        return self.found.facts[0].seed is not None
 
     @property
     def bleeds(self) -> Bools:

@@ -12,6 +12,7 @@ from ich_triage.domain.labels import LABELS
 from ich_triage.model.calibration import Platt
 
 from .. import metrics, reliability
+from ..evaluation import known_only
 from .scored import Json, Scored, beside
 
 Floats = NDArray[np.float64]
@@ -98,7 +99,7 @@ def labels(part: Scored) -> Json:
     thresholds = (first, *part.manifest.mask.subtype_thresholds)
     found: dict[str, Json] = {}
     for k, name in enumerate(LABELS):
-        score, label = part.probability[:, k], part.found.labels[:, k]
+        score, label = known_only(part.probability[:, k], part.found.study_labels[:, k])
         told = score >= thresholds[k]
         found[name] = {
             "positive": int(label.sum()),
@@ -118,22 +119,27 @@ def calibration(part: Scored) -> Json:
     calibrated probabilities would show by chance.
     """
     none, found = Platt(), part.found
-    raw_slices = [none.probabilities(each)[:, 0] for each in found.slice_logits]
-    slice_labels = [each[:, 0] for each in found.slice_labels]
-    study_labels = list(part.bleeds[:, None])
+    raw_slices = [none.probabilities(each) for each in found.slice_logits]
+    study_labels = list(found.study_labels)
     return {
         "study": {
-            "before": _reliability(list(none.probabilities(found.study_logits)[:, :1]), study_labels),
-            "after": _reliability(list(part.probability[:, :1]), study_labels),
+            "before": _reliability(list(none.probabilities(found.study_logits)), study_labels),
+            "after": _reliability(list(part.probability), study_labels),
         },
         "slice": {
-            "before": _reliability(raw_slices, slice_labels),
-            "after": _reliability([each[:, 0] for each in part.slice_probability], slice_labels),
+            "before": _reliability(raw_slices, found.slice_labels),
+            "after": _reliability(part.slice_probability, found.slice_labels),
         },
     }
 
 
-def _reliability(probability: Sequence[Floats], label: Sequence[Bools]) -> Json:
+def _reliability(scores: Sequence[Floats], truth: Sequence[Floats]) -> Json:
+    """Of any bleed, the first label, where it is known; each study has one row, or one for each slice."""
+    pairs = [
+        known_only(np.atleast_2d(score)[:, 0], np.atleast_2d(label)[:, 0])
+        for score, label in zip(scores, truth, strict=True)
+    ]
+    probability, label = zip(*[pair for pair in pairs if len(pair[1])], strict=True)
     measured = reliability.measure(probability, label)
     share = float(np.concatenate(label).mean())
     bins: list[Json] = [
@@ -149,23 +155,24 @@ def _reliability(probability: Sequence[Floats], label: Sequence[Bools]) -> Json:
 
 def data(part: Scored) -> Json:
     """What the part holds."""
-    seeds = [facts.seed for facts in part.found.facts]
+    seeds = [facts.seed for facts in part.found.facts if facts.seed is not None]
     counts = part.found.labels.sum(axis=0)
     return {
-        "studies": len(seeds),
+        "studies": len(part.found.facts),
         "slices": sum(len(each) for each in part.found.slice_labels),
-        "first_seed": min(seeds),
-        "last_seed": max(seeds),
-        "styles": list[Json](sorted({facts.style for facts in part.found.facts})),
+        "first_seed": min(seeds, default=None),
+        "last_seed": max(seeds, default=None),
+        "styles": list[Json](sorted({facts.style for facts in part.found.facts} - {""})),
         "positive": {label: int(n) for label, n in zip(LABELS, counts, strict=True)},
         "sha256": _fingerprint(part),
     }
 
 
 def _fingerprint(part: Scored) -> str:
-    """Hash of seeds, styles, true volumes and slice labels: the same for the same studies."""
+    """Hash of what the studies are and of their labels: the same for the same studies."""
     told = hashlib.sha256()
     for facts, labels in zip(part.found.facts, part.found.slice_labels, strict=True):
-        volumes = [round(volume, 3) for volume in facts.true_ml]
-        told.update(f"{facts.seed} {facts.style} {volumes}".encode() + np.packbits(labels).tobytes())
+        volumes = [round(volume, 3) for volume in facts.true_ml or ()]
+        known = np.packbits(np.stack([labels > 0, np.isnan(labels)]))
+        told.update(f"{facts.study} {facts.seed} {facts.style} {volumes}".encode() + known.tobytes())
     return told.hexdigest()

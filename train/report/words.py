@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ich_triage.model.manifest import Manifest, Metric
 
-#: What the parts are called.
+#: What the parts of drawn studies are called, and that of studies from data sources.
 PARTS = {"test": "test (style a)", "held_out": "held-out style (b)"}
+PATIENTS = "patients that training never saw"
 
 #: Intended use.
 USE = (

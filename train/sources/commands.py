@@ -29,7 +29,7 @@ def metadata(
     workers: Annotated[int, typer.Option(min=0, help="processes that read; 0 reads in this one")] = _WORKERS,
 ) -> None:
     """Read all slices of the sources once, join them with their labels, and list what is wrong."""
-    with _one_line_errors():
+    with one_line_errors():
         for summary in build(load(sources), out, workers=workers):
             _show(summary)
 
@@ -42,13 +42,13 @@ def phantoms(
     workers: Annotated[int, typer.Option(min=0, help="processes that draw; 0 draws in this one")] = _WORKERS,
 ) -> None:
     """Draw phantoms in the layout of the RSNA 2019 set, with its oddities and its label file."""
-    with _one_line_errors():
+    with one_line_errors():
         drawn.write(out, count=n, seed=seed, matrix=matrix, workers=workers)
         typer.echo(f"{n} phantoms; next: python -m train metadata {out / drawn.SOURCES_FILE}")
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """An error that a person can meet is one line, not a traceback."""
     try:
         yield

@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ich_triage.domain.labels import LABELS
 from ich_triage.imaging.volume import Volume
@@ -137,6 +138,11 @@ class Source(BaseModel, ABC):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
     #: how often a study of this source is drawn, against one of another with weight 1
     weight: float = Field(default=1.0, gt=0)
+
+    @field_validator("path", "labels", "config", check_fields=False)
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.absolute()  # the list is kept with the tables, and read from there in other folders
 
     @model_validator(mode="before")
     @classmethod

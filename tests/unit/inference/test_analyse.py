@@ -25,7 +25,7 @@ from ich_triage.phantom.generate import generate
 from ich_triage.phantom.insert import insert_bleed
 from ich_triage.phantom.spec import draw
 from tests.conftest import REAL_HEAD
-from train.cases import to_volume
+from train.drawn import to_volume
 
 needs_real_head = pytest.mark.skipif(not REAL_HEAD.is_dir(), reason="the real head is not here")
 

@@ -11,7 +11,8 @@ from ich_triage.domain.input_spec import InputSpec
 from ich_triage.domain.labels import SUBTYPES, Subtype
 from ich_triage.phantom.generate import Phantom, generate
 from ich_triage.phantom.spec import draw
-from train.cases import Case, to_case, to_volume, training_spec
+from train.cases import Case
+from train.drawn import to_case, to_volume, training_spec
 
 SPEC = InputSpec(size=64)
 

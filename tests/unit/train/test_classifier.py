@@ -10,10 +10,12 @@ import torch
 
 from ich_triage.domain.input_spec import InputSpec
 from train import classifier, recipe
-from train.cases import Case, draw_case, training_spec
+from train.cases import Case
+from train.drawn import draw_case, training_spec
 from train.loop import Position
+from train.rate import PLOT, find
 from train.recipe import SliceRecipe
-from train.slices import Slices, addresses, pixels
+from train.slices import SliceAddress, Slices, addresses, pixels
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*:FutureWarning",
@@ -30,6 +32,10 @@ def _recipe(*overrides: str) -> SliceRecipe:
     return loaded
 
 
+def _any_bleed(every: list[SliceAddress], labels: np.ndarray) -> classifier.Labelled:
+    return classifier.Labelled(every, labels[:, :1], np.ones(len(every)))
+
+
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two small phantoms as the seed recipes see them: three windows, no neighbours."""
@@ -42,7 +48,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_every_slice_has_its_own_label_and_owner(paths: list[Path]) -> None:
     """Pixels, labels and patient of a slice are those of the case that it lies in."""
-    every, labels, owner = addresses(paths)
+    every, _, labels, owner = addresses(paths)
     cases = [Case.load(path) for path in paths]
     assert len(every) == len(labels) == len(owner) == sum(len(case.x) for case in cases)
     last = len(every) - 1
@@ -54,7 +60,7 @@ def test_every_slice_has_its_own_label_and_owner(paths: list[Path]) -> None:
 
 def test_augmentation_follows_from_the_position(paths: list[Path]) -> None:
     """The same number gives the same pixels, another one others."""
-    every, labels, _ = addresses(paths)
+    every, _, labels, _ = addresses(paths)
     slices = Slices(every, labels, size=64, seed=0)
     one, again, other = (slices[Position(5, number)] for number in (3, 3, 4))
     torch.testing.assert_close(one.x, again.x, atol=0, rtol=0)
@@ -66,11 +72,11 @@ def test_frozen_body_keeps_its_weights_and_its_batch_norm_learns(
     paths: list[Path], tmp_path: Path, pretrained: bool
 ) -> None:
     """A pretrained body stays as it is but for its batch norms; one that starts at random is trained."""
-    every, labels, _ = addresses(paths)
+    every, _, labels, _ = addresses(paths)
     network, found = classifier.build(_recipe())
     assert not found
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    classifier.fit(_recipe(), network, every, labels[:, :1], folder=tmp_path, pretrained=pretrained)
+    classifier.fit(_recipe(), network, _any_bleed(every, labels), folder=tmp_path, pretrained=pretrained)
     after = network.state_dict()
     assert torch.equal(after["layer1.0.conv1.weight"], before["layer1.0.conv1.weight"]) is pretrained
     assert not torch.equal(after["layer1.0.bn1.running_mean"], before["layer1.0.bn1.running_mean"])
@@ -80,11 +86,13 @@ def test_frozen_body_keeps_its_weights_and_its_batch_norm_learns(
 
 def test_second_run_trains_nothing_again(paths: list[Path], tmp_path: Path) -> None:
     """What is done is read; the answer is the same."""
-    every, labels, _ = addresses(paths)
+    every, _, labels, _ = addresses(paths)
     answers = []
     for _ in range(2):
         network, _ = classifier.build(_recipe("seed=3"))
-        classifier.fit(_recipe("seed=3"), network, every, labels[:, :1], folder=tmp_path, pretrained=False)
+        classifier.fit(
+            _recipe("seed=3"), network, _any_bleed(every, labels), folder=tmp_path, pretrained=False
+        )
         answers.append(classifier.predict(network, every[:5], 64))
     np.testing.assert_array_equal(answers[0], answers[1])
     assert answers[0].shape == (5, 1)
@@ -92,8 +100,9 @@ def test_second_run_trains_nothing_again(paths: list[Path], tmp_path: Path) -> N
 
 def test_rate_finder_leaves_a_plot_and_a_usable_rate(paths: list[Path], tmp_path: Path) -> None:
     """Between the ends of its range, and a picture to judge it by."""
-    every, labels, _ = addresses(paths)
+    every, _, labels, _ = addresses(paths)
     network, _ = classifier.build(_recipe())
-    rate = classifier.find_rate(_recipe(), network, every, labels[:, :1], folder=tmp_path)
+    learner = classifier.learner(_recipe(), network, _any_bleed(every, labels), number=0)
+    rate = find(learner, tmp_path, title="resnet10t")
     assert 1e-6 < rate < 1
-    assert (tmp_path / "learning_rate.png").stat().st_size > 5000
+    assert (tmp_path / PLOT).stat().st_size > 5000

@@ -49,7 +49,16 @@ def case() -> Case:
         tilt_deg=0.0,
     )
     height = np.linspace(0, 1, SLICES, dtype=np.float32)
-    return Case(x=x, masks=masks, labels=labels, height=height, facts=facts)
+    labels = labels.astype(np.float32)
+    return Case(
+        x=x,
+        masks=masks,
+        labels=labels,
+        study=labels.max(axis=0),
+        images=np.full(SLICES, ""),
+        height=height,
+        facts=facts,
+    )
 
 
 def _predict(case: Case, marked: np.ndarray, folder: Path) -> Predictions:

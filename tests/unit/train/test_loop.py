@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -83,17 +84,17 @@ def test_resumed_run_ends_with_the_same_weights(
 
 def test_each_pass_sees_every_item_once_in_another_order() -> None:
     """Ten items in batches of five: two steps are a pass, and numbers never come twice."""
-    batches = list(Steps(10, batch=5, total=4, seed=1))
+    batches = list(Steps(np.ones(10), batch=5, total=4, seed=1))
     indices = [[position.item for position in batch] for batch in batches]
     assert sorted(indices[0] + indices[1]) == sorted(indices[2] + indices[3]) == list(range(10))
     assert indices[:2] != indices[2:]
     assert [position.number for batch in batches for position in batch] == list(range(20))
-    assert list(Steps(10, batch=5, total=4, seed=1, start=3)) == batches[3:]
+    assert list(Steps(np.ones(10), batch=5, total=4, seed=1, start=3)) == batches[3:]
 
 
 def test_several_processes_share_each_batch() -> None:
     """Together they see what one alone would, none of it twice."""
-    steps = Steps(10, batch=4, total=3, seed=0)
+    steps = Steps(np.ones(10), batch=4, total=3, seed=0)
     shares = [list(loop._Share(steps, at, 2)) for at in range(2)]
     for batch, one, two in zip(steps, *shares, strict=True):
         assert sorted(one + two) == sorted(batch)

@@ -21,8 +21,8 @@ def paths(tmp_path: Path) -> list[Path]:
     """One study of ten grey slices; a subdural bleed in the lower right corner of two of them."""
     masks = np.zeros((10, 5, 24, 24), np.uint8)
     masks[4:6, 4, 20:24, 20:24] = 255
-    labels = np.zeros((10, 6), bool)
-    labels[4:6, [0, 5]] = True
+    labels = np.zeros((10, 6), np.float32)
+    labels[4:6, [0, 5]] = 1
     facts = Facts(
         seed=0, style="a", true_ml=(0.0,) * 5, slice_mm=(5.0,) * 10, cell_mm2=20.0, thickness_mm=5, tilt_deg=0
     )
@@ -30,6 +30,8 @@ def paths(tmp_path: Path) -> list[Path]:
         x=np.full((10, 5, 96, 96), 120, np.uint8),
         masks=masks,
         labels=labels,
+        study=labels.max(axis=0),
+        images=np.full(10, ""),
         height=np.linspace(0, 1, 10, dtype=np.float32),
         facts=facts,
     )

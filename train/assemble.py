@@ -1,0 +1,219 @@
+"""From a trained network to a package: calibrate, evaluate, write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ich_triage.domain.input_spec import InputSpec
+from ich_triage.domain.labels import SUBTYPES
+from ich_triage.errors import TrainingError
+from ich_triage.model import package as packages
+from ich_triage.model.calibration import Calibration, OperatingPoint, Platt
+from ich_triage.model.chain import ChainNet
+from ich_triage.model.manifest import Manifest, MaskRule, Metric, Rival
+from ich_triage.model.network import IchNet
+from ich_triage.model.package import Golden, Network, Package
+from ich_triage.phantom.generate import generate
+from ich_triage.phantom.spec import draw
+
+from . import calibrate
+from .cases import Case
+from .drawn import to_case
+from .evaluation import MASK_THRESHOLDS, Predictions, figures, gate_figures, known_only, predict
+from .progress import Progress
+from .report import files as report
+from .report.card import card
+from .report.content import Material
+
+#: The high-sensitivity point keeps this share of the calibration studies with a bleed.
+_HIGH_SENSITIVITY = 0.97
+#: Phantom of the golden question: no patient's pixels go into a package.
+_GOLDEN_SEED, _GOLDEN_SLICES = 1_000_000, 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A network that is to become a package."""
+
+    #: name of the package
+    name: str
+    #: in evaluation mode, on the CPU
+    network: Network
+    #: what it is fed
+    input_spec: InputSpec
+    #: whether anything that it learned from was drawn, not scanned
+    synthetic: bool
+    #: what the data were, for the manifest
+    data: Mapping[str, str | int | float]
+    #: the command that made it
+    command: str
+    #: what it goes on from: its masks' rule stays where no study says better, and it is evaluated beside
+    start: Package | None = None
+
+
+def assemble(
+    out: Path, trained: Trained, parts: Mapping[str, Sequence[Path]], *, generator_sha256: str | None = None
+) -> Package:
+    """Write the package to `out` and load it from there.
+
+    `parts`: cases for `calibration`, for `test`, and for whatever else it is evaluated on. Raises
+    TrainingError where the calibration cases lack a class, PackageError.
+    """
+    require_both(parts["calibration"])
+    weights = packages.pack_weights(trained.network)
+    network = packages.unpack_weights(_like(trained.network), weights)  # in half precision, as it is read
+    predicted = {part: _predict(network, part, paths) for part, paths in parts.items()}
+    manifest, by_part = _calibrated(_provisional(trained, weights), predicted)
+    if trained.start:
+        manifest = manifest.model_copy(update={"rival": _rival(trained.start, parts["test"])})
+    network.to("cpu")
+    packages.save(
+        out,
+        manifest=manifest,
+        weights=weights,
+        golden=_golden(network, trained.input_spec),
+        card=card(manifest, by_part, command=trained.command),
+    )
+    material = Material(
+        manifest=manifest, predicted=predicted, figures=by_part, generator_sha256=generator_sha256
+    )
+    report.write(out / "evaluation.json", material)
+    return Package.load(out)
+
+
+def require_both(paths: Sequence[Path]) -> None:
+    """Thresholds need studies with a bleed and without. Raises TrainingError."""
+    bleeding = sum(bool(Case.load(path).study[0] > 0) for path in paths)
+    if bleeding in {0, len(paths)}:
+        raise TrainingError(
+            f"of {len(paths)} calibration studies {bleeding} have a bleed: that says nothing about the "
+            "others; give more studies"
+        )
+
+
+def _like(network: Network) -> Network:
+    return IchNet(network.spec) if isinstance(network, IchNet) else ChainNet(network.spec)
+
+
+def _predict(network: Network, part: str, paths: Sequence[Path]) -> Predictions:
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    return predict(network, paths, watch=Progress(part, len(paths)).watch)
+
+
+def _provisional(trained: Trained, weights: bytes) -> Manifest:
+    """The manifest before calibration."""
+    return Manifest(
+        name=trained.name,
+        version=datetime.now(UTC).strftime("%Y.%m.%d"),
+        created=datetime.now(UTC),
+        synthetic=trained.synthetic,
+        architecture=trained.network.spec,
+        input_spec=trained.input_spec,
+        calibration=Calibration(),
+        operating_points={"none": OperatingPoint(threshold=0.5, sensitivity=0.0, specificity=0.0)},
+        mask=trained.start.manifest.mask if trained.start else MaskRule(),
+        data=dict(trained.data),
+        code_version=version("ich-triage"),
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+    )
+
+
+def _golden(network: Network, spec: InputSpec) -> Golden:
+    case = to_case(generate(draw(_GOLDEN_SEED), matrix=spec.size), spec)
+    middle = len(case.x) // 2
+    part = slice(middle - _GOLDEN_SLICES // 2, middle + _GOLDEN_SLICES // 2 + 1)
+    return Golden.make(network, np.array(case.x[part]), case.height[part])
+
+
+def _rival(package: Package, paths: Sequence[Path]) -> Rival:
+    """What the package that training went on from scores on the same test studies."""
+    manifest = package.manifest
+    found = _predict(package.network, "in force", paths)
+    package.network.to("cpu")
+    return Rival(weights_sha256=manifest.weights_sha256, metrics=_figures(found, manifest))
+
+
+def _figures(found: Predictions, manifest: Manifest) -> dict[str, Metric]:
+    thresholds = {name: point.threshold for name, point in manifest.operating_points.items()}
+    return figures(found, manifest.calibration, thresholds, manifest.mask)
+
+
+def _calibrated(
+    manifest: Manifest, predicted: Mapping[str, Predictions]
+) -> tuple[Manifest, dict[str, dict[str, Metric]]]:
+    """The manifest with calibration and operating points, and the figures of the other parts."""
+    fitted = predicted["calibration"]
+    calibration = Calibration(
+        slices=calibrate.fit_platt(np.concatenate(fitted.slice_logits), np.concatenate(fitted.slice_labels)),
+        study=calibrate.fit_platt(fitted.study_logits, fitted.study_labels),
+        prevalence=float(fitted.labels[:, 0].mean()),
+    )
+    probability = calibration.study.probabilities(fitted.study_logits)
+    thresholds = {
+        "balanced": calibrate.balanced_threshold(probability[:, 0], fitted.labels[:, 0]),
+        "high_sensitivity": calibrate.threshold_for_sensitivity(
+            probability[:, 0], fitted.labels[:, 0], _HIGH_SENSITIVITY
+        ),
+    }
+    mask = _mask_rule(fitted, manifest.mask, _subtype_thresholds(fitted, calibration.study))
+    by_part = {
+        part: figures(found, calibration, thresholds, mask)
+        | (gate_figures(fitted, found) if part == "test" else gate_figures(found))
+        for part, found in predicted.items()
+        if part != "calibration"
+    }
+    test = by_part["test"]
+    points = {
+        name: OperatingPoint(
+            threshold=threshold,
+            sensitivity=_value(test, f"sensitivity_{name}"),
+            specificity=_value(test, f"specificity_{name}"),
+        )
+        for name, threshold in thresholds.items()
+    }
+    update = {"calibration": calibration, "operating_points": points, "mask": mask, "metrics": test}
+    return Manifest.model_validate(manifest.model_copy(update=update).model_dump()), by_part
+
+
+def _value(test: Mapping[str, Metric], name: str) -> float:
+    """Raises TrainingError where the test studies cannot say it."""
+    if name not in test:
+        raise TrainingError(
+            "the test studies all have a bleed, or none has: nothing can be measured; give more"
+        )
+    return test[name].value
+
+
+def _subtype_thresholds(fitted: Predictions, platt: Platt) -> tuple[float, ...]:
+    probability = platt.probabilities(fitted.study_logits)
+    found = []
+    for k in range(1, len(SUBTYPES) + 1):
+        score, label = known_only(probability[:, k], fitted.study_labels[:, k])
+        both = 0 < label.sum() < len(label)
+        found.append(calibrate.balanced_threshold(score, label) if both else 0.5)
+    return tuple(found)
+
+
+def _mask_rule(fitted: Predictions, before: MaskRule, subtypes: tuple[float, ...]) -> MaskRule:
+    """How masks become findings; where nobody marked any bleed, as before."""
+    located = fitted.located
+    if not located.any():
+        return before.model_copy(update={"subtype_thresholds": subtypes})
+    best = calibrate.least_volume_error(
+        np.moveaxis(fitted.measured_ml, 1, -1)[located], fitted.true_ml[located]
+    )
+    measured = fitted.measured_ml[:, best]
+    seen = located & (measured >= before.min_part_ml)  # without a mask no volume is told
+    return MaskRule(
+        threshold=MASK_THRESHOLDS[best],
+        subtype_thresholds=subtypes,
+        volume_error=calibrate.volume_errors(measured, fitted.true_ml, seen),
+    )

@@ -1,0 +1,176 @@
+"""The studies of the data sources, prepared once and kept as cases.
+
+A case is named by a hash of everything that it follows from: the rows of the metadata table (which follow
+from the files and their labels), what the network is fed, and the code that prepares. So a changed recipe,
+file or label never finds a stale case, and an unchanged one is never prepared again.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter
+
+from ich_triage import imaging
+from ich_triage.domain.input_spec import InputSpec
+from ich_triage.domain.labels import LABELS
+from ich_triage.errors import IchTriageError, TrainingDataError
+
+from .cases import Case, Facts, Pixels, image_name
+from .gates import hyperdense_ml
+from .parallel import one_thread, run
+from .sources import source
+from .sources.config import Sources
+from .sources.scan import watch
+from .sources.source import LabelledStudy
+
+_SPEC = TypeAdapter(InputSpec)
+#: Raise it when a case is made otherwise from the same study.
+_VERSION = 1
+#: What must stay free on the disk beside the cases, bytes.
+_SPARE = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cache:
+    """Cases of one list of sources, as one network is fed."""
+
+    #: folder of the cases
+    folder: Path
+    #: what the network is fed
+    spec: InputSpec
+
+    @classmethod
+    def at(cls, root: Path, spec: InputSpec) -> Cache:
+        """The folder of this input below `root`."""
+        told = _SPEC.dump_json(_SPEC.validate_python(vars(spec)))  # 40 and 40.0 are one level
+        name = hashlib.sha256(told + _code()).hexdigest()[:12]
+        return cls(folder=root / f"studies_{spec.size}_{name}", spec=spec)
+
+    def fill(self, sources: Sources, table: pd.DataFrame, *, workers: int) -> pd.DataFrame:
+        """Prepare what is missing of the studies in `table`; a row for each study.
+
+        Columns: `source`, `StudyInstanceUID`, `patient`, `weight`, `path` of its case, and `reason` where it
+        has none: such a study cannot be read, which is no error. Raises TrainingDataError when the disk
+        would not hold them all, or a process dies; what is done stays.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        groups = dict(list(table.groupby(["source", "StudyInstanceUID"], sort=False)))
+        jobs = [
+            _Job(self._path(rows), sources.named(name), rows, self.spec) for (name, _), rows in groups.items()
+        ]
+        missing = [job for job in jobs if not job.path.exists() and not job.refused.exists()]
+        _require_space(self.folder, missing)
+        with watch("prepare studies", total=len(jobs), done=len(jobs) - len(missing)) as advance:
+            for done in run(_prepare, missing, workers=workers):
+                advance(done)
+        return pd.DataFrame([job.row() for job in jobs])
+
+    def _path(self, rows: pd.DataFrame) -> Path:
+        # How often a study is drawn does not change its case.
+        told = rows.drop(columns=["weight"]).to_json(orient="values", double_precision=15)
+        return self.folder / f"{hashlib.sha256(told.encode()).hexdigest()[:24]}.npz"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One study to prepare."""
+
+    path: Path
+    source: source.Source
+    rows: pd.DataFrame
+    spec: InputSpec
+
+    @property
+    def refused(self) -> Path:
+        """Says why there is no case."""
+        return self.path.with_suffix(".reason")
+
+    def row(self) -> dict[str, object]:
+        first = self.rows.iloc[0]
+        there = self.path.exists()
+        return {
+            **first[["source", "StudyInstanceUID", "patient", "weight"]],
+            "path": str(self.path) if there else None,
+            "reason": None if there else self.refused.read_text(encoding="utf-8"),
+        }
+
+
+def _prepare(job: _Job) -> int:
+    """Make one case, or say why there is none; returns 1."""
+    with one_thread():
+        try:
+            to_case(job.source.load(job.rows), job.rows, job.spec).save(job.path)
+        except IchTriageError as error:
+            job.refused.write_text(str(error), encoding="utf-8")
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise TrainingDataError(_FULL.format(folder=job.path.parent)) from error
+    return 1
+
+
+_FULL = (
+    "the disk of {folder} is full; what is prepared stays: free some space and run the same command "
+    "again, or name a folder on a larger disk with --cache"
+)
+
+
+def to_case(study: LabelledStudy, rows: pd.DataFrame, spec: InputSpec) -> Case:
+    """A labelled study as the network sees it; `rows` of the table, for what headers say."""
+    volume, pixels = study.volume, Pixels.of(study.volume, spec)
+    slices, whole = _consistent(study.slice_labels, study.study_labels)
+    return Case(
+        x=pixels.x,
+        masks=np.zeros((0, len(LABELS) - 1, pixels.cells, pixels.cells), np.uint8),
+        labels=slices,
+        study=whole,
+        images=np.array([image_name(image.sop_instance_uid, image.frame_number) for image in volume.images]),
+        height=pixels.height,
+        facts=Facts(
+            study=study.study_instance_uid,
+            patient=study.patient,
+            slice_mm=tuple(volume.slice_extents_mm().tolist()),
+            cell_mm2=pixels.cell_mm2,
+            thickness_mm=float(np.median(volume.thickness_mm)),
+            tilt_deg=volume.tilt_deg,
+            bits=int(rows["BitsStored"].iloc[0]),
+            hyperdense_ml=hyperdense_ml(volume),
+        ),
+    )
+
+
+def _consistent(slices: np.ndarray, study: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slice labels (Z, 6) and study labels (6,), each with what follows from the other."""
+    slices = np.where(np.isnan(slices) & (study == 0), np.float32(0), slices)
+    known = ~np.isnan(slices).any(axis=0)
+    return slices, np.where(np.isnan(study) & known, slices.max(axis=0), study).astype(np.float32)
+
+
+@functools.cache
+def _code() -> bytes:
+    """Hash of the code that makes cases of studies, as it was when the command started."""
+    code = hashlib.sha256(str(_VERSION).encode())
+    for file in sorted(Path(str(imaging.__file__)).parent.glob("*.py")):
+        code.update(file.read_bytes())
+    return code.digest()
+
+
+def _require_space(folder: Path, missing: Sequence[_Job]) -> None:
+    """Raise TrainingDataError where the disk cannot hold what is missing."""
+    bytes_each = missing[0].spec.channels * missing[0].spec.size ** 2 if missing else 0
+    needed = bytes_each * sum(len(job.rows) for job in missing)
+    free = shutil.disk_usage(folder).free
+    if needed and needed + _SPARE > free:
+        raise TrainingDataError(
+            f"{sum(len(job.rows) for job in missing)} slices take {needed / 1e9:.1f} GB in {folder}, where "
+            f"{free / 1e9:.1f} GB are free; name a folder on a larger disk with --cache, or a smaller size"
+        )

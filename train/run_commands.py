@@ -1,0 +1,132 @@
+"""`python -m train cache`, `lr-find`, `fit`, `package`, `calibrate`: from the tables to a package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ich_triage.model.package import Package
+
+from . import data, rate, recipe, runs
+from .assemble import Trained, assemble
+from .runs import Start, from_runs
+from .sources.commands import one_line_errors
+
+Data = Annotated[Path, typer.Option("--data", help="folder that `metadata` wrote")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value of the recipe; as often as wanted")
+]
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="name of a recipe, or a .toml file")]
+Pretrained = Annotated[Path | None, typer.Option(help="file of pretrained backbone weights")]
+
+Plot = Annotated[Path | None, typer.Option(help="folder for the plot; build/runs/RECIPE unless given")]
+RunFolder = Annotated[Path | None, typer.Option(help="folder of the run; build/runs/RECIPE unless given")]
+PackageFolder = Annotated[Path | None, typer.Option(help="folder to write; build/packages/NAME unless given")]
+
+_DATA = Path("build/data")
+
+
+def cache(
+    name: RecipeName,
+    folder: Data = _DATA,
+    overrides: Overrides = None,
+    workers: Annotated[int, typer.Option(min=0, help="processes; 0 prepares in this one")] = os.cpu_count()
+    or 1,
+) -> None:
+    """Prepare every study as a recipe's network sees it; run again to resume. `fit` does so, too."""
+    with one_line_errors():
+        found = data.load(folder, recipe.load_network(name, overrides or ()).input_spec, workers=workers)
+        for fold, studies in found.studies.groupby("fold"):
+            typer.echo(f"{fold}: {len(studies)} studies")
+
+
+def lr_find(
+    name: RecipeName,
+    folder: Data = _DATA,
+    overrides: Overrides = None,
+    out: Plot = None,
+    pretrained: Pretrained = None,
+) -> None:
+    """Find the learning rate of a recipe's first cycle, with a plot to judge it by."""
+    with one_line_errors():
+        chosen = recipe.load_network(name, overrides or ())
+        found = data.load(folder, chosen.input_spec)
+        out = out or _run_folder(name)
+        best = rate.find(runs.learner(chosen, found, Start(pretrained=pretrained)), out, title=name)
+        typer.echo(f"steepest fall at {best:.1e}; see {out / rate.PLOT}")
+
+
+def fit(
+    name: RecipeName,
+    folder: Data = _DATA,
+    overrides: Overrides = None,
+    out: RunFolder = None,
+    start: Annotated[Path | None, typer.Option(help="package whose weights to go on from")] = None,
+    pretrained: Pretrained = None,
+) -> None:
+    """Train a recipe; run again to resume."""
+    with one_line_errors():
+        chosen = recipe.load_network(name, overrides or ())
+        found = data.load(folder, chosen.input_spec)
+        out = out or _run_folder(name)
+        runs.train(chosen, found, out, Start(package=start, pretrained=pretrained))
+        typer.echo(f"trained in {out}; next: python -m train package {out} --data {folder}")
+
+
+def package(
+    run: Annotated[Path, typer.Argument(help="folder of the run")],
+    second: Annotated[Path | None, typer.Argument(help="multilabel run, where the first is binary")] = None,
+    folder: Data = _DATA,
+    out: PackageFolder = None,
+    name: Annotated[str, typer.Option(help="name of the package")] = "site",
+    start: Annotated[
+        Path | None, typer.Option(help="the package that the run went on from, to compare")
+    ] = None,
+) -> None:
+    """Calibrate and evaluate a trained run on patients that it never saw, and write a package."""
+    with one_line_errors():
+        trained, found = from_runs([run, second] if second else [run], folder, name, start)
+        out = out or _package_folder(name)
+        _say(assemble(out, trained, found.judged()), out)
+
+
+def calibrate(
+    path: Annotated[Path, typer.Argument(metavar="PACKAGE", help="package folder")],
+    folder: Data = _DATA,
+    out: PackageFolder = None,
+    name: Annotated[str, typer.Option(help="name of the new package")] = "calibrated",
+) -> None:
+    """Fit calibration and operating points of a package anew, on other data; its weights stay."""
+    with one_line_errors():
+        before = Package.load(path)
+        found = data.load(folder, before.manifest.input_spec)
+        trained = Trained(
+            name=name,
+            network=before.network,
+            input_spec=before.manifest.input_spec,
+            synthetic=before.manifest.synthetic or found.synthetic,
+            data={**found.told(), "calibrated_sha256": before.manifest.weights_sha256},
+            command="python -m train calibrate",
+            start=before,
+        )
+        out = out or _package_folder(name)
+        _say(assemble(out, trained, found.judged()), out)
+
+
+def _say(made: Package, out: Path) -> None:
+    figures = made.manifest.metrics
+    for figure in ("study_auc_any", "sensitivity_balanced", "specificity_balanced"):
+        if told := figures.get(figure):
+            typer.echo(f"{figure} {told.value:.3f} ({told.low:.3f} to {told.high:.3f}), n {told.n}")
+    typer.echo(f"package {out}; read {out / 'evaluation.html'}, then: ich-triage models publish {out}")
+
+
+def _run_folder(name: str) -> Path:
+    return Path("build/runs") / Path(name).stem
+
+
+def _package_folder(name: str) -> Path:
+    return Path("build/packages") / name
