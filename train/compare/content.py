@@ -6,6 +6,7 @@ rest is the same as numbers, and what the page shows besides.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -74,10 +75,8 @@ class _Measured:
     result: Result
     #: by way of running and name, with its trivial baseline
     figures: Mapping[Way, Mapping[str, Beside]]
-
-    @classmethod
-    def of(cls, result: Result) -> _Measured:
-        return cls(result=result, figures={way: _figures(getattr(result, way).scored) for way in WAYS})
+    #: the same of each subtype alone, where there are several
+    labels: Mapping[Way, Mapping[str, Mapping[str, Beside]]]
 
     def difference(self, name: str) -> Metric | None:
         """As published − mended."""
@@ -85,10 +84,26 @@ class _Measured:
         return measure.difference(published, mended)
 
 
+@functools.cache  # the comparison is told anew after each row
+def _measured(result: Result) -> _Measured:
+    scored = {way: getattr(result, way).scored for way in WAYS}
+    return _Measured(
+        result=result,
+        figures={way: _figures(each) for way, each in scored.items()},
+        labels={way: _by_subtype(each) for way, each in scored.items()},
+    )
+
+
+def _by_subtype(scored: Scored) -> dict[str, dict[str, Beside]]:
+    if scored.labels.shape[1] == 1:
+        return {}
+    return {name: _figures(scored.column(k)) for k, name in enumerate(SUBTYPES)}
+
+
 def content(comparison: Comparison) -> dict[str, Json]:
     """The whole comparison."""
     data, results = comparison.data, comparison.results
-    measured = [_Measured.of(result) for result in results]
+    measured = [_measured(result) for result in results]
     table = Table(
         title=" ".join(words.how(data, results)),
         columns=_COLUMNS,
@@ -129,16 +144,16 @@ def _result(measured: _Measured) -> Json:
         "published": row.published,
         "published_floor": row.published_floor,
         "recipe": row.recipe,
-        "as_published": _run(result.as_published, measured.figures["as_published"]),
-        "mended": _run(result.mended, measured.figures["mended"]),
+        **{way: _run(measured, way) for way in WAYS},
         "difference": {name: _plain(measured.difference(name)) for name in ("accuracy", "auc")},
         "shortened": list(words.shortened(result)),
     }
 
 
-def _run(run: Run, figures: Mapping[str, Beside]) -> Json:
-    scored, several = run.scored, run.scored.labels.shape[1] > 1
-    names = SUBTYPES if several else LABELS[:1]
+def _run(measured: _Measured, way: Way) -> Json:
+    run: Run = getattr(measured.result, way)
+    scored, labels = run.scored, measured.labels[way]
+    names = SUBTYPES if labels else LABELS[:1]
     return {
         "settings": run.recipe.model_dump(mode="json", exclude={"about"}),
         "pretrained": run.pretrained,
@@ -148,8 +163,8 @@ def _run(run: Run, figures: Mapping[str, Beside]) -> Json:
         "patients": len(np.unique(scored.patients)),
         "positive": {name: int(n) for name, n in zip(names, scored.labels.sum(axis=0), strict=True)},
         "leaked": _plain(run.leaked()),
-        "figures": _told(figures),
-        "labels": {name: _told(_figures(scored.column(k))) for k, name in enumerate(names) if several},
+        "figures": _told(measured.figures[way]),
+        "labels": {name: _told(figures) for name, figures in labels.items()},
     }
 
 

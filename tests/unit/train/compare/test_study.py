@@ -1,66 +1,74 @@
-"""Each row is run both ways: the forest on the table, classifiers by whatever trains them."""
+"""The command, at toy size: drawn heads in, every kind of row out, and nothing trained twice."""
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+import json
+from dataclasses import replace
+from pathlib import Path
 
-from train import forest
-from train.compare.plan import Shortening, rows
-from train.compare.results import Run
-from train.compare.study import repeat
-from train.recipe import SliceRecipe
-from train.scored import Scored
+import pytest
+from typer.testing import CliRunner
 
-PATIENTS, SLICES = 20, 10
+from train import data
+from train.__main__ import app
+from train.compare.plan import PLAN, Shortening, rows
+from train.compare.study import Study, repeat
 
-
-def _table() -> pd.DataFrame:
-    """Slices that bleed where they show brain."""
-    share = np.tile(np.linspace(0, 0.4, SLICES), PATIENTS)
-    table = pd.DataFrame({name: np.zeros(PATIENTS * SLICES) for name in forest.FEATURES})
-    names = [f"ID_{number:03d}" for number in range(PATIENTS * SLICES)]
-    return table.assign(
-        brain_share=share,
-        path=[f"{name}.dcm" for name in names],
-        SOPInstanceUID=names,
-        frame=0,
-        patient=np.repeat([f"p{number}" for number in range(PATIENTS)], SLICES),
-        any=pd.array(share > 0.2, dtype="boolean"),
-    )
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec.*:FutureWarning",
+    "ignore:Checkpoint directory:UserWarning",
+    "ignore:.*num_workers.*:UserWarning",
+)
 
 
-def _folds(table: pd.DataFrame) -> dict[str, pd.Series]:
-    number = table.index.to_series()
-    return {
-        "patient": pd.Series(np.where(number < 150, "train", "test"), index=table.index),
-        "slice": pd.Series(np.where(number % 4, "train", "test"), index=table.index),
-    }
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small phantoms in the RSNA layout, and their table."""
+    folder = tmp_path_factory.mktemp("data")
+    for command in (
+        ["phantoms", str(folder / "drawn"), "--n", "16", "--matrix", "64", "--workers", "0"],
+        ["metadata", str(folder / "drawn/sources.toml"), "--out", str(folder / "tables"), "--workers", "0"],
+    ):
+        told = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert told.exit_code == 0, told.output
+    return folder / "tables"
 
 
-def test_rows_are_run_as_published_and_mended() -> None:
-    """Recipes come shortened and split as each way says; the forest meets the folds of its split."""
-    table, asked = _table(), list[tuple[str, SliceRecipe]]()
+def test_the_forest_needs_no_prepared_study(tables: Path, tmp_path: Path) -> None:
+    """Its row comes from the table alone: by slice every judged slice is of a known patient, else none."""
+    command = ["compare", "--data", str(tables), "--out", str(tmp_path), "--row", "forest"]
+    told = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    assert not (tables / data.CASES_FOLDER).exists()
+    (result,) = json.loads((tmp_path / "compare.json").read_text())["results"]
+    assert result["as_published"]["leaked"]["value"] > 0.9
+    assert result["mended"]["leaked"]["value"] == 0
+    assert (tmp_path / "compare.html").exists()
 
-    def fit(recipe: SliceRecipe, name: str) -> Run:
-        asked.append((name, recipe))
-        scored = Scored(
-            probability=np.full((4, 1), 0.5),
-            labels=np.array([[True], [False]] * 2),
-            patients=np.array(["a", "b"] * 2),
-        )
-        return Run(recipe=recipe, scored=scored, trained_slices=1, trained_patients=frozenset("a"))
 
-    found = repeat(
-        rows(["forest", "resnet18"]), table, folds=_folds(table), shortening=Shortening(size=64), fit=fit
-    )
-    grown, binary = found
-    assert [(name, recipe.split, recipe.size) for name, recipe in asked] == [
-        ("resnet18-slice", "slice", 64),
-        ("resnet18-patient", "patient", 64),
-    ]
-    assert (binary.as_published.recipe, binary.mended.recipe) == (asked[0][1], asked[1][1])
-    assert grown.as_published.leaked().value == 1
-    assert grown.mended.leaked().value == 0
-    assert (grown.mended.trained_slices, len(grown.mended.trained_patients)) == (150, 15)
-    assert set(grown.mended.scored.patients.tolist()) == {f"p{number}" for number in range(15, 20)}
+def test_a_classifier_is_trained_both_ways_and_once(tables: Path, tmp_path: Path) -> None:
+    """By slice and by patient, on slices with a bleed; a second run finds both done and answers the same."""
+    row = rows(["resnet50"])[0]
+    small = replace(row, overrides=(*row.overrides, "backbone=resnet10t"))
+    short = Shortening(size=64, epochs=1, batch=16)
+    study = Study(tables=tables, out=tmp_path, rows=(small,), shortening=short, workers=0)
+    table = data.tables(tables)[1]
+    (result,) = repeat(study, table)
+    assert result.as_published.leaked().value > result.mended.leaked().value == 0
+    assert result.mended.scored.labels.shape[1] == 5
+    assert result.mended.scored.labels.any(axis=1).all()
+    assert result.mended.pretrained is False
+    assert result.mended.recipe.split == "patient"
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    (again,) = repeat(study, table)
+    assert (again.mended.scored.probability == result.mended.scored.probability).all()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == done
+
+
+def test_an_unknown_row_is_refused_first(tables: Path, tmp_path: Path) -> None:
+    """One line with the rows that there are."""
+    command = ["compare", "--data", str(tables), "--out", str(tmp_path), "--row", "vgg16"]
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 1
+    assert f"there is no row vgg16; there are {PLAN[0].name}" in told.output
+    assert not list(tmp_path.iterdir())
