@@ -20,7 +20,7 @@ from .cases import Case, Facts, Pixels
 from .gates import features
 
 #: Mimics that training studies carry more often, and the share of studies that gets each on top.
-_MORE_MIMICS = ("infarct", "white_matter", "tumour", "falx", "ganglia", "dense_sinus")
+_MORE_MIMICS = ("infarct", "white_matter", "tumour", "falx", "ganglia", "dense_sinus", "carotid", "vertebral")
 _MIMIC_SHARE = 0.15
 
 

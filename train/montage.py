@@ -52,7 +52,8 @@ def picture_spec(picture: Picture, subtype: Subtype | None) -> PhantomSpec:
     spec = draw(picture.seed, bleeds=(subtype,) if subtype else None, slices=30, noise_hu=3.2)
     calm = spec.mimics.names - {"motion", "metal"}
     if subtype is None:
-        names = {"pineal", "choroid", "falx", "ganglia", "dense_sinus", "infarct", "white_matter"}
+        calcified = {"pineal", "choroid", "falx", "ganglia", "carotid", "vertebral"}
+        names = calcified | {"dense_sinus", "infarct", "white_matter"}
         return replace(spec, mimics=replace(spec.mimics, names=frozenset(names)))
     bleed = replace(spec.bleeds[0], volume_ml=picture.volume_ml, hu=picture.hu, site=picture.site, mixed=0.15)
     return replace(spec, bleeds=(bleed,), mimics=replace(spec.mimics, names=calm))

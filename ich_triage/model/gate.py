@@ -2,15 +2,16 @@
 
 1. It loads, its hashes are right, and this machine's engine gives its golden answer.
 2. A package trained on synthetic data never replaces one trained on real data.
-3. It is not worse than the one in force. Both were measured on the same test studies, and for no figure of
-   `COMPARED` the upper bound of the candidate's 95% interval lies below the value of the one in force.
+3. It is not worse than the one in force. Both were measured on the same test studies, as their manifests
+   say or side by side when the candidate was made, and for no figure of `COMPARED` the upper bound of the
+   candidate's 95% interval lies below the value of the one in force.
 
 A person may overrule the third alone, with a reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..domain.labels import LABELS
@@ -102,10 +103,15 @@ def _figures(candidate: Manifest, current: PackageFolder) -> tuple[Check, ...]:
         reference = current.manifest()
     except PackageError as error:
         return (Check(name=name, passed=False, reason=f"nothing to compare with: {error}", forcible=True),)
+    rival = candidate.rival
+    if rival and rival.weights_sha256 == reference.weights_sha256:
+        told = f"{current.name} was measured beside the candidate, on the same studies"
+        same = Check(name=name, passed=True, reason=told)
+        return (same, *(_figure(each, candidate.metrics, rival.metrics) for each in COMPARED))
     if reason := incomparable(candidate, reference):
         return (Check(name=name, passed=False, reason=reason, forcible=True),)
     same = Check(name=name, passed=True, reason=f"the same as those of {current.name}")
-    return (same, *(_figure(each, candidate, reference) for each in COMPARED))
+    return (same, *(_figure(each, candidate.metrics, reference.metrics) for each in COMPARED))
 
 
 def incomparable(one: Manifest, other: Manifest) -> str | None:
@@ -123,8 +129,8 @@ def incomparable(one: Manifest, other: Manifest) -> str | None:
     return None
 
 
-def _figure(name: str, candidate: Manifest, current: Manifest) -> Check:
-    ours, theirs = candidate.metrics.get(name), current.metrics.get(name)
+def _figure(name: str, candidate: Mapping[str, Metric], current: Mapping[str, Metric]) -> Check:
+    ours, theirs = candidate.get(name), current.get(name)
     if theirs is None:
         return Check(name=name, passed=True, reason="not measured of the one in force", forcible=True)
     if ours is None:

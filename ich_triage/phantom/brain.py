@@ -14,6 +14,7 @@ from torch import Tensor
 from .records import HeadSpec
 from .shapes import capsule, chain, ellipsoid, smooth_min
 from .skull import tentorium_height
+from .vessels import veins
 
 #: gyral spacing: two sulci per wavelength
 GYRAL_WAVE_MM = 27.0
@@ -47,7 +48,7 @@ class Brain:
     ventricles: Tensor
     #: deep grey nuclei and brainstem, negative inside
     deep_grey: Tensor
-    #: venous sinuses, negative inside
+    #: venous sinuses and the veins at the vertex, negative inside
     sinus: Tensor
     #: cisterns about the brainstem, and Sylvian fissures; negative inside
     cistern: Tensor
@@ -80,7 +81,7 @@ def brain(head: HeadSpec, cavity: Tensor, points: tuple[Tensor, Tensor, Tensor],
         no_tentorium=_incisura(x, y),
         ventricles=_ventricles(head, x, y, z),
         deep_grey=torch.minimum(_deep_grey(x, y, z), stem),
-        sinus=_sinuses(cavity, x, y, z, above),
+        sinus=veins(head, cavity, points, above, noise),
         cistern=cistern,
     )
 
@@ -190,11 +191,3 @@ def _deep_grey(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     caudate = ellipsoid(ax, y, z, (13.5, -30, 9), (5.5, 12.0, 11.0))
     thalamus = ellipsoid(ax, y, z, (11, 3, 8), (9.5, 14.5, 9.0))
     return torch.stack((putamen, pallidum, caudate, thalamus)).amin(0)
-
-
-def _sinuses(cavity: Tensor, x: Tensor, y: Tensor, z: Tensor, above: Tensor) -> Tensor:
-    depth = -cavity
-    sagittal = (x.abs() * 1.5 + depth - 6.5).maximum(-z - 22.0).maximum(-y - 70.0)
-    straight = capsule(x, y, z, ((0, 30, 6), (0, 88, -12)), (2.0, 2.8))
-    transverse = (above.abs() * 0.9 + depth - 6.5).maximum(28.0 - y).maximum(2.0 - x.abs())
-    return torch.stack((sagittal, straight, transverse)).amin(0)

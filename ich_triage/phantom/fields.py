@@ -87,6 +87,8 @@ def build(
         "texture": seeds.sample(*points, wavelength_mm=24.0)[3],
     }
     channels["arteries"] = arteries(moved)
+    if extras.plaque is not None:
+        channels["plaque"] = extras.plaque
     channels |= vars(_face(spec, shell, points, seeds))
     clots += _fluid(spec, anatomy, channels, points, (patient_y, voxel_ml))
     for index, clot in enumerate(clots):

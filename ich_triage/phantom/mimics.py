@@ -11,10 +11,16 @@ from torch import Tensor
 
 from .noise import NoiseField
 from .records import HeadSpec, MimicSpec
-from .shapes import ellipsoid
+from .shapes import Point, ellipsoid
 from .skull import Cranium
 
 Points = tuple[Tensor, Tensor, Tensor]
+
+#: stretch of an artery of :mod:`.vessels` that calcifies: ends of its left half, and its radius, mm
+_CALCIFYING: dict[str, tuple[Point, Point, float]] = {
+    "carotid": ((12.7, -17.3, -22), (11, -15, -15), 2.1),
+    "vertebral": ((10, 17.4, -68), (6, 11, -53), 1.8),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,8 @@ class Mimics:
     swelling: Tensor
     #: solid tumour, negative inside, mm
     tumour: Tensor
+    #: where arteries have calcified walls, negative inside, mm; None without
+    plaque: Tensor | None
 
 
 def mimics(spec: MimicSpec, head: HeadSpec, shell: Cranium, points: Points, brain_points: Points) -> Mimics:
@@ -50,6 +58,7 @@ def mimics(spec: MimicSpec, head: HeadSpec, shell: Cranium, points: Points, brai
         gap=gap,
         swelling=swelling,
         tumour=tumour,
+        plaque=_plaque(spec, brain_points),
     )
 
 
@@ -71,6 +80,21 @@ def _calcified(spec: MimicSpec, rng: np.random.Generator, points: Points, noise:
     if "ganglia" in spec.names:
         parts.append(ellipsoid(ax, y, z, (18.5, -11, 1), (2.6 * size[6], 5.0 * size[7], 3.5)))
     return torch.stack(parts).amin(0) + 0.7 * noise[0]
+
+
+def _plaque(spec: MimicSpec, points: Points) -> Tensor | None:
+    """Balls on artery walls: small ones leave a speck of the wall, larger ones a crescent or ring."""
+    rng, (x, y, z) = np.random.default_rng([spec.seed, 1]), points
+    balls = []
+    for name, (low, high, radius) in _CALCIFYING.items():
+        sides = ((-1,), (1,), (-1, 1), (-1, 1))[int(rng.integers(4))]
+        for side, along, turn, size in zip((-1, -1, 1, 1), *rng.uniform(size=(3, 4)), strict=True):
+            if name in spec.names and side in sides:
+                cx, cy, cz = (a + along * (b - a) for a, b in zip(low, high, strict=True))
+                cx, cy = cx + radius * math.cos(math.tau * turn), cy + radius * math.sin(math.tau * turn)
+                away = ((x - side * cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2).sqrt_()
+                balls.append(away - (0.9 + 1.9 * size))
+    return torch.stack(balls).amin(0) if balls else None
 
 
 def _infarct(spec: MimicSpec, rng: np.random.Generator, points: Points, noise: Tensor) -> Tensor:

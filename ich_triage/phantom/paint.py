@@ -14,6 +14,8 @@ from .shapes import coverage
 from .vessels import ARTERY_HU, VEIN_HU
 
 AIR_HU, FAT_HU, SOFT_HU, METAL_HU = -1000.0, -95.0, 48.0, 3000.0
+#: thickness of a calcified artery's wall
+PLAQUE_MM = 1.4
 
 Channels = dict[str, Tensor]
 
@@ -31,6 +33,11 @@ def paint(spec: PhantomSpec, f: Channels, clots: tuple[Clot, ...], width_mm: flo
         shares[SUBTYPES.index(clot.spec.subtype)] += share * inside
     calcified = coverage(f["calcified"], width_mm)
     brain_hu = _lerp(brain_hu, 190.0 + 60.0 * f["texture"], calcified)
+    if "plaque" in f:
+        wall = torch.maximum(f["arteries"].abs() - PLAQUE_MM / 2, f["plaque"])
+        brain_hu = _lerp(
+            brain_hu, (415.0 + 285.0 * f["texture"]).clamp(130.0, 700.0), coverage(wall, width_mm)
+        )
     hu = _lerp(hu, brain_hu, inside)
     if "metal" in spec.mimics.names:
         hu = _lerp(hu, METAL_HU, coverage(f["metal"], width_mm))
@@ -84,7 +91,7 @@ def _intracranial(spec: PhantomSpec, f: Channels, clots: tuple[Clot, ...], width
     lining = -f["cavity"] - head.dura_mm
     dura = torch.stack([coverage(sheet, width) for sheet in (falx, tentorium, lining)]).amax(0)
     hu = _lerp(hu, head.dura_hu, dura)
-    sinus = head.sinus_hu + (16.0 if "dense_sinus" in spec.mimics.names else 0.0)
+    sinus = head.sinus_hu + 2.0 * f["texture"] + (16.0 if "dense_sinus" in spec.mimics.names else 0.0)
     contrast = spec.acquisition.contrast
     hu = _lerp(hu, VEIN_HU if contrast else sinus, coverage(f["sinus"], width))
     return _lerp(hu, ARTERY_HU if contrast else head.artery_hu, coverage(f["arteries"], width))

@@ -55,7 +55,10 @@ def _gaussian(source: int, target: int, sigma_px: float, device: torch.device) -
 
 
 def _hardening(spec: PhantomSpec, grid: SliceGrid, hu: Tensor) -> Tensor:
-    """Brightening under the inner table and a dark band between the petrous bones, from the bone itself."""
+    """Brightening under the inner table and the skull cap, a dark band between the petrous bones.
+
+    All from the bone itself; a slice of which bone is a large share, as in the cap, is bright throughout.
+    """
     pixel = grid.spacing[1]
     small = F.avg_pool2d(hu[:, None], 8, ceil_mode=True)
     bone = ((small - 300.0) / 1000.0).clamp(0.0, 1.5)
@@ -64,8 +67,10 @@ def _hardening(spec: PhantomSpec, grid: SliceGrid, hu: Tensor) -> Tensor:
     left_right = bone.mean(dim=3, keepdim=True).expand_as(bone)[:, 0]
     dense = (bone[:, 0] > 0.75).float().mean(dim=2, keepdim=True)
     band = -60.0 * torch.relu(dense - 0.10) * (small[:, 0] < 200) - 6.0 * torch.relu(left_right - 0.22)
-    extra = spec.acquisition.hardening * (13.0 * near + band.clamp_min(-10.0))
-    extra = extra * (small[:, 0] > -200)
+    head = (small[:, 0] > -200).float()
+    cap = 140.0 * torch.relu(bone[:, 0].mean((1, 2)) / head.mean((1, 2)).clamp_min(0.01) - 0.09)
+    extra = spec.acquisition.hardening * (13.0 * near + band.clamp_min(-10.0) + cap[:, None, None])
+    extra = extra * head
     return F.interpolate(extra[:, None], size=hu.shape[1:], mode="bilinear", align_corners=False)[:, 0]
 
 

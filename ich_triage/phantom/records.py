@@ -44,8 +44,12 @@ class HeadSpec:
     dura_hu: float
     #: thickness of the dura that lines the skull, mm
     dura_mm: float
-    #: HU of the venous sinuses
+    #: HU of the venous sinuses and of the veins at the vertex
     sinus_hu: float
+    #: width of the transverse and sigmoid sinus at the skull, patient left and right, mm
+    sinus_mm: tuple[float, float]
+    #: diameter of the largest veins at the vertex, mm
+    vein_mm: float
     #: HU of the arteries
     artery_hu: float
     #: share of air cells in the sinuses and mastoids, 0 to 1

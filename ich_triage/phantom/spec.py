@@ -36,11 +36,13 @@ def draw(seed: int, *, style: Style = "a", bleeds: Wanted = "random", **acquisit
     head_rng, scan_rng, mimic_rng, bleed_rng = (
         np.random.default_rng([seed, ord(style), stream]) for stream in range(4)
     )
-    head = _head(head_rng, style)
+    vein_rng, plaque_rng = (np.random.default_rng([seed, ord(style), stream]) for stream in (4, 5))
+    head = _head(head_rng, vein_rng, style)
     scan = _override(_acquisition(scan_rng, style), acquisition)
     wanted = _labels(bleed_rng) if bleeds == "random" else tuple(bleeds or ())
     drawn = tuple(_bleed(bleed_rng, subtype, style) for subtype in wanted)
     mimics = _mimics(mimic_rng, style, drawn)
+    mimics = replace(mimics, names=mimics.names | _ageing(plaque_rng, style, head.atrophy))
     return PhantomSpec(seed=seed, style=style, head=head, bleeds=drawn, mimics=mimics, acquisition=scan)
 
 
@@ -59,7 +61,7 @@ def _override(scan: Acquisition, changes: dict[str, object]) -> Acquisition:
     return replace(scan, **changes)  # type: ignore[arg-type]
 
 
-def _head(rng: Generator, style: Style) -> HeadSpec:
+def _head(rng: Generator, vein_rng: Generator, style: Style) -> HeadSpec:
     def uniform(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
 
@@ -78,11 +80,22 @@ def _head(rng: Generator, style: Style) -> HeadSpec:
         white_hu=min(grey - uniform(7.0, 10.5), 33.0),
         csf_hu=uniform(4, 12),
         dura_hu=uniform(45, 60),
-        sinus_hu=uniform(46, 60),
+        sinus_hu=uniform(45, 65),
+        sinus_mm=_sinus_widths(vein_rng),
+        vein_mm=float(vein_rng.uniform(1.2, 3.0)),
         pneumatised=uniform(0.3, 1.0),
         dura_mm=uniform(0.4, 1.3),
         artery_hu=uniform(38, 50),
     )
+
+
+def _sinus_widths(rng: Generator) -> tuple[float, float]:
+    """Widths of the left and right transverse sinus, mm; in most heads the left one is the narrower."""
+    kinds, shares = zip(*tables.NARROW_SINUS.items(), strict=True)
+    side, of_wide = kinds[int(rng.choice(len(kinds), p=shares))]
+    wide = float(rng.uniform(7.0, 12.0))
+    narrow = wide * float(rng.uniform(*of_wide))
+    return (wide, narrow) if side < 0 else (narrow, wide)
 
 
 def _acquisition(rng: Generator, style: Style) -> Acquisition:
@@ -150,7 +163,8 @@ def _bleed(rng: Generator, subtype: Subtype, style: Style) -> BleedSpec:
 
 
 def _mimics(rng: Generator, style: Style, bleeds: tuple[BleedSpec, ...]) -> MimicSpec:
-    names = {name for name, share in tables.MIMICS[style].items() if rng.random() < share}
+    shares = {name: share for name, share in tables.MIMICS[style].items() if name not in tables.AGEING}
+    names = {name for name, share in shares.items() if rng.random() < share}
     epidural = next((b for b in bleeds if b.subtype is Subtype.EPIDURAL), None)
     share = tables.EDH_TRAUMA_SHARE if epidural else tables.TRAUMA_SHARE
     if rng.random() < share:
@@ -160,3 +174,10 @@ def _mimics(rng: Generator, style: Style, bleeds: tuple[BleedSpec, ...]) -> Mimi
         azimuth, height = EPIDURAL_SITES[epidural.site]
         blow = (epidural.side * math.radians(azimuth), math.radians(height + 4.0))
     return MimicSpec(seed=int(rng.integers(2**31)), names=frozenset(names), blow=blow)
+
+
+def _ageing(rng: Generator, style: Style, atrophy: float) -> frozenset[str]:
+    """Mimics that come with age, drawn in a fixed order and without a look at the bleeds."""
+    base, slope = tables.AGEING_LINE
+    shares = {name: tables.MIMICS[style][name] * (base + slope * atrophy) for name in sorted(tables.AGEING)}
+    return frozenset(name for name, share in shares.items() if rng.random() < share)

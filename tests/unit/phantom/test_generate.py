@@ -99,3 +99,16 @@ def test_contrast_fills_the_arteries(normal: Phantom) -> None:
     base = generate(normal.spec.with_acquisition(contrast=True, slices=28), matrix=160)
     added = (base.hu - normal.hu)[8:14] > 80
     assert 20 < int(added.sum()) < 4000
+
+
+def test_the_skull_cap_brightens_what_it_holds(normal: Phantom) -> None:
+    """Beam hardening lifts the whole brain of the highest slices, and hardly that of the middle."""
+    low, high = (generate(normal.spec.with_acquisition(hardening=h), matrix=96).hu for h in (0.0, 1.5))
+    brain = (low > 20) & (low < 50)
+    lift = [
+        float((high - low)[index][brain[index]].median())
+        for index in range(len(low))
+        if brain[index].sum() > 60
+    ]
+    assert max(lift[-2:]) > 8
+    assert lift[len(lift) // 2] < 4

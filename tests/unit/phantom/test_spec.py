@@ -9,7 +9,7 @@ import pytest
 
 from ich_triage.domain.labels import Subtype
 from ich_triage.phantom.spec import draw, quantile_draw
-from ich_triage.phantom.tables import BLEEDS, LABEL_SETS
+from ich_triage.phantom.tables import AGEING, BLEEDS, LABEL_SETS, MIMICS
 
 
 def test_seed_decides_everything() -> None:
@@ -64,3 +64,27 @@ def test_epidural_brings_its_fracture() -> None:
     others = np.mean(["fracture" in draw(seed, bleeds=None).mimics.names for seed in range(200)])
     assert 0.5 < share < 0.7
     assert others < 0.2
+
+
+def test_calcified_arteries_come_with_age_not_with_bleeds() -> None:
+    """Old heads have them several times as often as young ones, at the table's rate, bleed or none alike."""
+    plain = [draw(seed, bleeds=None) for seed in range(500)]
+    for name in AGEING:
+        has = np.array([name in spec.mimics.names for spec in plain])
+        old = np.array([spec.head.atrophy > 0.5 for spec in plain])
+        assert has.mean() == pytest.approx(MIMICS["a"][name], abs=0.05)
+        assert has[old].mean() > 1.7 * has[~old].mean()
+        other = np.mean([name in draw(seed, style="b", bleeds=None).mimics.names for seed in range(500)])
+        assert other > has.mean()
+    for spec in plain[:100]:
+        bled = draw(spec.seed, bleeds=(Subtype.SUBARACHNOID,))
+        assert bled.mimics.names & AGEING == spec.mimics.names & AGEING
+
+
+def test_right_sinus_is_mostly_the_wider_one() -> None:
+    """Both sinuses have a width in every head; the left is much narrower in six of ten, the right in one."""
+    widths = np.array([draw(seed).head.sinus_mm for seed in range(600)])
+    assert 1.5 < widths.min() < widths.max() <= 12.0
+    left, right = widths.T
+    assert np.mean(left < 0.82 * right) == pytest.approx(0.59, abs=0.06)
+    assert np.mean(right < 0.82 * left) == pytest.approx(0.10, abs=0.04)
