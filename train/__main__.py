@@ -37,6 +37,7 @@ app.command()(run_commands.fit)
 app.command()(run_commands.package)
 app.command()(run_commands.calibrate)
 app.command()(comparison.compare)
+app.command("retrain")(run_commands.retrain_package)
 
 
 @app.command()

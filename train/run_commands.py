@@ -12,6 +12,7 @@ from ich_triage.model.package import Package
 
 from . import data, rate, recipe, runs
 from .assemble import Trained, assemble
+from .retrain import Retraining, retrain
 from .runs import Start, from_runs
 from .sources.commands import one_line_errors
 
@@ -114,6 +115,31 @@ def calibrate(
         )
         out = out or _package_folder(name)
         _say(assemble(out, trained, found.judged()), out)
+
+
+def retrain_package(  # noqa: PLR0913  one option each
+    config: Annotated[Path, typer.Option(help="the service's configuration file")],
+    start: Annotated[Path, typer.Option(help="package whose weights to go on from")],
+    out: Annotated[Path, typer.Option(help="package folder to write")],
+    name: Annotated[str, typer.Option(help="name of the package")] = "site",
+    work: Annotated[Path, typer.Option(help="folder for tables, prepared studies and runs")] = Path(
+        "var/retrain"
+    ),
+    more: Annotated[Path | None, typer.Option(help="TOML list of sources to mix in")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train a package further on the service's feedback; `ich-triage retrain` calls this."""
+    with one_line_errors():
+        retraining = Retraining(
+            config=config,
+            start=start,
+            out=out,
+            name=name,
+            work=work,
+            more=more,
+            overrides=tuple(overrides or ()),
+        )
+        _say(retrain(retraining, workers=os.cpu_count() or 1), out)
 
 
 def _say(made: Package, out: Path) -> None:

@@ -150,6 +150,11 @@ def _targets(recipe: SliceRecipe, slices: Slices) -> NDArray[np.float32]:
     return slices.labels[:, :1] if recipe.task == "binary" else slices.labels[:, 1:]
 
 
+def name_of(recipe: SliceRecipe | StudyRecipe, data: Data, start: Start) -> str:
+    """A folder's name for the run that these decide."""
+    return hashlib.sha256(_record(recipe, data, start).model_dump_json().encode()).hexdigest()[:16]
+
+
 def learner(recipe: SliceRecipe | StudyRecipe, data: Data, start: Start) -> Learner:
     """What trains the first cycle of the recipe, to find its learning rate."""
     if isinstance(recipe, StudyRecipe):

@@ -129,10 +129,19 @@ def promote(
     config: ConfigOption = None,
 ) -> None:
     """Put a package in force if it passes the gate; running workers take it within seconds."""
+    loaded = settings(context, config)
+    promote_package(loaded, _models(loaded), name, force=force, as_json=as_json)
+
+
+def promote_package(
+    loaded: Settings, models: Models, name: str, *, force: str | None = None, as_json: bool = False
+) -> None:
+    """Hold a published package against the gate, put it in force if it passes, and say what was seen.
+
+    Raises typer.Exit where it does not pass, PackageError, PromotionError.
+    """
     from ..model import gate
 
-    loaded = settings(context, config)
-    models = _models(loaded)
     before = models.promoted()
     candidate = _candidate(models, name, before.package)
     with console.status("examining the package"):

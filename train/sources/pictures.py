@@ -16,7 +16,7 @@ from pydantic import Field
 from ich_triage.dicom.uids import named_uid
 from ich_triage.domain.finding import ImageReference
 from ich_triage.domain.labels import LABELS
-from ich_triage.errors import TrainingDataError
+from ich_triage.errors import PixelDataError, TrainingDataError
 from ich_triage.imaging.volume import InPlane, Volume
 
 from .dicom import brain_share
@@ -80,8 +80,11 @@ class PictureReader:
         return grey.astype(np.float32) * np.float32(self.width / top) + low
 
     def hu(self, path: Path) -> NDArray[np.float32]:
-        """The picture in HU, (Y, X)."""
-        return self.to_hu(*_read_grey(path))
+        """The picture in HU, (Y, X). Raises PixelDataError where it has changed since it was listed."""
+        try:
+            return self.to_hu(*_read_grey(path))
+        except _MALFORMED as error:
+            raise PixelDataError(f"a picture cannot be read any more ({type(error).__name__})") from error
 
 
 def _read_grey(path: Path) -> tuple[NDArray[np.integer], int]:
@@ -169,7 +172,7 @@ class PicturesSource(Source):
         ).reset_index(drop=True)
 
     def _volume(self, hu: NDArray[np.float32], rows: pd.DataFrame) -> Volume:
-        positions = rows["position_mm"].to_numpy()
+        positions = rows["position_mm"].to_numpy(copy=True)  # torch takes none that it may not write to
         centre = -self.spacing_mm * (np.array(hu.shape[:0:-1]) - 1) / 2
         return Volume(
             series_instance_uid=rows["SeriesInstanceUID"].iloc[0],

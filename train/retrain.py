@@ -1,0 +1,71 @@
+"""`python -m train retrain`: from the radiologists' feedback, and other sources, to a package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from ich_triage.model.package import Package
+
+from . import data, metadata, recipe, runs
+from .assemble import assemble
+from .runs import Start
+from .sources import config as lists
+from .sources.config import Sources
+from .sources.service import ServiceSource
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retraining:
+    """One run."""
+
+    #: the service's configuration file
+    config: Path
+    #: folder of the package whose weights to go on from
+    start: Path
+    #: package folder to write
+    out: Path
+    #: name of the package
+    name: str
+    #: folder for tables, prepared studies and runs; a second run goes on there
+    work: Path
+    #: TOML file with sources to mix in
+    more: Path | None = None
+    #: recipe, and its overrides
+    recipe: str = "retrain"
+    overrides: tuple[str, ...] = ()
+
+
+def retrain(retraining: Retraining, *, workers: int) -> Package:
+    """Read the feedback, train, calibrate, evaluate, write. Raises IchTriageError.
+
+    The package that it goes on from is evaluated beside, on the same patients, so that the gate can compare.
+    """
+    tables = retraining.work / "data"
+    for summary in metadata.build(_sources(retraining), tables, workers=workers):
+        problems = sum(summary.problems.values())
+        log.info("source_read", source=summary.source, studies=summary.studies, problems=problems)
+    before = Package.load(retraining.start)
+    chosen = recipe.load_network(retraining.recipe, (*_as(before), *retraining.overrides))
+    found = data.load(tables, chosen.input_spec, workers=workers)
+    start = Start(package=retraining.start)
+    run = retraining.work / "runs" / runs.name_of(chosen, found, start)
+    runs.train(chosen, found, run, start)
+    trained, found = runs.from_runs([run], tables, retraining.name, retraining.start)
+    return assemble(retraining.out, trained, found.judged())
+
+
+def _sources(retraining: Retraining) -> Sources:
+    service = ServiceSource(kind="service", name="feedback", config=retraining.config)
+    more = lists.load(retraining.more).sources if retraining.more else ()
+    return Sources(sources=(service, *more))
+
+
+def _as(package: Package) -> tuple[str, str]:
+    """The recipe's overrides that make its network the package's."""
+    manifest = package.manifest
+    return f"backbone={manifest.architecture.backbone}", f"size={manifest.input_spec.size}"
