@@ -16,6 +16,7 @@ from . import run_commands
 from .compare import commands as comparison
 from .embedded import Plan, Sizes, make
 from .evaluate import DrawnStudies, Evaluation, evaluate_package
+from .explore.command import explore
 from .fit import FitSettings
 from .journal import record
 from .report.content import PICTURES, Table
@@ -31,6 +32,7 @@ def main() -> None:
 
 app.command()(data.metadata)
 app.command()(data.phantoms)
+app.command()(explore)
 app.command()(run_commands.cache)
 app.command()(run_commands.lr_find)
 app.command()(run_commands.fit)

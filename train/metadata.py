@@ -59,7 +59,7 @@ def build(sources: Sources, out: Path, *, workers: int) -> Iterator[Summary]:
     (out / SOURCES_FILE).write_text(sources.model_dump_json(indent=2), encoding="utf-8")
     for source in sources.sources:
         table = source.table(scanner)
-        problems_file = out / f"{source.name}.problems.csv"
+        problems_file = _problems_path(out, source.name)
         _write_csv(table.problems, problems_file)
         if table.rows.empty:
             raise TrainingDataError(
@@ -95,11 +95,30 @@ def read(sources: Sources, out: Path) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def count_problems(sources: Sources, out: Path) -> pd.DataFrame:
+    """How often each kind of problem is listed for each source; columns `source`, `kind`, `count`.
+
+    Raises TrainingDataError where a list is missing.
+    """
+    listed = {}
+    for source in sources.sources:
+        path = _problems_path(out, source.name)
+        if not path.exists():
+            raise TrainingDataError(f"there is no list {path}; run `python -m train metadata` again")
+        listed[source.name] = pd.read_csv(path, usecols=["kind"])
+    counts = pd.concat(listed, names=["source"]).groupby(["source", "kind"]).size()
+    return counts.reset_index(name="count")
+
+
 _NULLABLE = {pa.bool_(): pd.BooleanDtype()}
 
 
 def _path(out: Path, name: str) -> Path:
     return out / f"{name}.parquet"
+
+
+def _problems_path(out: Path, name: str) -> Path:
+    return out / f"{name}.problems.csv"
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

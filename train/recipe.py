@@ -22,7 +22,8 @@ from ich_triage.model.network import ArchitectureSpec
 from .fit import FitSettings, Stage
 
 WindowName = Literal["brain", "subdural", "bone", "soft", "stroke"]
-_WINDOWS: dict[WindowName, Window] = {
+#: The display windows by name.
+WINDOWS: dict[WindowName, Window] = {
     "brain": BRAIN,
     "subdural": SUBDURAL,
     "bone": BONE,
@@ -108,7 +109,7 @@ class SliceRecipe(_Recipe):
     @property
     def input_spec(self) -> InputSpec:
         """What the classifier is fed."""
-        windows = tuple(_WINDOWS[name] for name in self.windows)
+        windows = tuple(WINDOWS[name] for name in self.windows)
         return InputSpec(size=self.size, windows=windows, neighbour_offsets_mm=())
 
 
@@ -118,6 +119,10 @@ class StudyRecipe(_Recipe):
     kind: Literal["study"] = "study"
     #: timm name of the backbone
     backbone: str = ArchitectureSpec.backbone
+    #: channels of the decoder, length of what stands for a slice, width of the sequence head
+    decoder: int = Field(default=ArchitectureSpec.decoder, ge=1)
+    embedding: int = Field(default=ArchitectureSpec.embedding, ge=1)
+    hidden: int = Field(default=ArchitectureSpec.hidden, ge=1)
     #: pixels per side
     size: int = Field(default=192, ge=32, multiple_of=32)
     #: AdamW's
@@ -135,7 +140,13 @@ class StudyRecipe(_Recipe):
     @property
     def architecture(self) -> ArchitectureSpec:
         """What is built."""
-        return ArchitectureSpec(backbone=self.backbone, channels=self.input_spec.channels)
+        return ArchitectureSpec(
+            backbone=self.backbone,
+            channels=self.input_spec.channels,
+            decoder=self.decoder,
+            embedding=self.embedding,
+            hidden=self.hidden,
+        )
 
     @property
     def fit(self) -> FitSettings:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import structlog
 
+from ich_triage.domain.input_spec import InputSpec
+from ich_triage.errors import PackageError
+from ich_triage.model.network import ArchitectureSpec
 from ich_triage.model.package import Package
 
 from . import data, metadata, recipe, runs
@@ -65,7 +68,14 @@ def _sources(retraining: Retraining) -> Sources:
     return Sources(sources=(service, *more))
 
 
-def _as(package: Package) -> tuple[str, str]:
-    """The recipe's overrides that make its network the package's."""
+def _as(package: Package) -> list[str]:
+    """The recipe's overrides that make its network the package's. Raises PackageError."""
     manifest = package.manifest
-    return f"backbone={manifest.architecture.backbone}", f"size={manifest.input_spec.size}"
+    architecture, size = manifest.architecture, manifest.input_spec.size
+    if not isinstance(architecture, ArchitectureSpec) or manifest.input_spec != InputSpec(size=size):
+        raise PackageError(
+            f"package {manifest.name} {manifest.version} cannot be trained further: its network or its input "
+            "is not that of a study recipe; promote one that is, or fit the recipe that made it again"
+        )
+    parts = ("backbone", "decoder", "embedding", "hidden")
+    return [*(f"{name}={getattr(architecture, name)}" for name in parts), f"size={size}"]

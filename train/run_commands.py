@@ -91,7 +91,8 @@ def package(
     with one_line_errors():
         trained, found = from_runs([run, second] if second else [run], folder, name, start)
         out = out or _package_folder(name)
-        _say(assemble(out, trained, found.judged()), out)
+        _say(assemble(out, trained, found.judged()))
+        _next(out)
 
 
 def calibrate(
@@ -114,7 +115,8 @@ def calibrate(
             start=before,
         )
         out = out or _package_folder(name)
-        _say(assemble(out, trained, found.judged()), out)
+        _say(assemble(out, trained, found.judged()))
+        _next(out)
 
 
 def retrain_package(  # noqa: PLR0913  one option each
@@ -139,14 +141,17 @@ def retrain_package(  # noqa: PLR0913  one option each
             more=more,
             overrides=tuple(overrides or ()),
         )
-        _say(retrain(retraining, workers=os.cpu_count() or 1), out)
+        _say(retrain(retraining, workers=os.cpu_count() or 1))
 
 
-def _say(made: Package, out: Path) -> None:
+def _say(made: Package) -> None:
     figures = made.manifest.metrics
     for figure in ("study_auc_any", "sensitivity_balanced", "specificity_balanced"):
         if told := figures.get(figure):
             typer.echo(f"{figure} {told.value:.3f} ({told.low:.3f} to {told.high:.3f}), n {told.n}")
+
+
+def _next(out: Path) -> None:
     typer.echo(f"package {out}; read {out / 'evaluation.html'}, then: ich-triage models publish {out}")
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from ich_triage.domain.labels import ABBREVIATIONS
 
-from ..report.charts import BLUE, GREY, ORANGE, new_figure, to_svg
-from ..report.page import data_uri, render
+from ..report.charts import BLUE, GREY, ORANGE, figure_of, svg
+from ..report.page import environment, svg_uri
 from .content import Comparison, content
 
 #: The two files' name.
 NAME = "compare"
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write(folder: Path, comparison: Comparison) -> Path:
@@ -22,10 +23,10 @@ def write(folder: Path, comparison: Comparison) -> Path:
     told = content(comparison)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{NAME}.json"
-    chart = data_uri(_chart(told)) if told["results"] else None
-    path.with_suffix(".html").write_text(
-        render("compare.html", told=told, chart=chart, short=dict(ABBREVIATIONS) | {"any": "any"})
-    )
+    chart = svg_uri(_chart(told)) if told["results"] else None
+    template = environment(_TEMPLATES).get_template("compare.html")
+    short = dict(ABBREVIATIONS) | {"any": "any"}
+    path.with_suffix(".html").write_text(template.render(told=told, chart=chart, short=short))
     # Last, so that where the figures are, the page is.
     path.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
     return path
@@ -34,7 +35,7 @@ def write(folder: Path, comparison: Comparison) -> Path:
 def _chart(told: Mapping[str, Any]) -> str:
     """Share of right answers of each row: published, ours both ways with intervals, and the baseline."""
     results = told["results"]
-    figure, (axes,) = new_figure(1, (8.4, 1.0 + 0.5 * len(results)))
+    figure, (axes,) = figure_of(1, (8.4, 1.0 + 0.5 * len(results)))
     for y, result in enumerate(results):
         name = "published" if y == 0 else None
         if result["published"] is not None:
@@ -50,7 +51,7 @@ def _chart(told: Mapping[str, Any]) -> str:
     axes.set_yticks(range(len(results)), [result["title"] for result in results])
     axes.set(ylim=(len(results) - 0.4, -0.6), xlabel="share of right answers")
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    return to_svg(figure)
+    return svg(figure)
 
 
 def _once(name: str, row: int, way: str) -> str | None:

@@ -33,7 +33,7 @@ def roc(part: Content) -> str | None:
     if found is None:
         return None
     curve, grid = found["curve"], found["curve"]["false_positive_rate"]
-    figure, (axes,) = new_figure(1, (4.4, 4.2))
+    figure, (axes,) = figure_of(1, (4.4, 4.2))
     axes.fill_between(grid, curve["low"], curve["high"], step="post", color=BLUE, alpha=0.2, lw=0)
     axes.step(
         grid, curve["true_positive_rate"], where="post", color=BLUE, label=_area("package", found["auc"])
@@ -46,7 +46,7 @@ def roc(part: Content) -> str | None:
         _cross(axes, point, mark, name)
     axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="lower right", fontsize=8, frameon=False)
-    return to_svg(figure)
+    return svg(figure)
 
 
 def _area(name: str, metric: Content) -> str:
@@ -66,7 +66,7 @@ def _cross(axes: Axes, point: Content, mark: str, name: str) -> None:
 
 def reliability(part: Content) -> str:
     """Observed share against probability, before and after calibration, of studies and of slices."""
-    figure, panels = new_figure(2, (8.4, 4.0))
+    figure, panels = figure_of(2, (8.4, 4.0))
     for axes, (kind, found) in zip(panels, part["calibration"].items(), strict=True):
         axes.plot([0, 1], [0, 1], color=GREY, ls=":", lw=1)
         for when, colour, mark in (("before", ORANGE, "s"), ("after", BLUE, "o")):
@@ -76,7 +76,7 @@ def reliability(part: Content) -> str:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     lines, names = panels[0].get_legend_handles_labels()
     figure.legend(lines, names, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    return to_svg(figure)
+    return svg(figure)
 
 
 def _bins(axes: Axes, bins: Sequence[Content], *, colour: str, mark: str, name: str) -> None:
@@ -91,7 +91,7 @@ def bland_altman(part: Content) -> str | None:
     found = {name: part["volumes"][name] for name in SUBTYPES if part["volumes"][name]["positive"]}
     if not found:
         return None
-    figure, panels = new_figure(len(found), (2.0 * len(found) + 0.6, 2.7))
+    figure, panels = figure_of(len(found), (2.0 * len(found) + 0.6, 2.7))
     for axes, (name, row) in zip(panels, found.items(), strict=True):
         true, measured = np.array(row["true_ml"]), np.array(row["measured_ml"])
         axes.plot((true + measured) / 2, measured - true, "o", color=BLUE, ms=3.5, alpha=0.6, mew=0)
@@ -102,13 +102,13 @@ def bland_altman(part: Content) -> str | None:
         axes.set_title(f"{ABBREVIATIONS[name]}, n {row['positive']}", fontsize=9)
         axes.set_xlabel("mean of both, mL")
     panels[0].set_ylabel("measured − true, mL")
-    return to_svg(figure)
+    return svg(figure)
 
 
 def sensitivities(part: Content, point: str) -> str:
     """Sensitivity of every subgroup at one operating point, with intervals."""
     rows = [row for row in part["subgroups"] if row["points"][point]["sensitivity"]]
-    figure, (axes,) = new_figure(1, (7.4, 0.6 + 0.24 * len(rows)))
+    figure, (axes,) = figure_of(1, (7.4, 0.6 + 0.24 * len(rows)))
     for y, row in enumerate(rows):
         found = row["points"][point]["sensitivity"]
         reach = [[found["value"] - found["low"]], [found["high"] - found["value"]]]
@@ -119,11 +119,11 @@ def sensitivities(part: Content, point: str) -> str:
     words = [f"{row['kind']}: {row['name']} (n {row['positive']})" for row in rows]
     axes.set_yticks(range(len(rows)), words)
     axes.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.4, -0.6), xlabel="sensitivity")
-    return to_svg(figure)
+    return svg(figure)
 
 
-def new_figure(panels: int, inches: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure of the report's style with a row of panels."""
+def figure_of(panels: int, inches: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels in a row."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=inches, layout="constrained")
         row = figure.subplots(1, panels, squeeze=False)[0]
@@ -132,8 +132,8 @@ def new_figure(panels: int, inches: tuple[float, float]) -> tuple[Figure, list[A
     return figure, list(row)
 
 
-def to_svg(figure: Figure) -> str:
-    """The figure as SVG, the same each time."""
+def svg(figure: Figure) -> str:
+    """The figure as SVG, the same text for the same figure."""
     out = io.StringIO()
     with matplotlib.rc_context(_STYLE):
         figure.savefig(out, format="svg", metadata={"Date": None})

@@ -46,13 +46,9 @@ class Picture:
     @classmethod
     def of(cls, key: KeySlice, threshold: float) -> Picture:
         """The key slice of a study; `threshold` is the package's mask threshold."""
-        out = io.BytesIO()
-        image = Image.fromarray(key.picture)
-        image.thumbnail((_PIXELS, _PIXELS))
-        image.quantize(_GREYS).save(out, format="png", optimize=True)
         return cls(
             size=len(key.picture),
-            href="data:image/png;base64," + base64.b64encode(out.getvalue()).decode(),
+            href=png_uri(key.picture),
             truth=outline(key.truth, _TRUTH_LEVEL),
             found=outline(key.found, threshold),
         )
@@ -66,28 +62,30 @@ def outline(cells: NDArray[np.float64], level: float) -> str:
     return " ".join("M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in line) + "Z" for line in pixels)
 
 
-def page(told: Content, material: Material) -> str:
-    """The HTML of a report's content."""
-    return render(
-        "page.html",
-        told=told,
-        parts=told["parts"],
-        short=dict(ABBREVIATIONS) | {"any": "any", "all": "all"},
-        charts={name: _charts(part) for name, part in told["parts"].items()},
-        pictures={name: _pictures(part, material, name) for name, part in told["parts"].items()},
-    )
-
-
-def render(template: str, **values: Any) -> str:
-    """The HTML of one of the templates."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+def environment(*templates: Path) -> Environment:
+    """Templates of the folders `templates`, and those that every report shares."""
+    return Environment(
+        loader=FileSystemLoader([*templates, Path(__file__).parent / "templates"]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(values)
+
+
+def page(told: Content, material: Material) -> str:
+    """The HTML of a report's content."""
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            told=told,
+            parts=told["parts"],
+            short=dict(ABBREVIATIONS) | {"any": "any", "all": "all"},
+            charts={name: _charts(part) for name, part in told["parts"].items()},
+            pictures={name: _pictures(part, material, name) for name, part in told["parts"].items()},
+        )
+    )
 
 
 def _charts(part: Content) -> dict[str, str | None]:
@@ -98,12 +96,21 @@ def _charts(part: Content) -> dict[str, str | None]:
         "reliability": charts.reliability(part),
         "bland_altman": charts.bland_altman(part),
     }
-    return {name: svg and data_uri(svg) for name, svg in drawn.items()}
+    return {name: svg and svg_uri(svg) for name, svg in drawn.items()}
 
 
-def data_uri(svg: str) -> str:
-    """A picture that lies in the page itself."""
+def svg_uri(svg: str) -> str:
+    """A chart as a data URI."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def png_uri(grey: NDArray[np.uint8]) -> str:
+    """A picture (Y, X), made smaller where it is large, as a data URI."""
+    out = io.BytesIO()
+    image = Image.fromarray(grey)
+    image.thumbnail((_PIXELS, _PIXELS))
+    image.quantize(_GREYS).save(out, format="png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
 def _pictures(part: Content, material: Material, name: str) -> dict[int, Picture]:

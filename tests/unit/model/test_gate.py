@@ -10,7 +10,7 @@ import pytest
 from ich_triage.errors import EngineError
 from ich_triage.model import gate
 from ich_triage.model.gate import COMPARED, Check
-from ich_triage.model.manifest import Manifest, Metric
+from ich_triage.model.manifest import Manifest, Metric, Rival
 from ich_triage.model.package import MANIFEST, WEIGHTS, Package, embedded_path
 from ich_triage.model.registry import PackageFolder, shipped
 from tests.packages import TEST_DATA, good_figures, make_package, metric
@@ -85,6 +85,19 @@ def test_figures_on_other_studies_are_not_compared(
     checks = _examine(better, _with(small, tmp_path / "current"))
     assert _failed(checks) == ["test data"] == [checks[-1].name]
     assert gate.opens(checks, forced=True)
+
+
+def test_figures_measured_beside_the_candidate_are_compared(small: Path, tmp_path: Path) -> None:
+    """Whatever studies the one in force was tested on before; another package's figures do not count."""
+    current = _with(small, tmp_path / "current", data={"test_sha256": "of other studies"})
+    weights = current.manifest().weights_sha256
+    for value, failed in ((0.5, []), (0.99, list(COMPARED))):
+        rival = Rival(weights_sha256=weights, metrics=good_figures(value))
+        candidate = _with(small, tmp_path / f"candidate-{value}", rival=rival)
+        assert _failed(_examine(candidate, current)) == failed
+    stranger = Rival(weights_sha256="0" * 64, metrics=good_figures(0.5))
+    candidate = _with(small, tmp_path / "candidate", rival=stranger)
+    assert _failed(_examine(candidate, current)) == ["test data"]
 
 
 def test_phantoms_are_the_same_only_if_drawn_by_the_same_code(small: Path, tmp_path: Path) -> None:

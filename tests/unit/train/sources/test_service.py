@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from ich_triage.domain.labels import SUBTYPES, Subtype
-from ich_triage.domain.states import StudyState
 from ich_triage.errors import DatabaseVersionError, TrainingDataError
 from ich_triage.store import feedback
 from ich_triage.store.database import Database
 from ich_triage.store.feedback import Opinion
-from ich_triage.store.tables import Instance, Revision
-from tests.heads import SLICES, tiny_head
-from tests.rows import add_revision
+from ich_triage.store.tables import Revision
+from tests.feedback import add_study
+from tests.heads import SLICES
 from train.sources.scan import Scanner
 from train.sources.service import ServiceSource
 from train.sources.source import STUDY_LABELS
@@ -30,27 +29,7 @@ UID = "1.2.3"
 @pytest.fixture
 def source(sqlite: Database, tmp_path: Path) -> ServiceSource:
     """A service with one flagged study in its spool."""
-    folder = tmp_path / "spool" / "studies" / UID
-    folder.mkdir(parents=True)
-    with sqlite.write() as session:
-        revision = add_revision(session, UID, StudyState.FLAGGED)
-        revision.analysis = {"package": {"weights_sha256": "ab" * 32}}
-        for number, ds in enumerate(tiny_head(study=UID, clot=True)):
-            path = folder / f"{ds.SOPInstanceUID}.dcm"
-            ds.save_as(path, enforce_file_format=True)
-            instance = Instance(
-                study_id=revision.study_id,
-                series_instance_uid=ds.SeriesInstanceUID,
-                sop_instance_uid=ds.SOPInstanceUID,
-                sop_class_uid=ds.SOPClassUID,
-                path=path.relative_to(tmp_path / "spool").as_posix(),
-                size=path.stat().st_size,
-                sha256=f"{number:064d}",
-                received_at=NOW,
-            )
-            session.add(instance)
-            session.flush()
-            revision.last_instance_id = instance.id
+    add_study(sqlite, tmp_path / "spool", UID, clot=True)
     config = tmp_path / "site.toml"
     database, spool = json.dumps(str(sqlite.url)), json.dumps(str(tmp_path / "spool"))
     config.write_text(f"[database]\nurl = {database}\n[spool]\npath = {spool}\n")
