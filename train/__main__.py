@@ -13,6 +13,7 @@ from ich_triage.domain.input_spec import InputSpec
 from ich_triage.model.network import ArchitectureSpec
 
 from . import run_commands
+from .compare import commands as comparison
 from .embedded import Plan, Sizes, make
 from .evaluate import DrawnStudies, Evaluation, evaluate_package
 from .explore.command import explore
@@ -37,6 +38,7 @@ app.command()(run_commands.lr_find)
 app.command()(run_commands.fit)
 app.command()(run_commands.package)
 app.command()(run_commands.calibrate)
+app.command()(comparison.compare)
 app.command("retrain")(run_commands.retrain_package)
 
 
@@ -101,7 +103,7 @@ def evaluate(  # noqa: PLR0913  one option each
     ] = None,
     workers: Annotated[int, typer.Option(help="processes that draw phantoms")] = os.cpu_count() or 1,
     reproduced: Annotated[
-        Path | None, typer.Option(help="JSON table of the reproduced study on the same split")
+        Path | None, typer.Option(help="JSON table of the reproduced study: `compare` writes it")
     ] = None,
     pictures: Annotated[
         int, typer.Option(min=0, help="most pictures of misses, and of false alarms, of each part")

@@ -21,6 +21,7 @@ from . import metadata, split
 from .cache import Cache
 from .cases import image_name
 from .slices import SliceAddress, addresses
+from .sources.config import Sources
 
 log = structlog.get_logger(__name__)
 
@@ -131,16 +132,25 @@ class Slices:
         )
 
 
+def tables(folder: Path) -> tuple[Sources, pd.DataFrame]:
+    """The sources, and their tables in `folder` as one with each row's `fold` by patient.
+
+    Raises TrainingDataError.
+    """
+    sources = metadata.sources_of(folder)
+    table = metadata.read(sources, folder)
+    table = table.assign(fold=split.frozen(table, folder / FOLDS_FILE, seed=_SEED))
+    split.require_disjoint(table, table["fold"])
+    return sources, table
+
+
 def load(folder: Path, spec: InputSpec, *, workers: int | None = None) -> Data:
     """Read the tables in `folder`, deal out the patients, and prepare what is not prepared yet.
 
     `workers`: processes that prepare, one for each core unless given; 0 prepares in this one. Raises
     TrainingDataError.
     """
-    sources = metadata.sources_of(folder)
-    table = metadata.read(sources, folder)
-    table = table.assign(fold=split.frozen(table, folder / FOLDS_FILE, seed=_SEED))
-    split.require_disjoint(table, table["fold"])
+    sources, table = tables(folder)
     cache = Cache.at(folder / CASES_FOLDER, spec)
     workers = (os.cpu_count() or 1) if workers is None else workers
     filled = cache.fill(sources, table, workers=workers)

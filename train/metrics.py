@@ -34,10 +34,19 @@ def auc(score: Floats, label: Bools, *, seed: int = 0, rounds: int = 1000) -> Me
 def grouped_auc(
     scores: Sequence[Floats], labels: Sequence[Bools], *, seed: int = 0, rounds: int = 200
 ) -> Metric | None:
-    """Area under the ROC over slices, with a bootstrap interval that draws whole studies."""
+    """Area under the ROC over slices, with a bootstrap interval that draws whole studies.
+
+    Each of both is (Z,), or (Z, K) for the mean area of K labels; a label of one class alone does not count.
+    """
 
     def of(index: Indices) -> float:
-        return _auc(np.concatenate([scores[i] for i in index]), np.concatenate([labels[i] for i in index]))
+        score = np.concatenate([scores[i] for i in index])
+        label = np.concatenate([labels[i] for i in index])
+        if label.ndim == 1:
+            return _auc(score, label)
+        areas = [_auc(score[:, k], label[:, k]) for k in range(label.shape[1])]
+        known = [area for area in areas if np.isfinite(area)]
+        return float(np.mean(known)) if known else np.nan
 
     return bootstrap(of, len(labels), seed=seed, rounds=rounds)
 

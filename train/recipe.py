@@ -66,8 +66,6 @@ class ForestRecipe(_Recipe):
     trees: int = Field(default=100, ge=1)
     #: how patients or slices are parted
     split: Literal["patient", "slice"] = "patient"
-    #: share kept for validation
-    validation: float = Field(default=0.2, gt=0, lt=1)
 
 
 class Cycle(_Part):

@@ -17,6 +17,7 @@ import structlog
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -31,13 +32,13 @@ from .assemble import Trained
 from .data import Data, Slices
 from .loop import Learner
 from .recipe import NetworkRecipe, SliceRecipe, StudyRecipe
+from .scored import Scored
 
 log = structlog.get_logger(__name__)
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-
 RECORD, WEIGHTS = "run.json", "network.safetensors"
+#: What the weights say of their start.
+_PRETRAINED = "pretrained"
 
 
 class Record(BaseModel):
@@ -78,18 +79,6 @@ class Start:
     pretrained: Path | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scored:
-    """What a classifier says of N slices, beside what they are."""
-
-    #: uncalibrated, (N, K)
-    probability: Floats
-    #: (N, K)
-    labels: Bools
-    #: keyed hash of each one's patient, (N,)
-    patients: NDArray[np.str_]
-
-
 def train(recipe: SliceRecipe | StudyRecipe, data: Data, folder: Path, start: Start) -> None:
     """Train the recipe on the fold `train`, or go on where an earlier run in `folder` was cut off.
 
@@ -99,12 +88,14 @@ def train(recipe: SliceRecipe | StudyRecipe, data: Data, folder: Path, start: St
     if (folder / WEIGHTS).exists():
         log.info("already_trained", folder=str(folder))
         return
+    told: dict[str, str] = {}
     if isinstance(recipe, StudyRecipe):
         network: nn.Module = fit.fit(_network(recipe, start), _cases(recipe, data), recipe.fit, folder=folder)
     else:
-        network = _train_slices(recipe, data, folder, start)
+        network, pretrained = _train_slices(recipe, data, folder, start)
+        told[_PRETRAINED] = str(pretrained)
     partial = folder / f"{WEIGHTS}.{os.getpid()}.part"  # each of several processes comes here
-    save_model(network, str(partial))
+    save_model(network, str(partial), metadata=told)
     partial.rename(folder / WEIGHTS)
 
 
@@ -117,6 +108,12 @@ def trained(folder: Path) -> tuple[Record, nn.Module]:
         raise TrainingError(f"the run in {folder} is not done; run its `python -m train fit` again")
     load_model(network, folder / WEIGHTS)
     return record, network.eval().requires_grad_(False)
+
+
+def started_pretrained(folder: Path) -> bool:
+    """Whether the body of the classifier trained in `folder` began with pretrained weights."""
+    with safe_open(folder / WEIGHTS, framework="pt") as weights:
+        return bool(weights.metadata()[_PRETRAINED] == str(True))
 
 
 def score(data: Data, folder: Path, fold: str) -> Scored:
@@ -167,11 +164,13 @@ def learner(recipe: SliceRecipe | StudyRecipe, data: Data, start: Start) -> Lear
     return classifier.learner(recipe, network, _labelled(recipe, data), number=0)
 
 
-def _train_slices(recipe: SliceRecipe, data: Data, folder: Path, start: Start) -> nn.Module:
+def _train_slices(recipe: SliceRecipe, data: Data, folder: Path, start: Start) -> tuple[nn.Module, bool]:
+    """The network, and whether its body was pretrained."""
     if start.package:
         raise TrainingError("a classifier of slices starts from --pretrained, not from a package")
     network, pretrained = classifier.build(recipe, start.pretrained)
-    return classifier.fit(recipe, network, _labelled(recipe, data), folder=folder, pretrained=pretrained)
+    classifier.fit(recipe, network, _labelled(recipe, data), folder=folder, pretrained=pretrained)
+    return network, pretrained
 
 
 def _labelled(recipe: SliceRecipe, data: Data) -> classifier.Labelled:

@@ -44,9 +44,9 @@ _BASELINES = (
 
 
 class Table(BaseModel):
-    """A table made elsewhere: the reproduced study, evaluated on the same split."""
+    """A table made elsewhere: the reproduced study. What else its JSON says is for others."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     #: what the table shows, on which split
     title: str

@@ -1,0 +1,84 @@
+"""What the runs of the plan's rows gave, before it is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ich_triage.domain.labels import LABELS
+from ich_triage.model.manifest import Metric
+
+from .. import metrics
+from ..recipe import ForestRecipe, SliceRecipe
+from ..scored import Scored
+from .brain_share import Bin, Cut, bins, cuts
+from .plan import Row
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """One recipe, trained, and what it says of the slices kept back."""
+
+    #: as it was trained
+    recipe: ForestRecipe | SliceRecipe
+    #: its answers
+    scored: Scored
+    #: slices that it was trained on
+    trained_slices: int
+    #: patients that it was trained on
+    trained_patients: frozenset[str]
+    #: whether its body started from pretrained weights; None where there is no body
+    pretrained: bool | None = None
+
+    def leaked(self) -> Metric | None:
+        """Share of the scored slices whose patient was trained on (Clopper-Pearson, n slices)."""
+        seen = np.isin(self.scored.patients, sorted(self.trained_patients))
+        return metrics.proportion(int(seen.sum()), len(seen))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """One row of the plan, run both ways."""
+
+    #: the row
+    row: Row
+    #: by slice and whatever else was wrong
+    as_published: Run
+    #: by patient
+    mended: Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What the rows were run on."""
+
+    #: names of the sources
+    sources: tuple[str, ...]
+    #: whether any of it was drawn, not scanned
+    synthetic: bool
+    #: slices whose label `any` is known
+    slices: int
+    #: patients of these
+    patients: int
+    #: how many of the slices have a bleed
+    positive: int
+    #: how often a slice with so much brain has a bleed
+    bins: tuple[Bin, ...]
+    #: what cutting by brain share costs
+    cuts: tuple[Cut, ...]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> Data:
+        """Of the metadata table."""
+        known = table[table[LABELS[0]].notna()]
+        return cls(
+            sources=tuple(sorted(known["source"].unique())),
+            synthetic=bool(known["synthetic"].any()),
+            slices=len(known),
+            patients=known["patient"].nunique(),
+            positive=int(known[LABELS[0]].sum()),
+            bins=tuple(bins(table)),
+            cuts=tuple(cuts(table)),
+        )
