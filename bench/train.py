@@ -1,9 +1,8 @@
-"""Training beside a plain torch loop: the same network, the same shapes of batch, in turns.
+"""Training beside a plain torch loop over the same batches: the same network, in turns.
 
-The peer of the network that reads studies has its batch in memory; that of the classifier reads the same
-cases through a data set of its own. Neither has Lightning, augmentation, averaged weights or a checkpoint.
-The loader alone is held against what the model takes when nothing keeps it waiting. The network is the
-shipped package's, at its own size, in the stages of the default recipe: whole slices foretell a fine-tuning.
+The plain loop has no Lightning, no averaged weights, no schedule, no checkpoint, and a plainer loss. The
+loader alone is held against what the model takes when its batch lies in memory. The network is the shipped
+package's, at its own size, in the stages of the default recipe: whole slices foretell a fine-tuning.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.model.network import IchNet
@@ -33,7 +32,7 @@ from train import classifier, fit, loop, recipe
 from train.drawn import to_case, training_spec
 from train.loop import Learner
 from train.recipe import SliceRecipe, StudyRecipe
-from train.slices import SliceAddress, addresses
+from train.slices import LabelledSlice, addresses
 from train.windows import Sample
 
 from .table import Rows
@@ -75,8 +74,6 @@ class Task:
     network: nn.Module
     #: forward pass and loss of one batch in the plain loop
     loss: Callable[[Any], Tensor]
-    #: what the plain loop is fed; None: one batch of ours, over and over
-    files: Dataset[Any] | None
     #: whether its speed foretells a fine-tuning of the package
     fine_tuning: bool
 
@@ -146,7 +143,6 @@ def _study_task(network: IchNet, cases: fit.Cases, settings: fit.FitSettings, *,
         learner=lambda: fit.learner(network, cases, settings, number=number),
         network=network,
         loss=loss,
-        files=None,
         fine_tuning=stage.crop == 1,
     )
 
@@ -158,7 +154,7 @@ def _slice_task(single: SliceRecipe, paths: list[Path]) -> Task:
     batch = min(single.batch, len(every))
     bf16 = single.precision == "bf16-mixed"
 
-    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
+    def loss(batch: LabelledSlice) -> Tensor:
         x, wanted = batch
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             logits = network(x.to(memory_format=torch.channels_last))
@@ -170,24 +166,8 @@ def _slice_task(single: SliceRecipe, paths: list[Path]) -> Task:
         learner=lambda: classifier.learner(single, network, slices, number=len(single.cycles) - 1),
         network=network,
         loss=loss,
-        files=_Plain(every, labels[:, :1]),
         fine_tuning=False,
     )
-
-
-class _Plain(Dataset[tuple[Tensor, Tensor]]):
-    """Slices of prepared cases as anybody would read them."""
-
-    def __init__(self, every: list[SliceAddress], labels: np.ndarray) -> None:
-        self._every, self._labels = every, labels
-
-    def __len__(self) -> int:
-        return len(self._every)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        address = self._every[index]
-        pixels = np.load(address.path.with_suffix(".npy"), mmap_mode="r")[address.index]
-        return torch.from_numpy(pixels / np.float32(255)), torch.from_numpy(self._labels[index])
 
 
 class _Clock(Callback):
@@ -218,12 +198,10 @@ def _turns(task: Task, folder: Path, effort: Effort) -> dict[str, list[float]]:
     batch = next(iter(_loader(task, folder, effort)))
     works = {
         "ours": lambda: _ours(task, folder, effort),
-        "plain": lambda: _plain(task, _files(task) if task.files else repeat(batch), effort),
+        "plain": lambda: _plain(task, _loader(task, folder, effort), effort),
         "model alone": lambda: _plain(task, repeat(batch), effort),
         "loader alone": lambda: _timed(_loader(task, folder, effort), lambda _: None, effort),
     }
-    if not task.files:
-        del works["model alone"]  # which is the plain loop
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(effort.rounds):
         for name, work in works.items():
@@ -250,14 +228,6 @@ def _ours(task: Task, folder: Path, effort: Effort) -> float:
     return clock.seconds
 
 
-def _files(task: Task) -> Iterable[Any]:
-    """Batches for the plain loop, pass after pass."""
-    assert task.files is not None
-    loader = DataLoader(task.files, batch_size=task.slices, shuffle=True, drop_last=True, num_workers=1)
-    while True:
-        yield from loader
-
-
 def _plain(task: Task, batches: Iterable[Any], effort: Effort) -> float:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = task.network.to(device)
@@ -266,7 +236,7 @@ def _plain(task: Task, batches: Iterable[Any], effort: Effort) -> float:
     def step(batch: Any) -> None:
         there = [each.to(device) for each in batch]
         optimizer.zero_grad()
-        task.loss(type(batch)(*there) if isinstance(batch, Sample) else there).backward()
+        task.loss(type(batch)(*there)).backward()
         optimizer.step()
 
     return _timed(batches, step, effort)
@@ -292,7 +262,7 @@ def _finish() -> None:
 
 def _rows(task: Task, speeds: dict[str, list[float]]) -> Rows:
     plain = median(speeds["plain"])
-    taken = median(speeds.get("model alone", speeds["plain"]))
+    taken = median(speeds["model alone"])
     rows: Rows = []
     for name, each in speeds.items():
         minutes = FINE_TUNED_SLICES * FINE_TUNED_EPOCHS / median(each) / 60
