@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test chaos lint bench train venv lock
+.PHONY: demo test chaos recipes lint bench train venv lock
 
 venv: $(READY)
 
@@ -27,6 +27,10 @@ test: $(READY)
 # The long form of the chaos tests: more deaths at each boundary.
 chaos: $(READY)
 	$(BIN)/pytest tests/chaos -m long
+
+# The long form of the recipes' tests: every published network.
+recipes: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit/train/test_runs.py -m long
 
 lint: $(READY)
 	$(BIN)/ruff check .

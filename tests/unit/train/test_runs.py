@@ -60,9 +60,9 @@ def _trained(tables: Path, name: str, overrides: tuple[str, ...], folder: Path) 
     [
         ("seed-binary", "resnet18"),
         ("seed-multilabel", "resnet50"),
-        ("seed-multilabel", "resnet101"),
-        ("seed-multilabel", "densenet121"),
         ("seed-multilabel", "alexnet"),
+        pytest.param("seed-multilabel", "resnet101", marks=pytest.mark.long),
+        pytest.param("seed-multilabel", "densenet121", marks=pytest.mark.long),
     ],
 )
 def test_each_published_classifier_trains_and_answers(
