@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import structlog
 import torch
 
 from ich_triage.domain.input_spec import InputSpec
@@ -33,8 +34,12 @@ from .report import files as report
 from .report.card import card
 from .report.content import Material
 
+log = structlog.get_logger(__name__)
+
 #: The high-sensitivity point keeps this share of the calibration studies with a bleed.
 _HIGH_SENSITIVITY = 0.97
+#: Calibration studies of a class below which thresholds and probabilities are rough.
+_FEW = 20
 #: Phantom of the golden question: no patient's pixels go into a package.
 _GOLDEN_SEED, _GOLDEN_SLICES = 1_000_000, 3
 
@@ -90,13 +95,15 @@ def assemble(
 
 
 def require_both(paths: Sequence[Path]) -> None:
-    """Thresholds need studies with a bleed and without. Raises TrainingError."""
+    """Thresholds need studies with a bleed and without; few of a kind are said. Raises TrainingError."""
     bleeding = sum(bool(Case.load(path).study[0] > 0) for path in paths)
     if bleeding in {0, len(paths)}:
         raise TrainingError(
             f"of {len(paths)} calibration studies {bleeding} have a bleed: that says nothing about the "
             "others; give more studies"
         )
+    if min(bleeding, len(paths) - bleeding) < _FEW:
+        log.warning("few_calibration_studies", bleeding=bleeding, normal=len(paths) - bleeding, wanted=_FEW)
 
 
 def _like(network: Network) -> Network:
