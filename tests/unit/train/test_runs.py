@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from ich_triage.model.manifest import SYNTHETIC_STAMP
 from ich_triage.model.package import CARD, Package
 from tests import pictures
 from tests.packages import make_package
-from train import data, recipe, runs
+from train import data, rate, recipe, runs
 from train.__main__ import app
 from train.recipe import SliceRecipe, StudyRecipe
 from train.runs import Start
@@ -180,6 +181,17 @@ def test_calibration_on_other_data_leaves_the_weights(tables: Path, tmp_path: Pa
     assert CliRunner().invoke(app, evaluated, catch_exceptions=False).exit_code == 0
     told = json.loads((tmp_path / "told" / "evaluation.json").read_text())
     assert told["figures"]["test"]["study_auc_any"] == after.metrics["study_auc_any"].model_dump()
+
+
+def test_cache_and_lr_find_go_before_training(tables: Path, tmp_path: Path) -> None:
+    """Studies by fold; a plot, and a rate between the ends of its range."""
+    chosen = [part for each in _SLICES for part in ("--set", each)]
+    done = CliRunner().invoke(app, ["cache", "seed-binary", "--data", str(tables), *chosen])
+    assert "test: 6 studies" in done.output, done.output
+    command = ["lr-find", "seed-binary", "--data", str(tables), "--out", str(tmp_path), *chosen]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert re.search(r"steepest fall at \d\.\de-0\d", done.output), done.output
+    assert (tmp_path / rate.PLOT).exists()
 
 
 def test_mistakes_end_in_one_line_with_the_remedy(tables: Path, tmp_path: Path) -> None:
