@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,13 +32,13 @@ from .evaluation import MASK_THRESHOLDS, Predictions, figures, gate_figures, kno
 from .progress import Progress
 from .report import files as report
 from .report.card import card
-from .report.content import Material
+from .report.content import PICTURES, Material
 
 log = structlog.get_logger(__name__)
 
 #: The high-sensitivity point keeps this share of the calibration studies with a bleed.
 _HIGH_SENSITIVITY = 0.97
-#: Calibration studies of a class below which thresholds and probabilities are rough.
+#: Studies of a class below which thresholds, probabilities and figures are rough.
 _FEW = 20
 #: Phantom of the golden question: no patient's pixels go into a package.
 _GOLDEN_SEED, _GOLDEN_SLICES = 1_000_000, 3
@@ -60,6 +60,10 @@ class Trained:
     data: Mapping[str, str | int | float]
     #: the command that made it
     command: str
+    #: when it was trained
+    created: datetime
+    #: studies that it learned from, by `study_hash`; empty for phantoms that their seeds name
+    trained_on: frozenset[str] = frozenset()
     #: what it goes on from: its masks' rule stays where no study says better, and it is evaluated beside
     start: Package | None = None
 
@@ -70,40 +74,51 @@ def assemble(
     """Write the package to `out` and load it from there.
 
     `parts`: cases for `calibration`, for `test`, and for whatever else it is evaluated on. Raises
-    TrainingError where the calibration cases lack a class, PackageError.
+    TrainingError where one of the two lacks a class, PackageError.
     """
-    require_both(parts["calibration"])
+    require_both(parts)
     weights = packages.pack_weights(trained.network)
     network = packages.unpack_weights(_like(trained.network), weights)  # in half precision, as it is read
     predicted = {part: _predict(network, part, paths) for part, paths in parts.items()}
     manifest, by_part = _calibrated(_provisional(trained, weights), predicted)
     if trained.start:
         manifest = manifest.model_copy(update={"rival": _rival(trained.start, parts["test"])})
+    drawn = generator_sha256 is not None
     network.to("cpu")
     packages.save(
         out,
         manifest=manifest,
         weights=weights,
         golden=_golden(network, trained.input_spec),
-        card=card(manifest, by_part, command=trained.command),
+        card=card(manifest, by_part, command=trained.command, drawn=drawn),
+        trained_on=trained.trained_on,
     )
     material = Material(
-        manifest=manifest, predicted=predicted, figures=by_part, generator_sha256=generator_sha256
+        manifest=manifest,
+        predicted=predicted,
+        figures=by_part,
+        generator_sha256=generator_sha256,
+        pictures=PICTURES if drawn else 0,  # a package goes where its patients' pictures must not
     )
     report.write(out / "evaluation.json", material)
     return Package.load(out)
 
 
-def require_both(paths: Sequence[Path]) -> None:
-    """Thresholds need studies with a bleed and without; few of a kind are said. Raises TrainingError."""
-    bleeding = sum(bool(Case.load(path).study[0] > 0) for path in paths)
-    if bleeding in {0, len(paths)}:
-        raise TrainingError(
-            f"of {len(paths)} calibration studies {bleeding} have a bleed: that says nothing about the "
-            "others; give more studies"
-        )
-    if min(bleeding, len(paths) - bleeding) < _FEW:
-        log.warning("few_calibration_studies", bleeding=bleeding, normal=len(paths) - bleeding, wanted=_FEW)
+def require_both(parts: Mapping[str, Sequence[Path]]) -> None:
+    """Thresholds and figures need studies with a bleed and without; few of a kind are said.
+
+    Raises TrainingError.
+    """
+    for part in ("calibration", "test"):
+        bleeding = sum(bool(Case.load(path).study[0] > 0) for path in parts[part])
+        normal = len(parts[part]) - bleeding
+        if not bleeding or not normal:
+            raise TrainingError(
+                f"of {len(parts[part])} {part} studies {bleeding} have a bleed: that says nothing about the "
+                "others; give more studies, of patients that it has not learned from"
+            )
+        if min(bleeding, normal) < _FEW:
+            log.warning("few_studies", part=part, bleeding=bleeding, normal=normal, wanted=_FEW)
 
 
 def _like(network: Network) -> Network:
@@ -119,12 +134,12 @@ def _provisional(trained: Trained, weights: bytes) -> Manifest:
     """The manifest before calibration."""
     return Manifest(
         name=trained.name,
-        version=datetime.now(UTC).strftime("%Y.%m.%d"),
-        created=datetime.now(UTC),
+        version=trained.created.strftime("%Y.%m.%d"),
+        created=trained.created,
         synthetic=trained.synthetic,
         architecture=trained.network.spec,
         input_spec=trained.input_spec,
-        calibration=Calibration(),
+        calibration=trained.start.manifest.calibration if trained.start else Calibration(),
         operating_points={"none": OperatingPoint(threshold=0.5, sensitivity=0.0, specificity=0.0)},
         mask=trained.start.manifest.mask if trained.start else MaskRule(),
         data=dict(trained.data),
@@ -145,10 +160,11 @@ def _rival(package: Package, paths: Sequence[Path]) -> Rival:
     manifest = package.manifest
     found = _predict(package.network, "in force", paths)
     package.network.to("cpu")
-    return Rival(weights_sha256=manifest.weights_sha256, metrics=_figures(found, manifest))
+    return Rival(key=manifest.identity.key, metrics=frozen_figures(found, manifest))
 
 
-def _figures(found: Predictions, manifest: Manifest) -> dict[str, Metric]:
+def frozen_figures(found: Predictions, manifest: Manifest) -> dict[str, Metric]:
+    """Figures at the package's own calibration, thresholds and mask rule."""
     thresholds = {name: point.threshold for name, point in manifest.operating_points.items()}
     return figures(found, manifest.calibration, thresholds, manifest.mask)
 
@@ -158,9 +174,11 @@ def _calibrated(
 ) -> tuple[Manifest, dict[str, dict[str, Metric]]]:
     """The manifest with calibration and operating points, and the figures of the other parts."""
     fitted = predicted["calibration"]
+    before = manifest.calibration
+    slice_logits, slice_labels = (np.concatenate(each) for each in (fitted.slice_logits, fitted.slice_labels))
     calibration = Calibration(
-        slices=calibrate.fit_platt(np.concatenate(fitted.slice_logits), np.concatenate(fitted.slice_labels)),
-        study=calibrate.fit_platt(fitted.study_logits, fitted.study_labels),
+        slices=calibrate.fit_platt(slice_logits, slice_labels, before.slices),
+        study=calibrate.fit_platt(fitted.study_logits, fitted.study_labels, before.study),
         prevalence=float(fitted.labels[:, 0].mean()),
     )
     probability = calibration.study.probabilities(fitted.study_logits)

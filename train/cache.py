@@ -34,9 +34,9 @@ from .sources.config import Sources
 from .sources.scan import watch
 from .sources.source import LabelledStudy
 
+Labels = NDArray[np.float32]
+
 _SPEC = TypeAdapter(InputSpec)
-#: Raise it when a case is made otherwise from the same study.
-_VERSION = 1
 #: What must stay free on the disk beside the cases, bytes.
 _SPARE = 1 << 30
 
@@ -69,7 +69,9 @@ class Cache:
         jobs = [
             _Job(self._path(rows), sources.named(name), rows, self.spec) for (name, _), rows in groups.items()
         ]
-        missing = [job for job in jobs if not job.path.exists() and not job.refused.exists()]
+        missing = [job for job in jobs if not job.path.exists()]
+        for job in missing:
+            job.refused.unlink(missing_ok=True)  # what stood in the way may be gone
         _require_space(self.folder, missing)
         with watch("prepare studies", total=len(jobs), done=len(jobs) - len(missing)) as advance:
             for done in run(_prepare, missing, workers=workers):
@@ -77,8 +79,9 @@ class Cache:
         return pd.DataFrame([job.row() for job in jobs])
 
     def _path(self, rows: pd.DataFrame) -> Path:
-        # How often a study is drawn does not change its case.
-        told = rows.drop(columns=["weight"]).to_json(orient="values", double_precision=15)
+        # How often a study is drawn, and for what, does not change its case.
+        content = rows.drop(columns=["weight", "fold"], errors="ignore")
+        told = content.to_json(orient="values", double_precision=15)
         return self.folder / f"{hashlib.sha256(told.encode()).hexdigest()[:24]}.npz"
 
 
@@ -114,7 +117,8 @@ def _prepare(job: _Job) -> int:
         except IchTriageError as error:
             job.refused.write_text(str(error), encoding="utf-8")
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            # NumPy says of a write that stopped half-way how many bytes are missing, and no number.
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT, None}:
                 raise
             raise TrainingDataError(_FULL.format(folder=job.path.parent)) from error
     return 1
@@ -122,19 +126,18 @@ def _prepare(job: _Job) -> int:
 
 _FULL = (
     "the disk of {folder} is full; what is prepared stays: free some space and run the same command "
-    "again, or name a folder on a larger disk with --cache"
+    "again, or name a folder on a larger disk with --data to `metadata` and all that follow"
 )
 
 
 def to_case(study: LabelledStudy, rows: pd.DataFrame, spec: InputSpec) -> Case:
     """A labelled study as the network sees it; `rows` of the table, for what headers say."""
     volume, pixels = study.volume, Pixels.of(study.volume, spec)
-    slices, whole = _consistent(study.slice_labels, study.study_labels)
     return Case(
         x=pixels.x,
         masks=_masks(study, pixels),
-        labels=slices,
-        study=whole,
+        labels=study.slice_labels,
+        study=_study_labels(study.slice_labels, study.study_labels),
         images=np.array([image_name(image.sop_instance_uid, image.frame_number) for image in volume.images]),
         height=pixels.height,
         facts=Facts(
@@ -158,18 +161,23 @@ def _masks(study: LabelledStudy, pixels: Pixels) -> NDArray[np.uint8]:
     return pixels.masks(torch.from_numpy(study.masks))
 
 
-def _consistent(slices: np.ndarray, study: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Slice labels (Z, 6) and study labels (6,), each with what follows from the other."""
-    slices = np.where(np.isnan(slices) & (study == 0), np.float32(0), slices)
+def _study_labels(slices: Labels, study: Labels) -> Labels:
+    """Study labels (6,) with what the slices (Z, 6) say, where all are known.
+
+    Not the other way round: a 0 of a study is one of its slices, but where a source labels studies alone, a
+    network would see slices without a bleed and none with one.
+    """
     known = ~np.isnan(slices).any(axis=0)
-    return slices, np.where(np.isnan(study) & known, slices.max(axis=0), study).astype(np.float32)
+    return np.where(np.isnan(study) & known, slices.max(axis=0), study).astype(np.float32)
 
 
 @functools.cache
 def _code() -> bytes:
     """Hash of the code that makes cases of studies, as it was when the command started."""
-    code = hashlib.sha256(str(_VERSION).encode())
-    for file in sorted(Path(str(imaging.__file__)).parent.glob("*.py")):
+    code = hashlib.sha256()
+    here = Path(__file__).parent
+    own = [here / f"{name}.py" for name in ("cache", "cases", "gates", "sources/dicom", "sources/source")]
+    for file in sorted(Path(str(imaging.__file__)).parent.glob("*.py")) + own:
         code.update(file.read_bytes())
     return code.digest()
 
@@ -182,5 +190,5 @@ def _require_space(folder: Path, missing: Sequence[_Job]) -> None:
     if needed and needed + _SPARE > free:
         raise TrainingDataError(
             f"{sum(len(job.rows) for job in missing)} slices take {needed / 1e9:.1f} GB in {folder}, where "
-            f"{free / 1e9:.1f} GB are free; name a folder on a larger disk with --cache, or a smaller size"
+            f"{free / 1e9:.1f} GB are free; name a folder on a larger disk with --data, or a smaller size"
         )

@@ -19,20 +19,23 @@ _PRIOR = 0.5
 _LEAST_FOR_QUANTILES = 20
 
 
-def fit_platt(logits: Floats, labels: Floats) -> Platt:
+def fit_platt(logits: Floats, labels: Floats, before: Platt | None = None) -> Platt:
     """Scale and offset for each column of logits (N, 6), by penalised maximum likelihood (Platt 1999).
 
-    `labels` (N, 6): 0, 1, or NaN where unknown. A column of which no label is known stays as it is.
+    `labels` (N, 6): 0, 1, or NaN where unknown. A column in which not both are known stays as `before`.
     """
-    known = ~np.isnan(labels)
-    pairs = [_fit_one(logits[known[:, k], k], labels[known[:, k], k] > 0) for k in range(logits.shape[1])]
+    before = before or Platt()
+    pairs = list(zip(before.scale, before.offset, strict=True))
+    for k in range(logits.shape[1]):
+        known = ~np.isnan(labels[:, k])
+        label = labels[known, k] > 0
+        if 0 < label.sum() < len(label):
+            pairs[k] = _fit_one(logits[known, k], label)
     scales, offsets = zip(*pairs, strict=True)
     return Platt(scale=scales, offset=offsets)
 
 
 def _fit_one(logit: Floats, label: Bools) -> tuple[float, float]:
-    if not len(label):
-        return 1.0, 0.0
     positive, negative = int(label.sum()), int((~label).sum())
     # Platt's targets: never quite 0 or 1, so that separable data stay finite.
     target = np.where(label, (positive + 1) / (positive + 2), 1 / (negative + 2))

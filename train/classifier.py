@@ -82,16 +82,18 @@ def fit(
 ) -> nn.Module:
     """Train `network` in place, cycle by cycle, resuming from `folder`."""
     network.to(memory_format=torch.channels_last).train()
-    for number, cycle in enumerate(recipe.cycles):
-        _freeze(network, cycle.frozen and pretrained)
-        how = partial(learner, recipe, network, slices, number=number)
+    for number in range(len(recipe.cycles)):
+        how = partial(learner, recipe, network, slices, number=number, pretrained=pretrained)
         run_once(network, folder / f"cycle_{number}", how)
     return network.eval().requires_grad_(False)
 
 
-def learner(recipe: SliceRecipe, network: nn.Module, slices: Labelled, *, number: int) -> SliceLearner:
-    """What trains `network` in cycle `number` of the recipe."""
+def learner(
+    recipe: SliceRecipe, network: nn.Module, slices: Labelled, *, number: int, pretrained: bool
+) -> SliceLearner:
+    """What trains `network` in cycle `number` of the recipe; only a pretrained body is ever frozen."""
     cycle = recipe.cycles[number]
+    _freeze(network, cycle.frozen and pretrained)
     data = Slices(slices.addresses, slices.labels, size=cycle.size or recipe.size, seed=recipe.seed + number)
     settings = _settings(recipe, cycle, len(slices.addresses), number)
     return SliceLearner(network, data, settings, slices.weights)

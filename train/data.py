@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.errors import TrainingDataError
+from ich_triage.model.package import study_hash
 
 from . import metadata, split
 from .cache import Cache
@@ -46,6 +47,8 @@ class Data:
     studies: pd.DataFrame
     #: what the cases are made for
     spec: InputSpec
+    #: studies that what is judged has learned from before, by `study_hash`
+    seen: frozenset[str] = frozenset()
 
     def paths(self, fold: str) -> list[Path]:
         """Cases of a fold."""
@@ -55,31 +58,38 @@ class Data:
         """How often each case of a fold comes, against the others, (N,)."""
         return self._of(fold)["weight"].to_numpy(dtype=np.float64)
 
+    def judged(self) -> dict[str, list[Path]]:
+        """What a network is calibrated on, and what it is tested on: see `tested`."""
+        return {fold: self.tested(fold) for fold in ("calibration", "test")}
+
     def tested(self, fold: str) -> list[Path]:
-        """Cases of a fold of which it is known whether there is a bleed: others can be judged by nothing."""
-        known = set(self.table.loc[self.table["study_any"].notna(), "StudyInstanceUID"])
+        """Cases of a fold that a network can be judged by, each study once.
+
+        It is known whether there is a bleed, and no study of the patient is among `seen`.
+        """
         rows = self._of(fold)
-        return [Path(path) for path in rows.loc[rows["StudyInstanceUID"].isin(known), "path"]]
+        known = self.table.loc[self.table["study_any"].notna(), ["source", "StudyInstanceUID"]]
+        rows = rows.merge(known.drop_duplicates()).drop_duplicates("StudyInstanceUID")
+        return [Path(path) for path in rows.loc[~rows["patient"].isin(self._seen_patients()), "path"]]
+
+    def trained_on(self) -> frozenset[str]:
+        """What a network learns from, by `study_hash`."""
+        return frozenset(study_hash(uid) for uid in self._of("train")["StudyInstanceUID"])
 
     @property
     def synthetic(self) -> bool:
         """Whether any slice was drawn, not scanned."""
         return bool(self.table["synthetic"].any())
 
-    def fingerprint(self, fold: str) -> str:
-        """Hash of the studies of a fold with their labels: their cases are named by what they hold."""
-        names = sorted(path.stem for path in self.paths(fold))
-        return hashlib.sha256(" ".join(names).encode()).hexdigest()
-
-    def judged(self) -> dict[str, list[Path]]:
-        """What a network is calibrated on, and what it is tested on."""
-        return {fold: self.tested(fold) for fold in ("calibration", "test")}
-
     def told(self) -> dict[str, str | int | float]:
         """What a manifest says of the data."""
-        counts = {f"{fold}_studies": len(self.paths(fold)) for fold in split.SHARES}
-        hashes = {f"{fold}_sha256": self.fingerprint(fold) for fold in split.SHARES}
-        return {"sources": ", ".join(sorted(set(self.table["source"]))), **counts, **hashes}
+        sources = ", ".join(sorted(set(self.table["source"])))
+        return {"sources": sources, **_told("train", self.paths("train")), **self.told_of_judged()}
+
+    def told_of_judged(self) -> dict[str, str | int | float]:
+        """The part of it that calibrates and tests."""
+        judged = self.judged()
+        return _told("calibration", judged["calibration"]) | _told("test", judged["test"])
 
     def slices(self, by: Split, *, seed: int) -> Slices:
         """Every slice of every study, in folds by patient or, as published, at random."""
@@ -102,6 +112,10 @@ class Data:
 
     def _of(self, fold: str) -> pd.DataFrame:
         return self.studies[self.studies["fold"] == fold]
+
+    def _seen_patients(self) -> set[str]:
+        uids = self.studies["StudyInstanceUID"].map(study_hash)
+        return set(self.studies.loc[uids.isin(self.seen), "patient"])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,10 +158,13 @@ def tables(folder: Path) -> tuple[Sources, pd.DataFrame]:
     return sources, table
 
 
-def load(folder: Path, spec: InputSpec, *, workers: int | None = None) -> Data:
+def load(
+    folder: Path, spec: InputSpec, *, seen: frozenset[str] = frozenset(), workers: int | None = None
+) -> Data:
     """Read the tables in `folder`, deal out the patients, and prepare what is not prepared yet.
 
-    `workers`: processes that prepare, one for each core unless given; 0 prepares in this one. Raises
+    `seen`: studies that what is judged has learned from before (`Package.trained_on`). `workers`: processes
+    that prepare, one for each core unless given; 0 prepares in this one. Raises
     TrainingDataError.
     """
     sources, table = tables(folder)
@@ -163,7 +180,16 @@ def load(folder: Path, spec: InputSpec, *, workers: int | None = None) -> Data:
         raise TrainingDataError(f"no study can be prepared; {cache.folder / REFUSED_FILE} says why of each")
     fold = table.drop_duplicates("patient").set_index("patient")["fold"]
     studies = studies.assign(fold=studies["patient"].map(fold)).reset_index(drop=True)
-    return Data(table=table, studies=studies, spec=spec)
+    return Data(table=table, studies=studies, spec=spec, seen=seen)
+
+
+def _told(fold: str, paths: Sequence[Path]) -> dict[str, str | int | float]:
+    """How many studies, and the hash of what they hold with their labels: their cases are named by it."""
+    names = " ".join(sorted(path.stem for path in paths))
+    return {
+        f"{fold}_studies": len(paths),
+        f"{fold}_sha256": hashlib.sha256(names.encode()).hexdigest(),
+    }
 
 
 def _images(table: pd.DataFrame) -> list[str]:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def make(plan: Plan) -> Package:
         matrix=plan.matrix,
         workers=plan.workers,
     )
-    require_both(paths["calibration"])  # before hours of training
+    require_both(paths)  # before hours of training
     weights = _train(plan, paths["train"])
     trained = Trained(
         name="embedded",
@@ -89,6 +90,7 @@ def make(plan: Plan) -> Package:
         synthetic=True,
         data=_data(plan),
         command="python -m train embedded",
+        created=datetime.now(UTC),
     )
     parts = {part: paths[part] for part in ("calibration", "test", "held_out")}
     return assemble(plan.out, trained, parts, generator_sha256=generator_sha256())

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import torch
 
-from ich_triage.errors import PackageError
-from ich_triage.model.manifest import Manifest, Metric
+from ich_triage.errors import PackageError, TrainingError
+from ich_triage.model.manifest import Manifest
 from ich_triage.model.package import MANIFEST, Package
 
 from . import data
+from .assemble import frozen_figures
 from .drawn import generator_sha256
 from .embedded import Plan, draw_parts
-from .evaluation import Predictions, figures, gate_figures, predict
+from .evaluation import gate_figures, predict
 from .progress import Progress
 from .report.content import PICTURES, Material, Table
 from .report.files import write
@@ -67,7 +68,7 @@ def evaluate_package(evaluation: Evaluation) -> Path:
     manifest = package.manifest
     network = package.network.to("cuda" if torch.cuda.is_available() else "cpu")
     drawn = isinstance(evaluation.studies, DrawnStudies)
-    paths = _paths(evaluation.studies, manifest)
+    paths = _paths(evaluation.studies, package)
     predicted = {
         part: predict(
             network,
@@ -81,7 +82,7 @@ def evaluate_package(evaluation: Evaluation) -> Path:
         manifest=manifest,
         predicted=predicted,
         figures={
-            part: _figures(found, manifest)
+            part: frozen_figures(found, manifest) | gate_figures(found)
             for part, found in Progress("figures", len(predicted)).watch(predicted.items())
         },
         generator_sha256=generator_sha256() if drawn else None,
@@ -93,11 +94,17 @@ def evaluate_package(evaluation: Evaluation) -> Path:
     return path
 
 
-def _paths(studies: DrawnStudies | Path, manifest: Manifest) -> Mapping[str, Sequence[Path]]:
-    """Cases of each part; of data sources the patients that no run on them is trained on."""
+def _paths(studies: DrawnStudies | Path, package: Package) -> Mapping[str, Sequence[Path]]:
+    """Cases of each part; of data sources the test patients that the package has not learned from.
+
+    Raises TrainingError where there are none.
+    """
     if isinstance(studies, DrawnStudies):
-        return studies.paths(manifest)
-    return {"test": data.load(studies, manifest.input_spec).tested("test")}
+        return studies.paths(package.manifest)
+    found = data.load(studies, package.manifest.input_spec, seen=package.trained_on).tested("test")
+    if not found:
+        raise TrainingError(f"there is no test study in {studies} that the package has not learned from")
+    return {"test": found}
 
 
 def _load(folder: Path) -> Package:
@@ -108,8 +115,3 @@ def _load(folder: Path) -> Package:
             "`python -m train embedded --out` wrote, or ich_triage/model/embedded for the one that ships"
         )
     return Package.load(folder)
-
-
-def _figures(found: Predictions, manifest: Manifest) -> dict[str, Metric]:
-    thresholds = {name: point.threshold for name, point in manifest.operating_points.items()}
-    return figures(found, manifest.calibration, thresholds, manifest.mask) | gate_figures(found)

@@ -7,9 +7,11 @@ before, so a run that was killed and goes on from its last checkpoint ends with 
 from __future__ import annotations
 
 import logging
+import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -122,6 +124,8 @@ class Learner(pl.LightningModule, ABC):
         self.settings = settings
         #: what Lightning's finder varies
         self.learning_rate = settings.learning_rate
+        #: whether rates are tried out, of which the highest may well fail
+        self.sweeping = False
         #: how often each item of the data comes, (N,)
         self.weights = np.ones(len(data)) if weights is None else weights  # type: ignore[arg-type]
 
@@ -154,10 +158,11 @@ class Learner(pl.LightningModule, ABC):
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """One batch. Raises TrainingError when its loss is not a number."""
         loss = self.loss(batch)
-        if not torch.isfinite(loss):
+        if not torch.isfinite(loss) and not self.sweeping:
             raise TrainingError(
-                f"the loss is not a number at step {self.trainer.global_step}; lower the learning rate or "
-                f'set the precision to "32-true", delete {self.trainer.default_root_dir} and run again'
+                f"the loss is not a number at step {self.trainer.global_step}; delete the run's folder, "
+                f"{Path(self.trainer.default_root_dir).parent}, and train again with a lower learning_rate "
+                "or precision=32-true (--set)"
             )
         return loss
 
@@ -235,6 +240,9 @@ def run(learner: Learner, folder: Path, *, callbacks: Sequence[Callback] = ()) -
     last = folder / "last.ckpt"
     used = trainer(learner, folder, checkpoints, FitProgress(), *callbacks)
     log.info("training_starts", on=type(used.accelerator).__name__, processes=used.world_size)
+    # Each process has a batch of its own: the same passes over the data are fewer steps.
+    steps = math.ceil(learner.settings.steps / used.world_size)
+    learner.settings = replace(learner.settings, steps=steps)
     used.fit(learner, ckpt_path=last if last.exists() else None)
     return used
 
@@ -245,6 +253,16 @@ def run_once(network: nn.Module, folder: Path, learner: Callable[[], Learner]) -
     if not done.exists():
         used = run(learner(), folder)
         if used.is_global_zero:
-            save_model(network, str(done))
+            save_whole(network, done)
         used.strategy.barrier()
     load_model(network, done)
+
+
+def save_whole(network: nn.Module, path: Path) -> None:
+    """Write the weights to `path` whole or not at all."""
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        save_model(network, str(partial))
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)

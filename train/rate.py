@@ -24,6 +24,7 @@ def find(learner: Learner, folder: Path, *, title: str) -> float:
     """
     folder.mkdir(parents=True, exist_ok=True)
     learner.settings = replace(learner.settings, steps=_STEPS)  # however short the run itself will be
+    learner.sweeping = True
     tuner = Tuner(trainer(learner, folder))
     found: Any = tuner.lr_find(learner, min_lr=_LEAST, max_lr=_MOST, num_training=_STEPS)
     rates, losses, best = found.results["lr"], found.results["loss"], found.suggestion()

@@ -8,12 +8,12 @@ from pathlib import Path
 import structlog
 
 from ich_triage.domain.input_spec import InputSpec
-from ich_triage.errors import PackageError
+from ich_triage.errors import PackageError, SettingsError
 from ich_triage.model.network import ArchitectureSpec
 from ich_triage.model.package import Package
 
 from . import data, metadata, recipe, runs
-from .assemble import assemble
+from .assemble import assemble, require_both
 from .runs import Start
 from .sources import config as lists
 from .sources.config import Sources
@@ -54,17 +54,22 @@ def retrain(retraining: Retraining, *, workers: int) -> Package:
         log.info("source_read", source=summary.source, studies=summary.studies, problems=problems)
     before = Package.load(retraining.start)
     chosen = recipe.load_network(retraining.recipe, (*_as(before), *retraining.overrides))
-    found = data.load(tables, chosen.input_spec, workers=workers)
     start = Start(package=retraining.start)
+    found = data.load(tables, chosen.input_spec, seen=before.trained_on, workers=workers)
+    require_both(found.judged())  # before any training
     run = retraining.work / "runs" / runs.name_of(chosen, found, start)
     runs.train(chosen, found, run, start)
-    trained, found = runs.from_runs([run], tables, retraining.name, retraining.start)
+    trained, found = runs.from_runs(
+        [run], tables, retraining.name, retraining.start, command="ich-triage retrain"
+    )
     return assemble(retraining.out, trained, found.judged())
 
 
 def _sources(retraining: Retraining) -> Sources:
     service = ServiceSource(kind="service", name="feedback", config=retraining.config)
     more = lists.load(retraining.more).sources if retraining.more else ()
+    if service.name in {source.name for source in more}:
+        raise SettingsError(f"{retraining.more}: the name {service.name} is taken, give the source another")
     return Sources(sources=(service, *more))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,7 @@ def lr_find(
     folder: Data = _DATA,
     overrides: Overrides = None,
     out: Plot = None,
+    start: Annotated[Path | None, typer.Option(help="package whose weights to go on from")] = None,
     pretrained: Pretrained = None,
 ) -> None:
     """Find the learning rate of a recipe's first cycle, with a plot to judge it by."""
@@ -56,7 +58,8 @@ def lr_find(
         chosen = recipe.load_network(name, overrides or ())
         found = data.load(folder, chosen.input_spec)
         out = out or _run_folder(name)
-        best = rate.find(runs.learner(chosen, found, Start(pretrained=pretrained)), out, title=name)
+        begin = Start(package=start, pretrained=pretrained)
+        best = rate.find(runs.learner(chosen, found, begin), out, title=name)
         typer.echo(f"steepest fall at {best:.1e}; see {out / rate.PLOT}")
 
 
@@ -71,9 +74,10 @@ def fit(
     """Train a recipe; run again to resume."""
     with one_line_errors():
         chosen = recipe.load_network(name, overrides or ())
-        found = data.load(folder, chosen.input_spec)
+        begin = Start(package=start, pretrained=pretrained)
+        found = data.load(folder, chosen.input_spec, seen=begin.seen)
         out = out or _run_folder(name)
-        runs.train(chosen, found, out, Start(package=start, pretrained=pretrained))
+        runs.train(chosen, found, out, begin)
         typer.echo(f"trained in {out}; next: python -m train package {out} --data {folder}")
 
 
@@ -89,7 +93,9 @@ def package(
 ) -> None:
     """Calibrate and evaluate a trained run on patients that it never saw, and write a package."""
     with one_line_errors():
-        trained, found = from_runs([run, second] if second else [run], folder, name, start)
+        trained, found = from_runs(
+            [run, second] if second else [run], folder, name, start, command="python -m train package"
+        )
         out = out or _package_folder(name)
         _say(assemble(out, trained, found.judged()))
         _next(out)
@@ -104,14 +110,16 @@ def calibrate(
     """Fit calibration and operating points of a package anew, on other data; its weights stay."""
     with one_line_errors():
         before = Package.load(path)
-        found = data.load(folder, before.manifest.input_spec)
+        found = data.load(folder, before.manifest.input_spec, seen=before.trained_on)
         trained = Trained(
             name=name,
             network=before.network,
             input_spec=before.manifest.input_spec,
             synthetic=before.manifest.synthetic or found.synthetic,
-            data={**found.told(), "calibrated_sha256": before.manifest.weights_sha256},
+            data={**before.manifest.data, **found.told_of_judged(), "calibrated_from": before.identity.key},
             command="python -m train calibrate",
+            created=datetime.now(UTC),
+            trained_on=before.trained_on,
             start=before,
         )
         out = out or _package_folder(name)

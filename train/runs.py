@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import structlog
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import safe_open
-from safetensors.torch import load_model, save_model
+from safetensors import SafetensorError
+from safetensors.torch import load_model
 from torch import nn
 
 from ich_triage.errors import TrainingError
@@ -30,15 +34,15 @@ from . import classifier, fit
 from . import data as sources
 from .assemble import Trained
 from .data import Data, Slices
-from .loop import Learner
+from .loop import Learner, save_whole
 from .recipe import NetworkRecipe, SliceRecipe, StudyRecipe
 from .scored import Scored
 
 log = structlog.get_logger(__name__)
 
-RECORD, WEIGHTS = "run.json", "network.safetensors"
-#: What the weights say of their start.
-_PRETRAINED = "pretrained"
+RECORD, WEIGHTS, PRETRAINED = "run.json", "network.safetensors", "pretrained.txt"
+#: A disk with less is full: a checkpoint takes some tens of megabytes.
+_LEAST_FREE = 64 << 20
 
 
 class Record(BaseModel):
@@ -78,6 +82,11 @@ class Start:
     #: file of pretrained weights of the backbone
     pretrained: Path | None = None
 
+    @property
+    def seen(self) -> frozenset[str]:
+        """Studies that the package has learned from. Raises PackageError."""
+        return Package.load(self.package).trained_on if self.package else frozenset()
+
 
 def train(recipe: SliceRecipe | StudyRecipe, data: Data, folder: Path, start: Start) -> None:
     """Train the recipe on the fold `train`, or go on where an earlier run in `folder` was cut off.
@@ -88,15 +97,16 @@ def train(recipe: SliceRecipe | StudyRecipe, data: Data, folder: Path, start: St
     if (folder / WEIGHTS).exists():
         log.info("already_trained", folder=str(folder))
         return
-    told: dict[str, str] = {}
-    if isinstance(recipe, StudyRecipe):
-        network: nn.Module = fit.fit(_network(recipe, start), _cases(recipe, data), recipe.fit, folder=folder)
-    else:
-        network, pretrained = _train_slices(recipe, data, folder, start)
-        told[_PRETRAINED] = str(pretrained)
-    partial = folder / f"{WEIGHTS}.{os.getpid()}.part"  # each of several processes comes here
-    save_model(network, str(partial), metadata=told)
-    partial.rename(folder / WEIGHTS)
+    with _full_disk_said(folder):
+        if isinstance(recipe, StudyRecipe):
+            network: nn.Module = fit.fit(
+                _network(recipe, start), _cases(recipe, data), recipe.fit, folder=folder
+            )
+        else:
+            network = _train_slices(recipe, data, folder, start)
+        save_whole(network, folder / WEIGHTS)
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
+        raise SystemExit  # several processes have trained; what comes after is one's
 
 
 def trained(folder: Path) -> tuple[Record, nn.Module]:
@@ -112,8 +122,7 @@ def trained(folder: Path) -> tuple[Record, nn.Module]:
 
 def started_pretrained(folder: Path) -> bool:
     """Whether the body of the classifier trained in `folder` began with pretrained weights."""
-    with safe_open(folder / WEIGHTS, framework="pt") as weights:
-        return bool(weights.metadata()[_PRETRAINED] == str(True))
+    return (folder / PRETRAINED).read_text() == str(True)
 
 
 def score(data: Data, folder: Path, fold: str) -> Scored:
@@ -160,17 +169,47 @@ def learner(recipe: SliceRecipe | StudyRecipe, data: Data, start: Start) -> Lear
     """What trains the first cycle of the recipe, to find its learning rate."""
     if isinstance(recipe, StudyRecipe):
         return fit.learner(_network(recipe, start), _cases(recipe, data), recipe.fit, number=0)
-    network, _ = classifier.build(recipe, start.pretrained)
-    return classifier.learner(recipe, network, _labelled(recipe, data), number=0)
+    network, pretrained = classifier.build(recipe, start.pretrained)
+    return classifier.learner(recipe, network, _labelled(recipe, data), number=0, pretrained=pretrained)
 
 
-def _train_slices(recipe: SliceRecipe, data: Data, folder: Path, start: Start) -> tuple[nn.Module, bool]:
-    """The network, and whether its body was pretrained."""
+def _train_slices(recipe: SliceRecipe, data: Data, folder: Path, start: Start) -> nn.Module:
     if start.package:
         raise TrainingError("a classifier of slices starts from --pretrained, not from a package")
     network, pretrained = classifier.build(recipe, start.pretrained)
-    classifier.fit(recipe, network, _labelled(recipe, data), folder=folder, pretrained=pretrained)
-    return network, pretrained
+    pretrained = _settled(pretrained, folder)
+    return classifier.fit(recipe, network, _labelled(recipe, data), folder=folder, pretrained=pretrained)
+
+
+def _settled(pretrained: bool, folder: Path) -> bool:
+    """Whether the run began with pretrained weights, whatever can be reached when it goes on.
+
+    Raises TrainingError where they are needed once more and cannot be.
+    """
+    told = folder / PRETRAINED
+    if not told.exists():
+        told.write_text(str(pretrained))
+    began = started_pretrained(folder)
+    if began and not pretrained and not any(folder.glob("cycle_*/*")):
+        raise TrainingError(
+            f"the run in {folder} is to begin with pretrained weights of timm's hub, which cannot be reached "
+            "now; make it reachable, or name a file with --pretrained and another folder with --out"
+        )
+    return began
+
+
+@contextmanager
+def _full_disk_said(folder: Path) -> Iterator[None]:
+    """Torch and safetensors say of a full disk many things, and not that it is full."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError, OSError) as error:
+        if shutil.disk_usage(folder).free > _LEAST_FREE:
+            raise
+        raise TrainingError(
+            f"the disk of {folder} is full; free some space and run the same command again: training goes on "
+            "from its last checkpoint"
+        ) from error
 
 
 def _labelled(recipe: SliceRecipe, data: Data) -> classifier.Labelled:
@@ -209,7 +248,9 @@ def _claim(folder: Path, record: Record) -> None:
     """Write what the run is of, or see that the one in `folder` is the same. Raises TrainingError."""
     if not (folder / RECORD).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECORD).write_text(record.model_dump_json(indent=2))
+        partial = folder / f"{RECORD}.{os.getpid()}.part"
+        partial.write_text(record.model_dump_json(indent=2))
+        partial.rename(folder / RECORD)
         return
     there = Record.read(folder)
     if there != record:
@@ -220,34 +261,51 @@ def _claim(folder: Path, record: Record) -> None:
         )
 
 
-def from_runs(folders: Sequence[Path], tables: Path, name: str, start: Path | None) -> tuple[Trained, Data]:
+def from_runs(
+    folders: Sequence[Path], tables: Path, name: str, start: Path | None, *, command: str
+) -> tuple[Trained, Data]:
     """The trained network of one study recipe, or of a binary and a multilabel classifier, and its data.
 
-    `start`: the package that the run went on from. Raises TrainingError where the runs are no such, or were
-    trained on other data than the tables have now.
+    `start`: the package that the run went on from. Raises TrainingError where the runs are no such, were
+    trained on other data than the tables have now, or on slices of the patients that would judge them.
     """
     records, networks = zip(*[trained(folder) for folder in folders], strict=True)
-    spec = records[0].recipe.input_spec
-    found = sources.load(tables, spec)
-    told = found.told()
-    for folder, record in zip(folders, records, strict=True):
-        if record.data != told:
-            raise TrainingError(
-                f"the run in {folder} was trained on other studies or labels than {tables} has now: its test "
-                "patients may differ; train it again (`python -m train fit`)"
-            )
     began = Package.load(start) if start else None
     if records[0].started_from_sha256 != (began.manifest.weights_sha256 if began else None):
         raise TrainingError(f"name the package that the run in {folders[0]} went on from with --start")
+    seen = began.trained_on if began else frozenset()
+    spec = records[0].recipe.input_spec
+    found = sources.load(tables, spec, seen=seen)
+    told = found.told()
+    for folder, record in zip(folders, records, strict=True):
+        _require_judgeable(folder, record, told, tables)
     return Trained(
         name=name,
         network=_one_network(records, networks),
         input_spec=spec,
         synthetic=any(record.synthetic for record in records),
         data={**told, **({"started_from_sha256": began.manifest.weights_sha256} if began else {})},
-        command="python -m train package",
+        command=command,
+        created=datetime.fromtimestamp((folders[-1] / WEIGHTS).stat().st_mtime, UTC),
+        trained_on=found.trained_on() | seen,
         start=began,
     ), found
+
+
+def _require_judgeable(
+    folder: Path, record: Record, told: Mapping[str, str | int | float], tables: Path
+) -> None:
+    """Raise TrainingError where the tables' test patients say nothing about the run."""
+    if record.data != told:
+        raise TrainingError(
+            f"the run in {folder} was trained on other studies or labels than {tables} has now: its test "
+            "patients may differ; train it again (`python -m train fit`)"
+        )
+    if isinstance(record.recipe, SliceRecipe) and record.recipe.split == "slice":
+        raise TrainingError(
+            f"the run in {folder} was split by slice: it has seen the patients that would judge it; train "
+            "it with split=patient"
+        )
 
 
 def _one_network(records: Sequence[Record], networks: Sequence[nn.Module]) -> IchNet | ChainNet:

@@ -6,6 +6,7 @@ has seen. It is here to reproduce the published study and to measure what that i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -60,7 +61,7 @@ def frozen(table: pd.DataFrame, path: Path, *, seed: int) -> pd.Series:
         dealt = dict(zip(told["patient"], told["fold"], strict=True))
     folds = by_patient(table, SHARES, seed=seed, dealt=dealt)
     dealt |= dict(zip(table["patient"], folds, strict=True))
-    partial = path.with_suffix(".part")
+    partial = path.with_suffix(f".{os.getpid()}.part")
     pd.DataFrame(sorted(dealt.items()), columns=["patient", "fold"]).to_csv(partial, index=False)
     partial.rename(path)
     return folds
@@ -128,6 +129,6 @@ def _checked(table: pd.DataFrame, folds: pd.Series, shares: Mapping[str, float])
             what = "no label that is known" if known.empty else f"{'only' if known.any() else 'no'} bleeds"
             raise TrainingDataError(
                 f"fold {name} has {what} in {int((folds == name).sum())} slices: nothing can be learned from "
-                "it or judged by it; give it a larger share, another seed, or more patients"
+                "it or judged by it; give more patients, of both kinds"
             )
     return folds

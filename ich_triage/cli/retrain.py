@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,8 @@ def retrain(
     path = config_path(context, config) or os.environ.get(CONFIG_VARIABLE)
     if not path:
         raise SettingsError("retraining needs the service's configuration file: name it with --config")
+    if not find_spec("lightning"):
+        raise SettingsError("retraining needs more than serving does: install ich-triage[train]")
     models = bootstrap.models(loaded, open_database(loaded))
     start = models.promoted().package.path
     work.mkdir(parents=True, exist_ok=True)

@@ -16,12 +16,16 @@ from dataclasses import dataclass
 
 from ..domain.labels import LABELS
 from ..errors import EngineError, PackageError
-from .manifest import Manifest, Metric
+from .manifest import Manifest, Metric, Rival
 from .package import Package
 from .registry import PackageFolder
 
 #: Figures of the manifest that must not be worse: larger is better for each.
 COMPARED = (*(f"study_auc_{label}" for label in LABELS), "sensitivity_balanced")
+
+
+#: Studies from which on figures measured side by side may open the gate.
+LEAST_BESIDE = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +108,11 @@ def _figures(candidate: Manifest, current: PackageFolder) -> tuple[Check, ...]:
     except PackageError as error:
         return (Check(name=name, passed=False, reason=f"nothing to compare with: {error}", forcible=True),)
     rival = candidate.rival
-    if rival and rival.weights_sha256 == reference.weights_sha256:
-        told = f"{current.name} was measured beside the candidate, on the same studies"
-        same = Check(name=name, passed=True, reason=told)
-        return (same, *(_figure(each, candidate.metrics, rival.metrics) for each in COMPARED))
+    if rival and rival.key == reference.identity.key:
+        return (
+            _measured_beside(candidate, current),
+            *(_figure(each, candidate.metrics, _known(rival, reference)) for each in COMPARED),
+        )
     if reason := incomparable(candidate, reference):
         return (Check(name=name, passed=False, reason=reason, forcible=True),)
     same = Check(name=name, passed=True, reason=f"the same as those of {current.name}")
@@ -127,6 +132,21 @@ def incomparable(one: Manifest, other: Manifest) -> str | None:
     if differing:
         return f"tested on other studies ({', '.join(differing)} differ): the figures are not comparable"
     return None
+
+
+def _measured_beside(candidate: Manifest, current: PackageFolder) -> Check:
+    """Whether the studies that both were measured on are enough to see a harm."""
+    told = candidate.metrics.get("study_auc_any")
+    n = told.n if told else 0
+    reason = f"{current.name} was measured beside the candidate, on the same {n} studies"
+    if n < LEAST_BESIDE:
+        reason += f"; with fewer than {LEAST_BESIDE} no harm would be seen"
+    return Check(name="test data", passed=n >= LEAST_BESIDE, reason=reason, forcible=True)
+
+
+def _known(rival: Rival, reference: Manifest) -> dict[str, Metric]:
+    """Its figures beside the candidate; of a label that could not be measured there, its own from before."""
+    return {**reference.metrics, **rival.metrics}
 
 
 def _figure(name: str, candidate: Mapping[str, Metric], current: Mapping[str, Metric]) -> Check:

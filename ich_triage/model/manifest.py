@@ -66,8 +66,8 @@ class MaskRule(_Part):
 class Rival(_Part):
     """What another package scores on the same test studies."""
 
-    #: SHA-256 of its weights
-    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    #: its name, version and the beginning of its weights' hash, see `PackageIdentity.key`
+    key: str
     #: its figures, by name
     metrics: dict[str, Metric]
 

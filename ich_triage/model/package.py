@@ -6,6 +6,7 @@
 | manifest.json | `Manifest` |
 | golden.safetensors | one input and the output that the trained network gave for it |
 | card.md | the model card, for people |
+| trained_on.txt | hashes of the studies that it learned from; phantoms have their seeds in the manifest |
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ Network = IchNet | ChainNet
 N = TypeVar("N", bound=nn.Module)
 
 WEIGHTS, MANIFEST, GOLDEN, CARD = "model.safetensors", "manifest.json", "golden.safetensors", "card.md"
+TRAINED_ON = "trained_on.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,8 @@ class Package:
     network: Network
     #: stored question and answer
     golden: Golden
+    #: `study_hash` of every study that it learned from, and that those learned from that it goes on from
+    trained_on: frozenset[str] = frozenset()
 
     @property
     def identity(self) -> PackageIdentity:
@@ -112,7 +116,7 @@ class Package:
                 f"model package {path} does not fit its own manifest: {str(error).splitlines()[0]}; "
                 "copy the package again from where it was made"
             ) from error
-        return cls(manifest=manifest, network=network, golden=golden)
+        return cls(manifest=manifest, network=network, golden=golden, trained_on=_trained_on(path))
 
     @classmethod
     def embedded(cls) -> Package:
@@ -148,7 +152,20 @@ def pack_weights(network: nn.Module) -> bytes:
     )
 
 
-def save(path: Path, *, manifest: Manifest, weights: bytes, golden: Golden, card: str) -> None:
+def study_hash(study_instance_uid: str) -> str:
+    """How `trained_on` names a study, wherever its table lies."""
+    return hashlib.sha256(study_instance_uid.encode()).hexdigest()[:16]
+
+
+def save(
+    path: Path,
+    *,
+    manifest: Manifest,
+    weights: bytes,
+    golden: Golden,
+    card: str,
+    trained_on: frozenset[str] = frozenset(),
+) -> None:
     """Write a package folder; `golden` and the manifest's hash must come from the same `weights`."""
     path.mkdir(parents=True, exist_ok=True)
     (path / WEIGHTS).write_bytes(weights)
@@ -156,6 +173,7 @@ def save(path: Path, *, manifest: Manifest, weights: bytes, golden: Golden, card
         save_arrays({name: np.ascontiguousarray(v) for name, v in vars(golden).items()})
     )
     (path / CARD).write_text(card)
+    (path / TRAINED_ON).write_text("".join(f"{each}\n" for each in sorted(trained_on)))
     # Last, so that a folder with a manifest is a whole package.
     (path / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
 
@@ -169,6 +187,11 @@ def unpack_weights(network: N, weights: bytes) -> N:
         }
     )
     return network.eval().requires_grad_(False)
+
+
+def _trained_on(path: Path) -> frozenset[str]:
+    told = path / TRAINED_ON
+    return frozenset(told.read_text().split()) if told.exists() else frozenset()
 
 
 def _network(manifest: Manifest, weights: bytes) -> Network:

@@ -67,12 +67,12 @@ def test_feedback_becomes_a_package_that_the_gate_can_judge(
     manifest = package.manifest
     assert manifest.synthetic  # what it goes on from is
     assert manifest.data["test_studies"] == 5 and manifest.data["calibration_studies"] == 2
-    assert (
-        manifest.rival and manifest.rival.weights_sha256 == Package.load(before.path).manifest.weights_sha256
-    )
-    checked = CliRunner().invoke(cli.app, ["models", "promote", name, "--json", "--config", str(site)])
-    test_data = {each["name"]: each for each in json.loads(checked.output)["checks"]}["test data"]
-    assert test_data["passed"] and "measured beside the candidate" in test_data["reason"]
+    assert manifest.rival and manifest.rival.key == Package.load(before.path).identity.key
+    assert len(package.trained_on) == STUDIES - 7
+    again = _run(site, work, "--promote")  # trains and publishes nothing anew
+    assert again.exit_code == 1 and "on the same 5 studies; with fewer than 50 no harm" in again.output
+    assert [each for each in models.registry.names() if each.startswith("site-")] == [name]
+    assert models.promoted().package.name == before.name
 
 
 def test_without_feedback_it_says_so_and_publishes_nothing(sqlite: Database, tmp_path: Path) -> None:

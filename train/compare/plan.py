@@ -135,6 +135,7 @@ def shortened(recipe: SliceRecipe, by: Shortening) -> SliceRecipe:
         update={
             "size": size,
             "batch": by.batch or recipe.batch,
+            "devices": 1,  # one run follows the other in one process
             "cycles": tuple(_shorter(cycle, by, size / recipe.size) for cycle in recipe.cycles),
         }
     )

@@ -12,9 +12,9 @@ from . import words
 Figures = Mapping[str, Metric]
 
 
-def card(manifest: Manifest, by_part: Mapping[str, Figures], *, command: str) -> str:
-    """The model card, Markdown; `command`: what made it."""
-    names = [words.PARTS[part] if "generator" in manifest.data else words.PATIENTS for part in by_part]
+def card(manifest: Manifest, by_part: Mapping[str, Figures], *, command: str, drawn: bool) -> str:
+    """The model card, Markdown; `command`: what made it, `drawn`: whether it was tested on phantoms."""
+    names = [words.PARTS[part] if drawn else words.PATIENTS for part in by_part]
     lines = [f"# Model card: {manifest.name} {manifest.version}", ""]
     if manifest.stamp:
         lines += [f"**{manifest.stamp}**", ""]

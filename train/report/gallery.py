@@ -25,7 +25,7 @@ def gallery(part: Scored, *, pictures: int) -> Json:
     missed, alarmed = np.flatnonzero(bleeds & ~flagged), np.flatnonzero(~bleeds & flagged)
     missed = missed[np.argsort(-part.found.true_ml[missed].sum(axis=1), kind="stable")]
     alarmed = alarmed[np.argsort(-part.probability[alarmed, 0], kind="stable")]
-    examples = np.arange(min(_EXAMPLES, len(bleeds)))
+    examples = np.arange(min(_EXAMPLES, len(bleeds)) if pictures else 0)
     return {
         "point": part.main_point,
         "misses": _entries(part, missed, pictures),

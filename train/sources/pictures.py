@@ -85,6 +85,10 @@ class PictureReader:
             return self.to_hu(*_read_grey(path))
         except _MALFORMED as error:
             raise PixelDataError(f"a picture cannot be read any more ({type(error).__name__})") from error
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise PixelDataError("a picture is truncated that was whole when it was listed") from error
 
 
 def _read_grey(path: Path) -> tuple[NDArray[np.integer], int]:

@@ -31,6 +31,8 @@ from .source import SCANNED, ProblemKind
 
 #: Raise it when reading gives other rows for the same file; shards of another version are not used.
 VERSION = 1
+#: Secret of the patients' hashes, beside the folder of the shards: folds outlive a new reading of all files.
+KEY_FILE = "patients.key"
 #: What a run loses at most when it is cut off, files for each process.
 _SHARD_FILES = 500
 #: Time between two lines of progress where there is no terminal, s.
@@ -93,7 +95,7 @@ def unusable(kind: ProblemKind, detail: str) -> Row:
 class Scanner:
     """Where shards are kept, and how many processes read."""
 
-    #: folder for shards and for the key of the patients' hashes
+    #: folder for shards; the key of the patients' hashes lies beside it
     folder: Path
     #: processes; 0 reads in this one
     workers: int
@@ -102,9 +104,9 @@ class Scanner:
 
     def key(self) -> bytes:
         """Secret of the hashes of patients, drawn once: the same patient is the same in every source."""
-        path = self.folder / "patients.key"
+        path = self.folder.parent / KEY_FILE
         if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(f".{os.getpid()}.part")
             partial.touch(mode=0o600)
             partial.write_bytes(secrets.token_bytes(32))

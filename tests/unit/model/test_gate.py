@@ -90,14 +90,27 @@ def test_figures_on_other_studies_are_not_compared(
 def test_figures_measured_beside_the_candidate_are_compared(small: Path, tmp_path: Path) -> None:
     """Whatever studies the one in force was tested on before; another package's figures do not count."""
     current = _with(small, tmp_path / "current", data={"test_sha256": "of other studies"})
-    weights = current.manifest().weights_sha256
+    key = current.manifest().identity.key
     for value, failed in ((0.5, []), (0.99, list(COMPARED))):
-        rival = Rival(weights_sha256=weights, metrics=good_figures(value))
+        rival = Rival(key=key, metrics=good_figures(value))
         candidate = _with(small, tmp_path / f"candidate-{value}", rival=rival)
         assert _failed(_examine(candidate, current)) == failed
-    stranger = Rival(weights_sha256="0" * 64, metrics=good_figures(0.5))
+    stranger = Rival(key="stranger", metrics=good_figures(0.5))
     candidate = _with(small, tmp_path / "candidate", rival=stranger)
     assert _failed(_examine(candidate, current)) == ["test data"]
+
+
+def test_few_studies_or_unmeasured_subtypes_do_not_open_the_gate(small: Path, tmp_path: Path) -> None:
+    """Five studies would show no harm; a subtype that could not be measured there is held to what it had."""
+    current = _with(small, tmp_path / "current")
+    rival = Rival(key=current.manifest().identity.key, metrics={})
+    few = {name: metric(0.9, n=5) for name in COMPARED}
+    assert _failed(_examine(_with(small, tmp_path / "few", rival=rival, metrics=few), current)) == [
+        "test data"
+    ]
+    silent = {name: found for name, found in good_figures().items() if name != "study_auc_epidural"}
+    candidate = _with(small, tmp_path / "silent", rival=rival, metrics=silent)
+    assert _failed(_examine(candidate, current)) == ["study_auc_epidural"]
 
 
 def test_phantoms_are_the_same_only_if_drawn_by_the_same_code(small: Path, tmp_path: Path) -> None:

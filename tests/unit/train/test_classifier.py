@@ -102,7 +102,7 @@ def test_rate_finder_leaves_a_plot_and_a_usable_rate(paths: list[Path], tmp_path
     """Between the ends of its range, and a picture to judge it by."""
     every, _, labels, _ = addresses(paths)
     network, _ = classifier.build(_recipe())
-    learner = classifier.learner(_recipe(), network, _any_bleed(every, labels), number=0)
+    learner = classifier.learner(_recipe(), network, _any_bleed(every, labels), number=0, pretrained=False)
     rate = find(learner, tmp_path, title="resnet10t")
     assert 1e-6 < rate < 1
     assert (tmp_path / PLOT).stat().st_size > 5000

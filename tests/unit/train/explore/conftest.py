@@ -12,6 +12,7 @@ from PIL import Image
 from ich_triage.domain.labels import LABELS
 from train import metadata
 from train.sources.config import Sources, load
+from train.sources.scan import KEY_FILE
 
 #: Patients with slice labels: odd ones bleed in the middle slice.
 PATIENTS = 10
@@ -49,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entry = '[[sources]]\nkind = "pictures"\nname = "{0}"\npath = "{1}/{0}"\nlabels = "{1}/{0}/labels.csv"\n'
     window = "level = 40\nwidth = 80\n"
     (root / "sources.toml").write_text("".join(entry.format(n, root) + window for n in ("known", "silent")))
-    key = root / "data" / metadata.SCAN_FOLDER / "patients.key"
+    key = root / "data" / KEY_FILE
     key.parent.mkdir(parents=True)
     key.write_bytes(b"always the same, since the UIDs of pictures and so the splits follow from it")
     list(metadata.build(load(root / "sources.toml"), root / "data", workers=0))
