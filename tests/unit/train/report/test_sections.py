@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.predictions import mixed, scored, study
+from tests.predictions import mixed, scanned, scored, study
 from train.report.sections import calibration, decisions, labels, predictive_values, roc
 
 
@@ -55,3 +57,21 @@ def test_without_a_bleed_there_is_no_curve() -> None:
     assert found["specificity"]["value"] == 1
     assert predictive_values(normal)["balanced"][0] == {"prevalence": 0.027, "ppv": None, "npv": None}
     assert calibration(normal)["study"]["after"]["slope"] is None
+
+
+def test_sections_draw_whole_patients() -> None:
+    """Every study twice, the same patient's: no area, precision, band or calibration looks surer for it."""
+    studies = [scanned(each, f"p{number}") for number, each in enumerate(mixed())]
+    once, twice = scored(*studies), scored(*studies, *studies)
+    one: Any = {"roc": roc(once), "labels": labels(once), "calibration": calibration(once)}
+    two: Any = {"roc": roc(twice), "labels": labels(twice), "calibration": calibration(twice)}
+    assert two["roc"]["auc"] == pytest.approx(one["roc"]["auc"])
+    assert two["roc"]["hyperdense_count_auc"] == pytest.approx(one["roc"]["hyperdense_count_auc"])
+    for name in ("low", "high"):
+        assert two["roc"]["curve"][name] == pytest.approx(one["roc"]["curve"][name])
+    precision = [found["labels"]["any"]["average_precision"] for found in (one, two)]
+    assert precision[1] == pytest.approx(precision[0])
+    for kind in ("study", "slice"):
+        brier = [found["calibration"][kind]["after"]["brier"] for found in (one, two)]
+        assert brier[1] == pytest.approx(brier[0])
+        assert brier[1]["n"] == 12
