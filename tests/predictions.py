@@ -97,6 +97,11 @@ def scanned(study: Prediction, patient: str) -> Prediction:
     return replace(study, facts=facts)
 
 
+def without_slices(study: Prediction) -> Prediction:
+    """The same study where nobody knows anything of single slices, as feedback alone leaves it."""
+    return replace(study, slice_labels=np.full_like(study.slice_labels, np.nan))
+
+
 def scored(*studies: Prediction) -> Scored:
     """These studies as the toy package decides them."""
     return material({"test": studies}).part("test")

@@ -308,12 +308,15 @@ def _places(found: Predictions, rule: MaskRule) -> dict[str, Metric | None]:
 
 
 def _log_losses(probability: Sequence[Floats], found: Predictions) -> dict[str, Metric | None]:
-    """RSNA 2019: weighted log loss of the slices that have all six labels, and that of the constant prior."""
+    """RSNA 2019: weighted log loss of the slices that have all six labels, and that of the constant prior.
+
+    None where all of these bleed, or none does: there the prior knows the answer.
+    """
     truth = np.concatenate(found.slice_labels)
     whole = ~np.isnan(truth).any(axis=1)
-    if not whole.any():
-        return {}
     label = truth[whole] > 0
+    if len(np.unique(label[:, 0])) < 2:
+        return {}
     patients = np.repeat(found.patients, [len(each) for each in found.slice_labels])[whole]
     weights = np.array([2.0] + [1.0] * len(SUBTYPES))
 

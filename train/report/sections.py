@@ -112,8 +112,8 @@ def labels(part: Scored) -> Json:
             "threshold": thresholds[k],
             "auc": beside(part.figures.get(f"study_auc_{name}"), 0.5),
             "slice_auc": beside(part.figures.get(f"slice_auc_{name}"), 0.5),
-            "average_precision": beside(precision, float(label.mean())),
-            **rates(told, label, blind=float(told.mean())),
+            "average_precision": beside(precision, float(label.mean()) if len(label) else None),
+            **rates(told, label, blind=float(told.mean()) if len(told) else 0.0),
         }
     return found
 
@@ -140,12 +140,17 @@ def calibration(part: Scored) -> Json:
 
 
 def _reliability(scores: Sequence[Floats], truth: Iterable[Floats], patients: Strings) -> Json:
-    """Of any bleed, the first label, where it is known; each study has one row, or one for each slice."""
+    """Of any bleed, the first label, where it is known; each study has one row, or one for each slice.
+
+    Empty where it is known of none.
+    """
     pairs = [
         known_only(np.atleast_2d(score)[:, 0], np.atleast_2d(label)[:, 0])
         for score, label in zip(scores, truth, strict=True)
     ]
     known = np.array([len(label) > 0 for _, label in pairs])
+    if not known.any():
+        return {"brier": None, "slope": None, "ece": None, "bins": []}
     probability, label = zip(*[pair for pair in pairs if len(pair[1])], strict=True)
     measured = reliability.measure(probability, label, patients=patients[known])
     share = float(np.concatenate(label).mean())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ich_triage.model.network import MASK_STRIDE, ArchitectureSpec, IchNet
-from tests.predictions import material, mixed, scanned
+from tests.predictions import material, mixed, scanned, study
 from train.cases import Case, Facts
 from train.evaluation import Predictions, gate_figures, predict
 
@@ -109,3 +109,10 @@ def test_figures_draw_whole_patients() -> None:
     assert two["study_auc_any"].n == two["slice_log_loss"].n == 12
     gate = [gate_figures(each.predicted["test"])["gate_hyperdense_count_auc"] for each in (once, twice)]
     assert gate[1].model_dump() == pytest.approx(gate[0].model_dump())
+
+
+def test_slices_of_one_class_have_no_log_loss() -> None:
+    """Where no whole-known slice bleeds, the constant prior knows the answer: nothing stands beside it."""
+    normal = material({"test": tuple(study(2_000_000 + n) for n in range(3))}).figures["test"]
+    assert "specificity_balanced" in normal
+    assert not [name for name in normal if "log_loss" in name]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.predictions import mixed, scanned, scored, study
+from tests.predictions import mixed, scanned, scored, study, without_slices
 from train.report.sections import calibration, decisions, labels, predictive_values, roc
 
 
@@ -75,3 +77,20 @@ def test_sections_draw_whole_patients() -> None:
         brier = [found["calibration"][kind]["after"]["brier"] for found in (one, two)]
         assert brier[1] == pytest.approx(brier[0])
         assert brier[1]["n"] == 12
+
+
+def test_calibration_of_nothing_known_is_empty() -> None:
+    """Feedback labels no slices: these have no figures and no bins, while studies keep theirs."""
+    found: Any = calibration(scored(*(without_slices(each) for each in mixed())))
+    for when in ("before", "after"):
+        assert found["slice"][when] == {"brier": None, "slope": None, "ece": None, "bins": []}
+        assert found["study"][when]["brier"]["n"] == 12
+
+
+def test_a_label_that_nobody_knows_of_has_no_figures() -> None:
+    """None of its figures, and no warning on the way to none."""
+    unknown = [replace(each, study_labels=each.study_labels * [1, np.nan, 1, 1, 1, 1]) for each in mixed()]
+    found: Any = labels(scored(*unknown))
+    for name in ("auc", "average_precision", "sensitivity", "specificity"):
+        assert found["epidural"][name] is None
+        assert found["subdural"][name] is not None
