@@ -129,6 +129,7 @@ def _data(data: Data) -> Json:
     return {
         "sources": list(data.sources),
         "synthetic": data.synthetic,
+        "drawn": data.drawn,
         "slices": data.slices,
         "patients": data.patients,
         "positive": data.positive,

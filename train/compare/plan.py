@@ -11,6 +11,8 @@ from ..recipe import Cycle, ForestRecipe, SliceRecipe, load
 
 #: Slices of the published study.
 PUBLISHED_SLICES = 194_082
+#: Share of them that it trained on.
+PUBLISHED_TRAINED = 0.8
 #: What "no" to every label of slices with a bleed has right there.
 PUBLISHED_FLOOR = 0.725
 #: What it discarded at a brain share below 20%: of all slices, and of those with a bleed.

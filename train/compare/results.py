@@ -56,8 +56,8 @@ class Data:
 
     #: names of the sources
     sources: tuple[str, ...]
-    #: whether any of it was drawn, not scanned
-    synthetic: bool
+    #: how many of the slices were drawn, not scanned
+    drawn: int
     #: slices whose label `any` is known
     slices: int
     #: patients of these
@@ -69,13 +69,18 @@ class Data:
     #: what cutting by brain share costs
     cuts: tuple[Cut, ...]
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether any slice was drawn, not scanned."""
+        return self.drawn > 0
+
     @classmethod
     def of(cls, table: pd.DataFrame) -> Data:
         """Of the metadata table."""
         known = table[table[LABELS[0]].notna()]
         return cls(
             sources=tuple(sorted(known["source"].unique())),
-            synthetic=bool(known["synthetic"].any()),
+            drawn=int(known["synthetic"].sum()),
             slices=len(known),
             patients=known["patient"].nunique(),
             positive=int(known[LABELS[0]].sum()),
