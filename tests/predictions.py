@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -88,6 +89,17 @@ def study(
             index=SLICES // 2, picture=np.full((PIXELS, PIXELS), 90, np.uint8), truth=cells, found=cells
         ),
     )
+
+
+def scanned(study: Prediction, patient: str) -> Prediction:
+    """The same study as if it came from a data source."""
+    facts = replace(study.facts, seed=None, style="", patient=patient, metadata=(), outside=())
+    return replace(study, facts=facts)
+
+
+def without_slices(study: Prediction) -> Prediction:
+    """The same study where nobody knows anything of single slices, as feedback alone leaves it."""
+    return replace(study, slice_labels=np.full_like(study.slice_labels, np.nan))
 
 
 def scored(*studies: Prediction) -> Scored:

@@ -24,6 +24,7 @@ from .cases import Case, Facts
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Strings = NDArray[np.str_]
 
 #: Mask thresholds among which calibration chooses.
 MASK_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
@@ -111,6 +112,11 @@ class Predictions:
     def known(self) -> Bools:
         """Whether the label of the study is known, (N, 6)."""
         return ~np.isnan(self.study_labels)
+
+    @property
+    def patients(self) -> Strings:
+        """Keyed hash of each study's patient, (N,), for `metrics`; empty for a phantom, which is its own."""
+        return np.array([facts.patient for facts in self.facts], dtype=str)
 
     @property
     def located(self) -> Bools:
@@ -231,18 +237,18 @@ def figures(
     named: dict[str, Metric | None] = {}
     for k, label in enumerate(LABELS):
         known = found.known[:, k]
-        named[f"study_auc_{label}"] = metrics.auc(probability[known, k], found.labels[known, k])
+        named[f"study_auc_{label}"] = metrics.auc(
+            probability[known, k], found.labels[known, k], patients=found.patients[known]
+        )
         pairs = [
             known_only(score[:, k], truth[:, k])
             for score, truth in zip(slice_probability, found.slice_labels, strict=True)
         ]
-        named[f"slice_auc_{label}"] = metrics.grouped_auc(*zip(*pairs, strict=True))
+        named[f"slice_auc_{label}"] = metrics.grouped_auc(*zip(*pairs, strict=True), patients=found.patients)
     for name, least in thresholds.items():
         named |= _decisions(probability[:, 0] >= least, found, name)
     named |= _places(found, rule)
-    truth = np.concatenate(found.slice_labels)
-    whole = ~np.isnan(truth).any(axis=1)
-    named |= _log_losses(np.concatenate(slice_probability)[whole], truth[whole] > 0)
+    named |= _log_losses(slice_probability, found)
     return {name: metric for name, metric in named.items() if metric}
 
 
@@ -264,6 +270,7 @@ def gate_figures(*parts: Predictions) -> dict[str, Metric]:
             metadata=np.array(facts.metadata),
             outside=np.array(facts.outside),
             hyperdense_ml=facts.hyperdense_ml,
+            patient=facts.patient,
         )
         for part in parts
         for facts, study, slices in zip(part.facts, part.study_labels, part.slice_labels, strict=True)
@@ -289,24 +296,37 @@ def _places(found: Predictions, rule: MaskRule) -> dict[str, Metric | None]:
     """Pointing accuracy and volume error of the subtypes that are there."""
     present = found.located
     error = found.measured_ml[:, found.mask_thresholds.index(rule.threshold)] - found.true_ml
-    named: dict[str, Metric | None] = {"volume_absolute_error_ml": metrics.mean(np.abs(error[present]))}
-    named["volume_bias_ml"] = metrics.mean(error[present])
+    patients = found.patients[np.nonzero(present)[0]]
+    named = {
+        "volume_absolute_error_ml": metrics.mean(np.abs(error[present]), patients=patients),
+        "volume_bias_ml": metrics.mean(error[present], patients=patients),
+    }
     for k, subtype in enumerate(SUBTYPES):
         hits = found.pointed[present[:, k], k]
         named[f"pointing_{subtype}"] = metrics.proportion(int(hits.sum()), len(hits))
     return named
 
 
-def _log_losses(probability: Floats, label: Bools) -> dict[str, Metric | None]:
-    """RSNA 2019: weighted log loss of slices, and what the constant prior would have had."""
-    if not len(label):
+def _log_losses(probability: Sequence[Floats], found: Predictions) -> dict[str, Metric | None]:
+    """RSNA 2019: weighted log loss of the slices that have all six labels, and that of the constant prior.
+
+    None where all of these bleed, or none does: there the prior knows the answer.
+    """
+    truth = np.concatenate(found.slice_labels)
+    whole = ~np.isnan(truth).any(axis=1)
+    label = truth[whole] > 0
+    if len(np.unique(label[:, 0])) < 2:
         return {}
+    patients = np.repeat(found.patients, [len(each) for each in found.slice_labels])[whole]
     weights = np.array([2.0] + [1.0] * len(SUBTYPES))
 
     def loss(p: Floats) -> Metric | None:
         clipped = np.clip(p, 1e-7, 1 - 1e-7)
         each = -np.where(label, np.log(clipped), np.log(1 - clipped)) @ weights / weights.sum()
-        return metrics.mean(each, rounds=200)
+        return metrics.mean(each, patients=patients, rounds=200)
 
     prior = np.broadcast_to(label.mean(axis=0), label.shape)
-    return {"slice_log_loss": loss(probability), "baseline_constant_prior_log_loss": loss(prior)}
+    return {
+        "slice_log_loss": loss(np.concatenate(probability)[whole]),
+        "baseline_constant_prior_log_loss": loss(prior),
+    }

@@ -53,6 +53,8 @@ class GateFeatures:
     outside: np.ndarray
     #: volume of 50–90 HU inside the skull, mL
     hyperdense_ml: float
+    #: keyed hash of the patient's id; empty for a phantom
+    patient: str = ""
 
 
 def features(phantom: Phantom) -> GateFeatures:
@@ -135,7 +137,8 @@ def outside_skull_auc(studies: Sequence[GateFeatures], *, seed: int = 0) -> Metr
 
 def hyperdense_count_auc(studies: Sequence[GateFeatures], *, seed: int = 0) -> Metric | None:
     """The count of 50–90 HU voxels inside the skull as a score, no training."""
-    return auc(np.array([s.hyperdense_ml for s in studies]), _labels(studies), seed=seed)
+    patients = np.array([s.patient for s in studies], dtype=str)
+    return auc(np.array([s.hyperdense_ml for s in studies]), _labels(studies), patients=patients, seed=seed)
 
 
 def _labels(studies: Sequence[GateFeatures]) -> np.ndarray:

@@ -1,8 +1,12 @@
-"""Figures with their intervals."""
+"""Figures with their intervals.
+
+Studies of one patient resemble each other, so bootstraps draw whole patients where `patients` names them, and
+n counts these. A study whose patient is not named (`""`, or no `patients` at all) is drawn by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +17,7 @@ from ich_triage.model.manifest import Metric
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.int64]
+Strings = NDArray[np.str_]
 
 #: Each of two independent intervals at this confidence; together they hold with 95%.
 _EACH_OF_TWO = 0.95**0.5
@@ -26,43 +31,66 @@ def proportion(hits: int, n: int, *, confidence: float = 0.95) -> Metric | None:
     return Metric(value=hits / n, low=float(interval.low), high=float(interval.high), n=n)
 
 
-def auc(score: Floats, label: Bools, *, seed: int = 0, rounds: int = 1000) -> Metric | None:
-    """Area under the ROC with its bootstrap interval, each study a patient; None without both classes."""
-    return bootstrap(lambda index: _auc(score[index], label[index]), len(label), seed=seed, rounds=rounds)
+def auc(
+    score: Floats, label: Bools, *, patients: Strings | None = None, seed: int = 0, rounds: int = 1000
+) -> Metric | None:
+    """Area under the ROC of N studies with its bootstrap interval; None without both classes."""
+
+    def of(index: Indices) -> float:
+        return _auc(score[index], label[index])
+
+    return bootstrap(of, len(label), patients=patients, seed=seed, rounds=rounds)
 
 
 def grouped_auc(
-    scores: Sequence[Floats], labels: Sequence[Bools], *, seed: int = 0, rounds: int = 200
+    scores: Sequence[Floats],
+    labels: Sequence[Bools],
+    *,
+    patients: Strings | None = None,
+    seed: int = 0,
+    rounds: int = 200,
 ) -> Metric | None:
-    """Area under the ROC over slices, with a bootstrap interval that draws whole studies.
+    """Area under the ROC over the slices of N studies, with a bootstrap interval that draws whole studies.
 
-    Each of both is (Z,), or (Z, K) for the mean area of K labels; a label of one class alone does not count.
+    Each of the first two is (Z,), or (Z, K) for the mean area of K labels. Neither a label of one class alone
+    counts, nor a study without slices.
     """
 
+    there = np.flatnonzero([len(label) for label in labels])
+
     def of(index: Indices) -> float:
-        score = np.concatenate([scores[i] for i in index])
-        label = np.concatenate([labels[i] for i in index])
+        score = np.concatenate([scores[i] for i in there[index]])
+        label = np.concatenate([labels[i] for i in there[index]])
         if label.ndim == 1:
             return _auc(score, label)
         areas = [_auc(score[:, k], label[:, k]) for k in range(label.shape[1])]
         known = [area for area in areas if np.isfinite(area)]
         return float(np.mean(known)) if known else np.nan
 
-    return bootstrap(of, len(labels), seed=seed, rounds=rounds)
+    patients = None if patients is None else patients[there]
+    return bootstrap(of, len(there), patients=patients, seed=seed, rounds=rounds)
 
 
-def average_precision(score: Floats, label: Bools, *, seed: int = 0, rounds: int = 500) -> Metric | None:
+def average_precision(
+    score: Floats, label: Bools, *, patients: Strings | None = None, seed: int = 0, rounds: int = 500
+) -> Metric | None:
     """Mean precision over the positives, ranked by score, with its bootstrap interval; None without any."""
 
     def of(index: Indices) -> float:
         return _average_precision(score[index], label[index])
 
-    return bootstrap(of, len(label), seed=seed, rounds=rounds)
+    return bootstrap(of, len(label), patients=patients, seed=seed, rounds=rounds)
 
 
-def mean(values: Floats, *, seed: int = 0, rounds: int = 1000) -> Metric | None:
+def mean(
+    values: Floats, *, patients: Strings | None = None, seed: int = 0, rounds: int = 1000
+) -> Metric | None:
     """A mean with its bootstrap interval; None of nothing."""
-    return bootstrap(lambda index: float(values[index].mean()), len(values), seed=seed, rounds=rounds)
+
+    def of(index: Indices) -> float:
+        return float(values[index].mean())
+
+    return bootstrap(of, len(values), patients=patients, seed=seed, rounds=rounds)
 
 
 def predictive_values(
@@ -85,32 +113,70 @@ def predictive_values(
 
 
 def roc_band(
-    score: Floats, label: Bools, grid: Floats, *, seed: int = 0, rounds: int = 500
+    score: Floats,
+    label: Bools,
+    grid: Floats,
+    *,
+    patients: Strings | None = None,
+    seed: int = 0,
+    rounds: int = 500,
 ) -> tuple[Floats, Floats, Floats] | None:
     """True positive rate at each false positive rate of `grid`, and its 2.5% and 97.5% bootstrap quantiles.
 
-    The bootstrap draws studies, each a patient. None without both classes.
+    None without both classes.
     """
     if label.all() or not label.any():
         return None
-    rng = np.random.default_rng(seed)
-    draws = [rng.integers(len(label), size=len(label)) for _ in range(rounds)]
-    curves = [_roc(score[i], label[i], grid) for i in draws if 0 < label[i].sum() < len(label)]
+    draws = _draws(_groups(len(label), patients), seed=seed, rounds=rounds)
+    curves = [_roc(score[i], label[i], grid) for i in draws if 0 < label[i].sum() < len(i)]
+    if not curves:
+        return None
     low, high = np.quantile(curves, [0.025, 0.975], axis=0)
     return _roc(score, label, grid), low, high
 
 
-def bootstrap(of: Callable[[Indices], float], n: int, *, seed: int = 0, rounds: int = 1000) -> Metric | None:
-    """`of` takes indices into n studies, and gives NaN where it cannot tell; None where it never can."""
+def bootstrap(
+    of: Callable[[Indices], float],
+    n: int,
+    *,
+    patients: Strings | None = None,
+    seed: int = 0,
+    rounds: int = 1000,
+) -> Metric | None:
+    """`of` takes indices into n studies, and gives NaN where it cannot tell; None where it never can.
+
+    `patients`: name of the patient of each, (n,); see above.
+    """
     value = of(np.arange(n)) if n else np.nan
     if not np.isfinite(value):
         return None
-    rng = np.random.default_rng(seed)
-    drawn = np.array([of(rng.integers(n, size=n)) for _ in range(rounds)])
+    group = _groups(n, patients)
+    drawn = np.array([of(index) for index in _draws(group, seed=seed, rounds=rounds)])
     if not np.isfinite(drawn).any():
         return None
     low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return Metric(value=value, low=float(low), high=float(high), n=n)
+    return Metric(value=value, low=float(low), high=float(high), n=int(group.max()) + 1)
+
+
+def _groups(n: int, patients: Strings | None) -> Indices:
+    """Number of each one's patient in the order in which these come, (n,)."""
+    if patients is None:
+        return np.arange(n)
+    number: dict[str | int, int] = {}
+    names = enumerate(patients.tolist())
+    return np.array([number.setdefault(name or place, len(number)) for place, name in names])
+
+
+def _draws(group: Indices, *, seed: int, rounds: int) -> Iterator[Indices]:
+    """Everything of as many groups as there are, drawn with replacement, `rounds` times."""
+    rng = np.random.default_rng(seed)
+    order, sizes = np.argsort(group, kind="stable"), np.bincount(group)
+    first = np.cumsum(sizes) - sizes
+    for _ in range(rounds):
+        drawn = rng.integers(len(sizes), size=len(sizes))
+        counts = sizes[drawn]
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        yield order[np.repeat(first[drawn], counts) + within]
 
 
 def _auc(score: Floats, label: Bools) -> float:

@@ -15,6 +15,7 @@ from . import metrics
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Strings = NDArray[np.str_]
 
 _BINS = 10
 _ROUNDS = 200
@@ -48,10 +49,12 @@ class Reliability:
     bins: Sequence[Bin]
 
 
-def measure(probability: Sequence[Floats], label: Sequence[Bools]) -> Reliability:
+def measure(
+    probability: Sequence[Floats], label: Sequence[Bools], *, patients: Strings | None = None
+) -> Reliability:
     """Reliability of one label: for each study the probabilities and labels of its slices, or just its own.
 
-    Intervals draw whole studies.
+    Intervals draw whole studies, and where `patients` names the patient of each, whole patients.
     """
     everything, truth = np.concatenate(probability), np.concatenate(label)
 
@@ -61,7 +64,7 @@ def measure(probability: Sequence[Floats], label: Sequence[Bools]) -> Reliabilit
                 np.concatenate([probability[i] for i in index]), np.concatenate([label[i] for i in index])
             )
 
-        return metrics.bootstrap(at, len(probability), rounds=_ROUNDS)
+        return metrics.bootstrap(at, len(probability), patients=patients, rounds=_ROUNDS)
 
     return Reliability(
         brier=whole(brier),

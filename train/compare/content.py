@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Literal, NamedTuple
@@ -24,11 +24,14 @@ from ..report.scored import Json, beside
 from ..report.words import in_words
 from ..scored import Scored
 from . import measure, words
-from .plan import PLAN, PUBLISHED_BINS, PUBLISHED_CUT, PUBLISHED_SLICES
+from .plan import PLAN, PUBLISHED_SLICES
 from .results import Data, Result, Run
 
-#: Version of the JSON; docs/evaluation.md tells it.
-FORMAT = 1
+#: Version of the JSON; docs/howto/train.md tells it.
+FORMAT = 2
+#: What the comparison tells of the exploration's bins and cuts by brain share.
+_BIN = ("from", "to", "slices", "rate", "published_rate")
+_CUT = ("least", "share_of_slices", "share_of_positives", "rsna")
 
 _COLUMNS = (
     "row",
@@ -129,6 +132,7 @@ def _data(data: Data) -> Json:
     return {
         "sources": list(data.sources),
         "synthetic": data.synthetic,
+        "drawn": data.drawn,
         "slices": data.slices,
         "patients": data.patients,
         "positive": data.positive,
@@ -179,13 +183,8 @@ def _told(figures: Mapping[str, Beside]) -> dict[str, Json]:
 
 def _brain_share(data: Data) -> Json:
     return {
-        "bins": [asdict(each) | {"positive": _plain(each.positive)} for each in data.bins],
-        "published_bins": list(PUBLISHED_BINS),
-        "cuts": [
-            asdict(each) | {"slices": _plain(each.slices), "positive": _plain(each.positive)}
-            for each in data.cuts
-        ],
-        "published_cut": list(PUBLISHED_CUT),
+        "bins": [{key: each[key] for key in _BIN} for each in data.bins],
+        "cuts": [{key: each[key] for key in _CUT} for each in data.cuts],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,10 @@ from ich_triage.domain.labels import LABELS
 from ich_triage.model.manifest import Metric
 
 from .. import metrics
+from ..explore.brain import bins, cuts
+from ..explore.part import TOGETHER, Json, Part
 from ..recipe import ForestRecipe, SliceRecipe
 from ..scored import Scored
-from .brain_share import Bin, Cut, bins, cuts
 from .plan import Row
 
 
@@ -56,29 +58,35 @@ class Data:
 
     #: names of the sources
     sources: tuple[str, ...]
-    #: whether any of it was drawn, not scanned
-    synthetic: bool
+    #: how many of the slices were drawn, not scanned
+    drawn: int
     #: slices whose label `any` is known
     slices: int
     #: patients of these
     patients: int
     #: how many of the slices have a bleed
     positive: int
-    #: how often a slice with so much brain has a bleed
-    bins: tuple[Bin, ...]
-    #: what cutting by brain share costs
-    cuts: tuple[Cut, ...]
+    #: how often a slice with so much brain has a bleed, as the exploration tells it
+    bins: Sequence[Mapping[str, Json]]
+    #: what cutting by brain share costs, likewise
+    cuts: Sequence[Mapping[str, Json]]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any slice was drawn, not scanned."""
+        return self.drawn > 0
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> Data:
         """Of the metadata table."""
         known = table[table[LABELS[0]].notna()]
+        part = Part(name=TOGETHER, table=known)
         return cls(
             sources=tuple(sorted(known["source"].unique())),
-            synthetic=bool(known["synthetic"].any()),
+            drawn=int(known["synthetic"].sum()),
             slices=len(known),
             patients=known["patient"].nunique(),
             positive=int(known[LABELS[0]].sum()),
-            bins=tuple(bins(table)),
-            cuts=tuple(cuts(table)),
+            bins=bins(part),
+            cuts=cuts(part),
         )

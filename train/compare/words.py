@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from .. import split
 from ..recipe import SliceRecipe
-from .plan import PUBLISHED_SLICES, Row, recipes
+from .plan import PUBLISHED_SLICES, PUBLISHED_TRAINED, Row, recipes
 from .results import Data, Result
 
 
 def how(data: Data, results: Sequence[Result]) -> Iterator[str]:
     """What must be known to read the table, sentence by sentence."""
-    what = "Drawn heads, no patient" if data.synthetic else "Scanned heads"
     yield (
-        f"{what}: {data.slices:,} slices of {data.patients:,} patients, {data.positive:,} with a bleed "
-        f"({data.positive / data.slices:.1%}), from {', '.join(data.sources)}; the published study had "
+        f"{_heads(data)}: {data.slices:,} slices of {data.patients:,} patients, {data.positive:,} with a "
+        f"bleed ({data.positive / data.slices:.1%}), from {', '.join(data.sources)}; the published study had "
         f"{PUBLISHED_SLICES:,} slices of patients."
     )
     seeds = sorted({run.recipe.seed for each in results for run in (each.as_published, each.mended)})
     yield f"One run each way, seed {', '.join(map(str, seeds))}." if seeds else "Nothing was run."
-    if any(any(shortened(result)) for result in results):
-        yield "Training was shortened or differs from the recipes; each row says how."
+    if results:
+        yield "Training was shorter, or differs otherwise from what was published; each row says how."
 
 
 def published(row: Row) -> str:
@@ -32,7 +32,9 @@ def published(row: Row) -> str:
 
 
 def shortened(result: Result) -> Iterator[str]:
-    """How the mended run differs in length from the recipe at its published length."""
+    """How the mended run differs in length from what was published; the other is shortened alike."""
+    share = f"{split.SHARES['train']:.0%}"
+    yield f"{share} of the slices, or patients, trained on (published: {PUBLISHED_TRAINED:.0%})"
     told, run = recipes(result.row)[1], result.mended
     if not isinstance(told, SliceRecipe) or not isinstance(run.recipe, SliceRecipe):
         return
@@ -49,6 +51,15 @@ def shortened(result: Result) -> Iterator[str]:
         yield f"{run.recipe.backbone} instead of {told.backbone}"
     if not run.pretrained:
         yield "body from a random start, trained throughout, instead of pretrained and frozen at first"
+
+
+def _heads(data: Data) -> str:
+    """What the slices are of."""
+    if data.drawn == data.slices:
+        return "Drawn heads, no patient"
+    if data.drawn:
+        return f"Scanned and drawn heads, {data.drawn / data.slices:.1%} of the slices drawn"
+    return "Scanned heads"
 
 
 def _passes(recipe: SliceRecipe) -> int:

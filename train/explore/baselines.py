@@ -9,7 +9,7 @@ from ich_triage.domain.labels import LABELS
 from ich_triage.model.manifest import Metric
 
 from .part import Bools, Floats, Json, Labelled, Part, dump
-from .splits import TRAIN
+from .splits import HELD_BACK, TRAIN
 
 #: Weights of the labels in the challenge's loss: `any` counts twice.
 _WEIGHTS = np.array([2.0, *[1.0] * (len(LABELS) - 1)])
@@ -27,12 +27,15 @@ def baselines(part: Part, folds: pd.Series | str) -> Json:
     """
     level, studies = part.slices, part.studies
     whole: Bools = level.complete & level.says(LABELS)
-    judged: Bools | None = None if isinstance(folds, str) else (folds != TRAIN).to_numpy()
+    learned: Bools | None = None if isinstance(folds, str) else (folds == TRAIN).to_numpy(dtype=bool)
+    judged: Bools | None = None if isinstance(folds, str) else folds.isin(HELD_BACK).to_numpy(dtype=bool)
     return {
         "log_loss": {
             "slices": int(whole.sum()),
             "own_prior": dump(_loss(level, whole, whole)),
-            "training_prior": None if judged is None else dump(_loss(level, whole & ~judged, whole & judged)),
+            "training_prior": None
+            if learned is None or judged is None
+            else dump(_loss(level, whole & learned, whole & judged)),
             "half": float(np.log(2)),
         },
         "no_to_all": dump(_no_to_all(level)),

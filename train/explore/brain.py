@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .part import Bools, Floats, Json, Labelled, Part
+from .part import Bools, Floats, Json, Part
 
 #: Edges of the bins; the cuts below fall on two of them. Where the published study's lay is not known.
 _EDGES = (0.0, 0.02, 0.05, 0.10, 0.20, 0.30, 1.0)
@@ -21,7 +21,7 @@ _CURVE = np.linspace(0, 0.4, 81)
 
 def brain(part: Part) -> Json:
     """Distribution, positive rate by bin, and what is lost by each cut."""
-    share = part.table["brain_share"].to_numpy(dtype=np.float64)
+    share = _share(part)
     level, there = part.slices, part.slices.positive("any")
     kinds = {"positive": there, "negative": level.known("any") & ~there, "unknown": ~level.known("any")}
     return {
@@ -29,8 +29,8 @@ def brain(part: Part) -> Json:
             "edges": _HISTOGRAM.tolist(),
             **{name: np.histogram(share[rows], _HISTOGRAM)[0].tolist() for name, rows in kinds.items()},
         },
-        "bins": _bins(share, level),
-        "cuts": [_cut(part, share < least, least) for least in _CUTS],
+        "bins": list[Json](bins(part)),
+        "cuts": list[Json](cuts(part)),
         "curve": {
             "least": _CURVE.tolist(),
             "slices": _lost(share),
@@ -39,7 +39,9 @@ def brain(part: Part) -> Json:
     }
 
 
-def _bins(share: Floats, level: Labelled) -> list[Json]:
+def bins(part: Part) -> list[dict[str, Json]]:
+    """How many slices have so much brain, and how many of these a bleed; what was published stands beside."""
+    share, level = _share(part), part.slices
     number = np.searchsorted(_EDGES[1:-1], share, side="right")
     return [
         {"from": low, "to": high, "slices": int((number == n).sum())}
@@ -49,7 +51,16 @@ def _bins(share: Floats, level: Labelled) -> list[Json]:
     ]
 
 
-def _cut(part: Part, lost: Bools, least: float) -> Json:
+def cuts(part: Part) -> list[dict[str, Json]]:
+    """What dropping slices with less brain costs, and in the RSNA 2019 set where that is known."""
+    return [_cut(part, _share(part) < least, least) for least in _CUTS]
+
+
+def _share(part: Part) -> Floats:
+    return part.table["brain_share"].to_numpy(dtype=np.float64)
+
+
+def _cut(part: Part, lost: Bools, least: float) -> dict[str, Json]:
     """What dropping the slices `lost` costs; shares have intervals that draw whole patients."""
     level, there = part.slices, part.slices.positive("any")
     silent = not level.known("any").any()

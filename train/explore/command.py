@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from .. import metadata
+from ..data import FOLDS_FILE
 from ..freqhist import FrequencyBins
 from ..sources.commands import one_line_errors
 from .content import Material, content
 from .page import page
 from .pixels import Look, look
+from .splits import read_frozen
 
 JSON_FILE, BINS_FILE = "exploration.json", "freqhist.json"
 
@@ -25,7 +27,7 @@ def explore(
     ),
     examples: Annotated[int, typer.Option(min=1, help="pictures of each subtype and of none")] = 4,
     validation: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="share that the splits hold back")
+        float, typer.Option(min=0.01, max=0.99, help="share that a split made here holds back")
     ] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="seed of samples and splits")] = 0,
 ) -> None:
@@ -43,6 +45,7 @@ def explore(
             bins=_bins(out / BINS_FILE, seen, seed),
             validation=validation,
             seed=seed,
+            frozen=read_frozen(data / FOLDS_FILE),
         )
         written = _write(out / JSON_FILE, material)
         if seen.unread:

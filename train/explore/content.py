@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from .part import TOGETHER, Json, Part, parts
 from .pixels import Look
 
 #: Version of the JSON; docs/exploration.md tells it.
-FORMAT = 1
+FORMAT = 2
 #: Bins of the sampled pixels' histogram, HU.
 _HU_EDGES = np.arange(-1050, 2051, 20)
 
@@ -37,10 +38,12 @@ class Material:
     look: Look
     #: frozen bins; None where no pixels could be read
     bins: FrequencyBins | None
-    #: share of the patients, or slices, held back by the splits
+    #: share of the patients, or slices, held back by the splits that are made here
     validation: float
     #: seed of splits and samples
     seed: int
+    #: fold of each patient as training froze them; None before the first training
+    frozen: Mapping[str, str] | None = None
 
 
 def content(material: Material) -> dict[str, Json]:
@@ -55,6 +58,7 @@ def content(material: Material) -> dict[str, Json]:
         "sources": _sources(material),
         "validation": material.validation,
         "seed": material.seed,
+        "frozen_folds": material.frozen is not None,
         "parts": [_part(part, material) for part in parts(table)],
         "sample": {
             "studies": material.look.studies,
@@ -72,7 +76,7 @@ def _sources(material: Material) -> list[Json]:
 
 
 def _part(part: Part, material: Material) -> dict[str, Json]:
-    divided = splits.divide(part, validation=material.validation, seed=material.seed)
+    divided = splits.divide(part, validation=material.validation, seed=material.seed, frozen=material.frozen)
     return {
         "name": part.name,
         "data": _data(part),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,22 +15,60 @@ from .. import split
 from .part import Bools, Json, Part
 
 TRAIN, VALIDATION = "train", "validation"
+#: What figures are measured on: the second of a split made here, the last of `split.SHARES`.
+HELD_BACK = (VALIDATION, "test")
 BY_PATIENT, BY_SLICE = "by_patient", "by_slice"
-_SPLITS: dict[str, Callable[..., pd.Series]] = {BY_PATIENT: split.by_patient, BY_SLICE: split.by_slice}
 
-#: The fold of each row by kind of split; or, as text, why there is none.
+#: The fold of each row by kind of split, NaN where none is settled; or, as text, why there is none.
 Folds = Mapping[str, pd.Series | str]
 
 
-def divide(part: Part, *, validation: float, seed: int) -> Folds:
-    """Both splits, `validation` being the share that is held back."""
-    found: dict[str, pd.Series | str] = {}
-    for name, make in _SPLITS.items():
-        try:
-            found[name] = make(part.table, {TRAIN: 1 - validation, VALIDATION: validation}, seed=seed)
-        except TrainingDataError as error:
-            found[name] = str(error)
-    return found
+def read_frozen(path: Path) -> dict[str, str] | None:
+    """The fold of each patient that training froze at `path`; None where there is no such file.
+
+    Raises TrainingDataError.
+    """
+    if not path.exists():
+        return None
+    try:
+        told = pd.read_csv(path, dtype=str)
+        dealt = dict(zip(told["patient"], told["fold"], strict=True))
+    except (KeyError, ValueError) as error:
+        dealt = {"": type(error).__name__}
+    if wrong := set(dealt.values()) - set(split.SHARES):
+        raise TrainingDataError(
+            f"{path} is not as training wrote it: {sorted(map(str, wrong))[0]} where a fold of "
+            f"{', '.join(split.SHARES)} should be; bring it back from a backup, since without it patients "
+            "that were tested on would be trained on"
+        )
+    return dealt
+
+
+def divide(part: Part, *, validation: float, seed: int, frozen: Mapping[str, str] | None = None) -> Folds:
+    """Both splits: by patient as `frozen`, else with the share `validation` held back, as by slice always."""
+    shares = {TRAIN: 1 - validation, VALIDATION: validation}
+    return {
+        BY_PATIENT: _settled(part, frozen)
+        if frozen is not None
+        else _made(split.by_patient, part, shares, seed),
+        BY_SLICE: _made(split.by_slice, part, shares, seed),
+    }
+
+
+def _settled(part: Part, frozen: Mapping[str, str]) -> pd.Series | str:
+    folds = part.table["patient"].map(frozen)
+    if folds.isna().all():
+        return "none of its patients has a fold yet; the next run of training deals them out"
+    return folds
+
+
+def _made(
+    make: Callable[..., pd.Series], part: Part, shares: Mapping[str, float], seed: int
+) -> pd.Series | str:
+    try:
+        return make(part.table, shares, seed=seed)
+    except TrainingDataError as error:
+        return str(error)
 
 
 def splits(part: Part, divided: Folds) -> Json:
@@ -41,8 +80,14 @@ def splits(part: Part, divided: Folds) -> Json:
 
 
 def _split(part: Part, folds: pd.Series) -> Json:
-    rows = {name: (folds == name).to_numpy() for name in (TRAIN, VALIDATION)}
-    return {"folds": {name: _fold(part, at) for name, at in rows.items()}, "leak": _leak(part, folds)}
+    names = (TRAIN, VALIDATION) if (folds == VALIDATION).any() else tuple(split.SHARES)
+    rows = {name: (folds == name).to_numpy(dtype=bool) for name in names}
+    dealt = folds.notna()
+    return {
+        "folds": {name: _fold(part, at) for name, at in rows.items()},
+        "without_fold": int(part.table.loc[~dealt, "patient"].nunique()),
+        "leak": _leak(part.table[dealt], folds[dealt]),
+    }
 
 
 def _fold(part: Part, rows: Bools) -> Json:
@@ -60,9 +105,8 @@ def _fold(part: Part, rows: Bools) -> Json:
     }
 
 
-def _leak(part: Part, folds: pd.Series) -> Json:
-    """What is on both sides; `disjoint` says whether training would accept the split."""
-    table = part.table
+def _leak(table: pd.DataFrame, folds: pd.Series) -> Json:
+    """What is in several folds; `disjoint` says whether training would accept the split."""
     share = split.leaked_share(table, folds, train=TRAIN)
     judged = int((folds != TRAIN).sum())
     try:
@@ -76,13 +120,13 @@ def _leak(part: Part, folds: pd.Series) -> Json:
         "leaked": round(share * judged),
         "share": share,
         "disjoint": disjoint,
-        "patients": _in_both(table["patient"], folds),
-        "studies": _in_both(table["StudyInstanceUID"], folds),
-        "slices": _in_both(image, folds),
+        "patients": _in_several(table["patient"], folds),
+        "studies": _in_several(table["StudyInstanceUID"], folds),
+        "slices": _in_several(image, folds),
     }
 
 
-def _in_both(names: pd.Series, folds: pd.Series) -> int:
+def _in_several(names: pd.Series, folds: pd.Series) -> int:
     """How many distinct names are in several folds."""
     pairs = pd.DataFrame({"name": names, "fold": folds}).drop_duplicates()
-    return int(pairs["name"].duplicated().sum())
+    return int(pairs.loc[pairs["name"].duplicated(), "name"].nunique())

@@ -21,7 +21,7 @@ def card(manifest: Manifest, by_part: Mapping[str, Figures], *, command: str, dr
     lines += [f"Intended use: {words.use(manifest)}", "", "## What it is", ""]
     lines += [f"- {name}: {value}" for name, value in identity(manifest)]
     lines += [f"- made with `{command}`", "", "## Figures", ""]
-    lines += ["95% intervals: bootstrap by study, Clopper-Pearson for shares. Baselines stand beside.", ""]
+    lines += ["95% intervals: bootstrap by patient, Clopper-Pearson for shares. Baselines stand beside.", ""]
     lines += ["| figure | " + " | ".join(names) + " |"]
     lines += ["| --- |" + " --- |" * len(by_part)]
     lines += [f"| {name} | " + " | ".join(cells) + " |" for name, *cells in _table(by_part)]

@@ -65,10 +65,15 @@ def _cross(axes: Axes, point: Content, mark: str, name: str) -> None:
 
 
 def reliability(part: Content) -> str:
-    """Observed share against probability, before and after calibration, of studies and of slices."""
+    """Observed share against probability, before and after calibration, of studies and of slices.
+
+    A panel says where no label is known.
+    """
     figure, panels = figure_of(2, (8.4, 4.0))
     for axes, (kind, found) in zip(panels, part["calibration"].items(), strict=True):
         axes.plot([0, 1], [0, 1], color=GREY, ls=":", lw=1)
+        if not found["after"]["bins"]:
+            axes.text(0.5, 0.7, "nothing to measure it on", ha="center", color=GREY)
         for when, colour, mark in (("before", ORANGE, "s"), ("after", BLUE, "o")):
             _bins(axes, found[when]["bins"], colour=colour, mark=mark, name=f"{when} calibration")
         kinds = {"study": "studies", "slice": "slices"}
@@ -81,7 +86,8 @@ def reliability(part: Content) -> str:
 
 def _bins(axes: Axes, bins: Sequence[Content], *, colour: str, mark: str, name: str) -> None:
     x = [each["predicted"] for each in bins]
-    y = np.array([[each["observed"][key] for key in ("value", "low", "high")] for each in bins]).T
+    y = np.array([[each["observed"][key] for key in ("value", "low", "high")] for each in bins])
+    y = y.reshape(-1, 3).T
     reach = [y[0] - y[1], y[2] - y[0]]
     axes.errorbar(x, y[0], yerr=reach, fmt=f"{mark}-", color=colour, ms=4, lw=1, capsize=2, label=name)
 

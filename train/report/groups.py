@@ -39,7 +39,12 @@ def subgroups(part: Scored) -> Json:
             flagged = part.flagged(point)
             points[point] = rates(flagged[within], part.bleeds[within], blind=float(flagged.mean()))
         against = within | ~part.bleeds if kind == "volume" else within
-        area = metrics.auc(part.probability[against, 0], part.bleeds[against], rounds=_ROUNDS)
+        area = metrics.auc(
+            part.probability[against, 0],
+            part.bleeds[against],
+            patients=part.found.patients[against],
+            rounds=_ROUNDS,
+        )
         rows.append(
             {
                 "kind": kind,

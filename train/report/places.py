@@ -31,13 +31,13 @@ def places(part: Scored) -> Json:
     for k, subtype in enumerate(SUBTYPES):
         there = found.located[:, k]
         hits = found.pointed[there, k]
-        overlap = found.dice[there, part.mask_index, k]
+        overlap = metrics.mean(found.dice[there, part.mask_index, k], patients=found.patients[there])
         rows[subtype] = {
             "positive": int(there.sum()),
             "pointing": beside(
                 metrics.proportion(int(hits.sum()), len(hits)), _mean(found.pointed_by_chance[there, k])
             ),
-            "dice": beside(metrics.mean(overlap), _mean(found.dice_of_everything[there, k])),
+            "dice": beside(overlap, _mean(found.dice_of_everything[there, k])),
         }
     return rows
 
@@ -61,7 +61,7 @@ def volumes(part: Scored) -> Json:
 def _volume(part: Scored, of: NDArray[np.bool_], guess: Floats, error: Floats) -> Json:
     """One row: the pairs of study and subtype in `of` (N, 5)."""
     measured, true = part.measured_ml[of], part.found.true_ml[of]
-    column = np.nonzero(of)[1]
+    row, column = np.nonzero(of)
     seen = measured >= part.manifest.mask.min_part_ml
     low, high = error[column[seen]].T if seen.any() else (np.zeros(0), np.zeros(0))
     told, guessed = agreement.bland_altman(measured, true), agreement.bland_altman(guess[column], true)
@@ -72,7 +72,8 @@ def _volume(part: Scored, of: NDArray[np.bool_], guess: Floats, error: Floats) -
         "lower_limit_ml": _part_of(told, guessed, "low"),
         "upper_limit_ml": _part_of(told, guessed, "high"),
         "absolute_error_ml": beside(
-            metrics.mean(np.abs(measured - true)), _mean(np.abs(guess[column] - true))
+            metrics.mean(np.abs(measured - true), patients=part.found.patients[row]),
+            _mean(np.abs(guess[column] - true)),
         ),
         "within_35_percent_over_5_ml": beside(_near(measured, true), _value(_near(guess[column], true))),
         "covered": beside(agreement.coverage(measured[seen], true[seen], low, high), None),

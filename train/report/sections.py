@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from .scored import Json, Scored, beside
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Strings = NDArray[np.str_]
 
 #: Shares of studies with a bleed at which predictive values are told.
 PREVALENCES = (0.027, 0.05, 0.10, 0.15, 0.40)
@@ -55,14 +56,16 @@ def rates(flagged: Bools, bleeds: Bools, *, blind: float) -> dict[str, Json]:
 def roc(part: Scored) -> Json:
     """The curve for any bleed with its band, and the areas of the baselines."""
     score, label = part.probability[:, 0], part.bleeds
-    band = metrics.roc_band(score, label, _GRID)
+    patients = part.found.patients
+    band = metrics.roc_band(score, label, _GRID, patients=patients)
     if band is None:
         return None
     true_rate, low, high = (each.tolist() for each in band)
-    dense = metrics.roc_band(part.hyperdense_ml, label, _GRID, rounds=50)
+    dense = metrics.roc_band(part.hyperdense_ml, label, _GRID, patients=patients, rounds=50)
+    dense_area = metrics.auc(part.hyperdense_ml, label, patients=patients)
     return {
         "auc": beside(part.figures.get("study_auc_any"), 0.5),
-        "hyperdense_count_auc": beside(metrics.auc(part.hyperdense_ml, label), 0.5),
+        "hyperdense_count_auc": beside(dense_area, 0.5),
         "curve": {
             "false_positive_rate": _GRID.tolist(),
             "true_positive_rate": true_rate,
@@ -101,13 +104,16 @@ def labels(part: Scored) -> Json:
     for k, name in enumerate(LABELS):
         score, label = known_only(part.probability[:, k], part.found.study_labels[:, k])
         told = score >= thresholds[k]
+        precision = metrics.average_precision(
+            score, label, patients=part.found.patients[part.found.known[:, k]]
+        )
         found[name] = {
             "positive": int(label.sum()),
             "threshold": thresholds[k],
             "auc": beside(part.figures.get(f"study_auc_{name}"), 0.5),
             "slice_auc": beside(part.figures.get(f"slice_auc_{name}"), 0.5),
-            "average_precision": beside(metrics.average_precision(score, label), float(label.mean())),
-            **rates(told, label, blind=float(told.mean())),
+            "average_precision": beside(precision, float(label.mean()) if len(label) else None),
+            **rates(told, label, blind=float(told.mean()) if len(told) else 0.0),
         }
     return found
 
@@ -120,27 +126,33 @@ def calibration(part: Scored) -> Json:
     """
     none, found = Platt(), part.found
     raw_slices = [none.probabilities(each) for each in found.slice_logits]
-    study_labels = list(found.study_labels)
+    raw_studies = list(none.probabilities(found.study_logits))
     return {
         "study": {
-            "before": _reliability(list(none.probabilities(found.study_logits)), study_labels),
-            "after": _reliability(list(part.probability), study_labels),
+            "before": _reliability(raw_studies, found.study_labels, found.patients),
+            "after": _reliability(list(part.probability), found.study_labels, found.patients),
         },
         "slice": {
-            "before": _reliability(raw_slices, found.slice_labels),
-            "after": _reliability(part.slice_probability, found.slice_labels),
+            "before": _reliability(raw_slices, found.slice_labels, found.patients),
+            "after": _reliability(part.slice_probability, found.slice_labels, found.patients),
         },
     }
 
 
-def _reliability(scores: Sequence[Floats], truth: Sequence[Floats]) -> Json:
-    """Of any bleed, the first label, where it is known; each study has one row, or one for each slice."""
+def _reliability(scores: Sequence[Floats], truth: Iterable[Floats], patients: Strings) -> Json:
+    """Of any bleed, the first label, where it is known; each study has one row, or one for each slice.
+
+    Empty where it is known of none.
+    """
     pairs = [
         known_only(np.atleast_2d(score)[:, 0], np.atleast_2d(label)[:, 0])
         for score, label in zip(scores, truth, strict=True)
     ]
+    known = np.array([len(label) > 0 for _, label in pairs])
+    if not known.any():
+        return {"brier": None, "slope": None, "ece": None, "bins": []}
     probability, label = zip(*[pair for pair in pairs if len(pair[1])], strict=True)
-    measured = reliability.measure(probability, label)
+    measured = reliability.measure(probability, label, patients=patients[known])
     share = float(np.concatenate(label).mean())
     bins: list[Json] = [
         {"predicted": b.predicted, "observed": b.observed.model_dump()} for b in measured.bins

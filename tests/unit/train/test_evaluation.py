@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ich_triage.model.network import MASK_STRIDE, ArchitectureSpec, IchNet
+from tests.predictions import material, mixed, scanned, study
 from train.cases import Case, Facts
-from train.evaluation import Predictions, predict
+from train.evaluation import Predictions, gate_figures, predict
 
 SLICES, CELLS = 6, 16
 SUBDURAL = 4
@@ -93,3 +94,25 @@ def test_the_key_slice_shows_most_blood(case: Case, tmp_path: Path) -> None:
     assert key.picture.shape == (CELLS * MASK_STRIDE, CELLS * MASK_STRIDE)
     assert key.truth.sum() == 16
     assert key.found.max() < 0.01
+
+
+def test_figures_draw_whole_patients() -> None:
+    """Every study twice, the same patient's: nothing that is bootstrapped looks surer for it."""
+    studies = [scanned(each, f"p{number}") for number, each in enumerate(mixed())]
+    once, twice = material({"test": (*studies,)}), material({"test": (*studies, *studies)})
+    one, two = once.figures["test"], twice.figures["test"]
+    shares = ("sensitivity", "specificity", "pointing")
+    bootstrapped = [name for name in one if not name.startswith(shares)]
+    assert {"study_auc_any", "slice_auc_any", "volume_bias_ml", "slice_log_loss"} <= set(bootstrapped)
+    for name in bootstrapped:
+        assert two[name].model_dump() == pytest.approx(one[name].model_dump()), name
+    assert two["study_auc_any"].n == two["slice_log_loss"].n == 12
+    gate = [gate_figures(each.predicted["test"])["gate_hyperdense_count_auc"] for each in (once, twice)]
+    assert gate[1].model_dump() == pytest.approx(gate[0].model_dump())
+
+
+def test_slices_of_one_class_have_no_log_loss() -> None:
+    """Where no whole-known slice bleeds, the constant prior knows the answer: nothing stands beside it."""
+    normal = material({"test": tuple(study(2_000_000 + n) for n in range(3))}).figures["test"]
+    assert "specificity_balanced" in normal
+    assert not [name for name in normal if "log_loss" in name]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from ich_triage.model.manifest import Metric
 from train.metrics import (
     auc,
     average_precision,
+    bootstrap,
     grouped_auc,
     mean,
     predictive_values,
@@ -104,3 +108,80 @@ def test_roc_band_holds_the_curve() -> None:
     np.testing.assert_allclose(curve, [1 / 3, 1 / 3, 1, 1])
     assert (low <= curve).all() and (curve <= high).all()
     assert roc_band(score, np.ones(5, bool), grid) is None
+
+
+#: Ten patients, the scores of a study of each, and whether it bleeds.
+_NAMES = np.array([f"p{number}" for number in range(10)])
+_SCORE = np.random.default_rng(3).random(10)
+_LABEL = np.arange(10) % 2 == 0
+
+
+def _grouped(score: np.ndarray, label: np.ndarray, *, patients: np.ndarray | None) -> Metric | None:
+    return grouped_auc(
+        [np.array([x, 0.5]) for x in score], [np.array([x, False]) for x in label], patients=patients
+    )
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        auc,
+        average_precision,
+        _grouped,
+        lambda score, label, patients: mean(score, patients=patients),
+    ],
+)
+def test_intervals_draw_whole_patients(figure: Callable[..., Metric | None]) -> None:
+    """Each study four times, always the same patient's: no more is known, so interval and n stay."""
+    one = figure(_SCORE, _LABEL, patients=_NAMES)
+    four = figure(np.tile(_SCORE, 4), np.tile(_LABEL, 4), patients=np.tile(_NAMES, 4))
+    assert one is not None and four is not None
+    assert four.model_dump() == pytest.approx(one.model_dump())
+    assert four.n == 10
+    blind = figure(np.tile(_SCORE, 4), np.tile(_LABEL, 4), patients=None)
+    assert blind is not None
+    assert blind.n == 40
+    assert blind.high - blind.low < 0.8 * (four.high - four.low)
+
+
+def test_the_band_draws_whole_patients() -> None:
+    """The same of the curve: its band stays."""
+    grid = np.linspace(0, 1, 5)
+    one = roc_band(_SCORE, _LABEL, grid, patients=_NAMES, rounds=50)
+    four = roc_band(np.tile(_SCORE, 4), np.tile(_LABEL, 4), grid, patients=np.tile(_NAMES, 4), rounds=50)
+    assert one is not None and four is not None
+    np.testing.assert_allclose(np.array(four), np.array(one))
+
+
+def test_patients_of_unequal_size_are_drawn_with_all_they_have() -> None:
+    """Each draw holds whole patients, however their studies lie among the others'."""
+    patients = np.array(["a", "b", "a", "", "c", "a", ""])
+    sizes = {0: 3, 1: 1, 3: 1, 4: 1, 6: 1}
+    drawn: list[np.ndarray] = []
+
+    def of(index: np.ndarray) -> float:
+        drawn.append(index)
+        return float(len(index))
+
+    found = bootstrap(of, 7, patients=patients, rounds=20)
+    assert found is not None
+    assert found.n == len(sizes)
+    for index in drawn[1:]:
+        counts = np.bincount(index, minlength=7)
+        assert counts[0] == counts[2] == counts[5]
+        assert sum(counts[first] for first in sizes) == len(sizes)
+
+
+def test_studies_without_a_name_are_drawn_by_themselves() -> None:
+    """Phantoms have no patient: their figures are those without names, to the last bit."""
+    unnamed = np.full(10, "")
+    assert auc(_SCORE, _LABEL, patients=unnamed) == auc(_SCORE, _LABEL)
+    assert mean(_SCORE, patients=unnamed) == mean(_SCORE)
+
+
+def test_studies_without_known_slices_do_not_count() -> None:
+    """n is of what was measured."""
+    scores, labels = [_SCORE, np.array([])], [_LABEL, np.array([], bool)]
+    found = grouped_auc(scores, labels, patients=np.array(["a", "b"]))
+    assert found is not None
+    assert found.n == 1

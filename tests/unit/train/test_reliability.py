@@ -55,3 +55,17 @@ def test_intervals_draw_studies() -> None:
     assert found.brier.n == 2
     assert found.brier.value == pytest.approx(np.mean([0.04, 0.01, 0.01, 0.16, 0.16]))
     assert found.brier.low <= found.brier.value <= found.brier.high
+
+
+def test_intervals_draw_patients_where_they_are_named() -> None:
+    """Each study twice, the same patient's: figures, intervals and n stay."""
+    rng = np.random.default_rng(4)
+    probability = [rng.random(3) for _ in range(8)]
+    label = [rng.random(3) < each for each in probability]
+    names = np.array([f"p{number}" for number in range(8)])
+    one = measure(probability, label, patients=names)
+    two = measure(probability * 2, label * 2, patients=np.tile(names, 2))
+    for name in ("brier", "slope", "ece"):
+        assert getattr(two, name).model_dump() == pytest.approx(getattr(one, name).model_dump())
+    assert two.brier is not None
+    assert two.brier.n == 8

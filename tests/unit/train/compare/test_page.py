@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from ich_triage.domain.labels import LABELS, SUBTYPES
+from tests.tables import NONE, bleed, table
 from train.compare.content import Comparison
 from train.compare.page import write
 from train.compare.plan import PLAN, Shortening, recipes, rows, shortened
@@ -51,18 +51,12 @@ def _result(name: str) -> Result:
     return Result(row=row, as_published=_run(published, told=6), mended=_run(mended, told=2))
 
 
-def _comparison(*names: str, synthetic: bool = True) -> Comparison:
+def _comparison(*names: str, synthetic: bool | np.ndarray = True) -> Comparison:
     labels = np.arange(PATIENTS * SLICES) % 3 == 0
-    table = pd.DataFrame(
-        {
-            "source": "phantoms",
-            "synthetic": synthetic,
-            "patient": np.repeat([f"p{number}" for number in range(PATIENTS)], SLICES),
-            "brain_share": np.linspace(0, 0.5, PATIENTS * SLICES),
-            "any": pd.array(labels, dtype="boolean"),
-        }
-    )
-    return Comparison(data=Data.of(table), results=[_result(name) for name in names])
+    slices = [bleed("subdural") if each else NONE for each in labels]
+    studies = {f"p{n}": slices[n * SLICES : (n + 1) * SLICES] for n in range(PATIENTS)}
+    known = table(studies).assign(synthetic=synthetic, brain_share=np.linspace(0, 0.5, PATIENTS * SLICES))
+    return Comparison(data=Data.of(known), results=[_result(name) for name in names])
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +108,16 @@ def test_every_figure_stands_beside_its_baseline(told: dict[str, Any]) -> None:
 def test_what_was_shortened_and_what_was_not_run_is_told(told: dict[str, Any]) -> None:
     """In words, against the recipe at its own length."""
     forest, binary, multilabel = told["results"]
-    assert forest["shortened"] == []
-    assert binary["shortened"][:2] == [
+    share = "70% of the slices, or patients, trained on (published: 80%)"
+    assert forest["shortened"] == [share]
+    assert binary["shortened"][:3] == [
+        share,
         "128 instead of 256 pixels per side",
         "2 instead of 4 passes over the slices",
     ]
     assert "random start" in multilabel["shortened"][-1]
     assert told["not_run"] == [row.title for row in PLAN[3:]]
-    assert "Training was shortened" in told["title"]
+    assert "Training was shorter" in told["title"]
 
 
 def _keys(value: Any) -> Iterator[str]:
@@ -158,3 +154,23 @@ def test_scanned_heads_are_not_called_drawn(tmp_path: Path) -> None:
     assert "not for clinical use" not in page and "Drawn heads" not in page
     assert "No row was run" in page
     assert len(told["not_run"]) == len(PLAN)
+
+
+def test_a_mix_says_what_share_is_drawn(tmp_path: Path) -> None:
+    """A quarter of the slices is drawn: neither "no patient" nor scanned heads alone, and stamped."""
+    path = write(tmp_path, _comparison(synthetic=np.arange(PATIENTS * SLICES) % 4 == 0))
+    told, page = json.loads(path.read_text()), path.with_suffix(".html").read_text()
+    assert told["how"][0].startswith("Scanned and drawn heads, 25.0% of the slices drawn: 120 slices")
+    assert "no patient" not in page and "nothing about people" not in page
+    assert (told["data"]["drawn"], told["data"]["synthetic"]) == (30, True)
+    assert "not for clinical use" in told["stamp"]
+
+
+def test_brain_share_is_told_as_the_exploration_tells_it(told: dict[str, Any]) -> None:
+    """The same bins and cuts of the known slices, with what was published beside them, counted once."""
+    found = told["brain_share"]
+    assert [each["published_rate"] for each in found["bins"]] == [0.001, 0.035, 0.072, 0.087, 0.245, 0.266]
+    assert sum(each["slices"] for each in found["bins"]) == PATIENTS * SLICES
+    assert [each["least"] for each in found["cuts"]] == [0.02, 0.2]
+    assert found["cuts"][1]["rsna"] == {"slices": 0.57, "positives": 0.26}
+    assert found["cuts"][1]["share_of_slices"]["value"] == pytest.approx(48 / 120)

@@ -48,3 +48,15 @@ def test_open_subtypes_make_no_prior() -> None:
     assert found["log_loss"]["own_prior"] is None and found["log_loss"]["training_prior"] is None
     assert found["no_to_all"] is None
     assert found["no_bleed"]["value"] == pytest.approx(10 / 12)
+
+
+def test_the_training_prior_is_judged_on_the_frozen_test_fold() -> None:
+    """Calibration and patients without a fold count on neither side."""
+    studies = {f"p{n}": [bleed("subdural") if n % 2 else NONE] * 2 for n in range(4)}
+    studies |= {"calibration": [NONE] * 50, "new": [NONE] * 50}
+    part = Part(name="one", table=table(studies))
+    frozen = {"hash-p0": "train", "hash-p1": "train", "hash-p2": "test", "hash-p3": "test"}
+    divided = divide(part, validation=0.5, seed=0, frozen=frozen | {"hash-calibration": "calibration"})
+    found: Any = baselines(part, divided["by_patient"])
+    assert found["log_loss"]["training_prior"]["value"] == pytest.approx(3 / 7 * _entropy(0.5), abs=1e-4)
+    assert found["log_loss"]["training_prior"]["n"] == 2

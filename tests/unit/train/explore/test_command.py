@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from train.__main__ import app
+from train.data import FOLDS_FILE
 
 SECTIONS = (
     "Data", "Labels", "Subtypes together", "Stored pixels", "Brain share", "Geometry", "Windows side by side",
@@ -62,7 +64,7 @@ def test_no_patient_is_on_it(out: Path, page: str, rows: pd.DataFrame) -> None:
 
 def test_it_says_what_leaks_and_what_is_wrong(page: str) -> None:
     """By patient nothing, by slice nearly all; a label without its file is counted."""
-    assert "✓ no patient is in both folds" in page and "✗ it leaks" in page
+    assert "✓ no patient is in two folds" in page and "✗ it leaks" in page
     assert re.search(r"<td>labels without file</td>.*?<td>unused</td>", page)
     assert "synthetic training data" not in page.lower()
 
@@ -83,3 +85,24 @@ def test_tables_that_are_missing_name_the_command(folder: Path, tmp_path: Path) 
     """One line, no traceback."""
     told = _explore(tmp_path, tmp_path / "out")
     assert told.exit_code == 1 and "python -m train metadata" in told.output
+
+
+def test_folds_that_training_froze_are_shown(folder: Path, rows: pd.DataFrame, tmp_path: Path) -> None:
+    """They stand on the page beside the split by slice; the file stays as it is, and a broken one stops."""
+    data = shutil.copytree(folder / "data", tmp_path / "data")
+    names = rows["patient"].unique()
+    folds = ["train"] * 7 + ["calibration"] * 2 + ["test"] * (len(names) - 10)
+    path = data / FOLDS_FILE
+    pd.DataFrame({"patient": names[:-1], "fold": folds}).to_csv(path, index=False)
+    before = path.read_bytes()
+    assert _explore(data, tmp_path / "out").exit_code == 0
+    told = json.loads((tmp_path / "out" / "exploration.json").read_text())
+    both = told["parts"][-1]["splits"]["by_patient"]
+    assert told["frozen_folds"] and both["without_fold"] == 1
+    assert [row["patients"] for row in both["folds"].values()] == [7, 2, len(names) - 10]
+    page = (tmp_path / "out" / "exploration.html").read_text()
+    assert "<td>calibration</td>" in page and "1 patients have no fold yet" in page
+    assert path.read_bytes() == before
+    path.write_text("patient,fold\na,validation\n")
+    failed = _explore(data, tmp_path / "out")
+    assert failed.exit_code == 1 and "bring it back from a backup" in failed.output

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ich_triage.errors import TrainingDataError
 from tests.tables import NONE, bleed, table
+from train import split
 from train.explore.part import Part
-from train.explore.splits import divide, splits
+from train.explore.splits import divide, read_frozen, splits
 
 _BLEED = bleed("subdural")
 
@@ -49,3 +52,42 @@ def test_what_cannot_be_split_says_why() -> None:
     part = Part(name="one", table=table({"a": [_BLEED], "b": [NONE], "c": [NONE]}))
     found: Any = splits(part, divide(part, validation=0.4, seed=0))
     assert "another seed, or more patients" in found["by_patient"]["impossible"]
+
+
+def test_frozen_folds_are_those_of_training(part: Part, tmp_path: Path) -> None:
+    """What training froze is told fold by fold, and leaks nothing; the split by slice stays as published."""
+    frozen = tmp_path / "folds.csv"
+    dealt = split.frozen(part.table, frozen, seed=0)
+    found: Any = splits(part, divide(part, validation=0.2, seed=0, frozen=read_frozen(frozen)))
+    folds = found["by_patient"]["folds"]
+    assert {name: row["patients"] for name, row in folds.items()} == {
+        "train": 28, "calibration": 4, "test": 8,
+    }  # fmt: skip
+    for name, row in folds.items():
+        bleeds = part.table.loc[dealt == name, "subdural"]
+        assert row["labels"]["subdural"]["positive"] == bleeds.sum() > 0
+    assert found["by_patient"]["leak"]["leaked"] == 0 and found["by_patient"]["leak"]["disjoint"]
+    assert found["by_patient"]["leak"]["judged"] == 6 * 12
+    assert list(found["by_slice"]["folds"]) == ["train", "validation"]
+
+
+def test_patients_that_came_later_have_no_fold(part: Part) -> None:
+    """They count in no fold, leak nothing, and a source of them alone says so."""
+    frozen = {f"hash-p{n}": "train" if n < 20 else "test" for n in range(39)}
+    found: Any = splits(part, divide(part, validation=0.2, seed=0, frozen=frozen))["by_patient"]
+    assert found["without_fold"] == 1
+    assert found["leak"]["judged"] == 6 * 19
+    new = splits(part, divide(part, validation=0.2, seed=0, frozen={"somebody": "test"}))["by_patient"]
+    assert new == {
+        "impossible": "none of its patients has a fold yet; the next run of training deals them out"
+    }
+
+
+def test_broken_folds_are_refused(tmp_path: Path) -> None:
+    """No file is none; one without its columns, or with a fold that training has not, names the remedy."""
+    path = tmp_path / "folds.csv"
+    assert read_frozen(path) is None
+    for text in ("", "who,where\na,b\n", "patient,fold\na,somewhere\n", "patient,fold\na,\n"):
+        path.write_text(text)
+        with pytest.raises(TrainingDataError, match="bring it back from a backup"):
+            read_frozen(path)

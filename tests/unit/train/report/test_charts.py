@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.predictions import material, mixed, study
+from tests.predictions import material, mixed, study, without_slices
 from train.report import charts
 from train.report.content import content
 
@@ -32,3 +32,11 @@ def test_what_cannot_be_drawn_is_left_out() -> None:
     normal = content(material({"test": (study(2_000_000), study(2_000_001))}))["parts"]["test"]
     assert charts.roc(normal) is None
     assert charts.bland_altman(normal) is None
+
+
+def test_reliability_of_unknown_slices_is_a_panel_without_bins() -> None:
+    """The chart is drawn all the same."""
+    silent = material({"test": tuple(without_slices(each) for each in mixed())})
+    part = content(silent)["parts"]["test"]
+    assert part["calibration"]["slice"]["after"]["bins"] == []
+    assert ElementTree.fromstring(charts.reliability(part)).tag.endswith("svg")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.predictions import material, mixed, study
+from tests.predictions import material, mixed, scanned, study, without_slices
 from train.report.content import Table
 from train.report.files import write
 from train.report.page import outline
@@ -113,3 +113,12 @@ def test_outlines_lie_around_their_cells() -> None:
     assert points.mean(axis=0) == pytest.approx((10, 6), abs=0.5)
     assert points.min(axis=0) == pytest.approx((8, 4))
     assert outline(np.zeros((4, 4)), 0.5) == ""
+
+
+def test_unknown_slices_are_said_to_be_unknown(tmp_path: Path) -> None:
+    """Studies of feedback alone: a page all the same, whose slices have nothing to be measured on."""
+    parts = {"test": tuple(without_slices(scanned(each, f"p{n}")) for n, each in enumerate(mixed()))}
+    write(tmp_path / "evaluation.json", material(parts))
+    rows = (tmp_path / "evaluation.html").read_text().split("Calibration</h2>")[1].split("</table>")[0]
+    assert rows.count("nothing to measure it on") == 2
+    assert rows.count("<td>slices</td>") == rows.count("<td>studies</td>") == 2

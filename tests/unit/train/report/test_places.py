@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.predictions import SURE, scored, study
+from tests.predictions import SURE, scanned, scored, study
 from train.report.places import places, volumes
 
 BLEEDS = (
@@ -41,3 +41,14 @@ def test_places_stand_beside_blind_guesses() -> None:
     assert (row["pointing"]["value"], row["pointing"]["n"]) == (1, 3)
     assert row["pointing"]["baseline"] == pytest.approx(0.01)
     assert (row["dice"]["value"], row["dice"]["baseline"]) == (pytest.approx(0.5), pytest.approx(0.02))
+
+
+def test_means_draw_whole_patients() -> None:
+    """Every study twice, the same patient's: overlap and absolute error do not look surer for it."""
+    studies = [scanned(each, f"p{number}") for number, each in enumerate(BLEEDS)]
+    once, twice = scored(*studies), scored(*studies, *studies)
+    overlap = [places(part)["intraparenchymal"]["dice"] for part in (once, twice)]
+    error = [volumes(part)["all"]["absolute_error_ml"] for part in (once, twice)]
+    assert overlap[1] == pytest.approx(overlap[0])
+    assert error[1] == pytest.approx(error[0])
+    assert error[1]["n"] == 3

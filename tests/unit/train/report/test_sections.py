@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pytest
 
-from tests.predictions import mixed, scored, study
+from tests.predictions import mixed, scanned, scored, study, without_slices
 from train.report.sections import calibration, decisions, labels, predictive_values, roc
 
 
@@ -55,3 +59,38 @@ def test_without_a_bleed_there_is_no_curve() -> None:
     assert found["specificity"]["value"] == 1
     assert predictive_values(normal)["balanced"][0] == {"prevalence": 0.027, "ppv": None, "npv": None}
     assert calibration(normal)["study"]["after"]["slope"] is None
+
+
+def test_sections_draw_whole_patients() -> None:
+    """Every study twice, the same patient's: no area, precision, band or calibration looks surer for it."""
+    studies = [scanned(each, f"p{number}") for number, each in enumerate(mixed())]
+    once, twice = scored(*studies), scored(*studies, *studies)
+    one: Any = {"roc": roc(once), "labels": labels(once), "calibration": calibration(once)}
+    two: Any = {"roc": roc(twice), "labels": labels(twice), "calibration": calibration(twice)}
+    assert two["roc"]["auc"] == pytest.approx(one["roc"]["auc"])
+    assert two["roc"]["hyperdense_count_auc"] == pytest.approx(one["roc"]["hyperdense_count_auc"])
+    for name in ("low", "high"):
+        assert two["roc"]["curve"][name] == pytest.approx(one["roc"]["curve"][name])
+    precision = [found["labels"]["any"]["average_precision"] for found in (one, two)]
+    assert precision[1] == pytest.approx(precision[0])
+    for kind in ("study", "slice"):
+        brier = [found["calibration"][kind]["after"]["brier"] for found in (one, two)]
+        assert brier[1] == pytest.approx(brier[0])
+        assert brier[1]["n"] == 12
+
+
+def test_calibration_of_nothing_known_is_empty() -> None:
+    """Feedback labels no slices: these have no figures and no bins, while studies keep theirs."""
+    found: Any = calibration(scored(*(without_slices(each) for each in mixed())))
+    for when in ("before", "after"):
+        assert found["slice"][when] == {"brier": None, "slope": None, "ece": None, "bins": []}
+        assert found["study"][when]["brier"]["n"] == 12
+
+
+def test_a_label_that_nobody_knows_of_has_no_figures() -> None:
+    """None of its figures, and no warning on the way to none."""
+    unknown = [replace(each, study_labels=each.study_labels * [1, np.nan, 1, 1, 1, 1]) for each in mixed()]
+    found: Any = labels(scored(*unknown))
+    for name in ("auc", "average_precision", "sensitivity", "specificity"):
+        assert found["epidural"][name] is None
+        assert found["subdural"][name] is not None
