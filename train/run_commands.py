@@ -13,6 +13,7 @@ from ich_triage.model.package import Package
 
 from . import data, rate, recipe, runs
 from .assemble import Trained, assemble
+from .recipe import SliceRecipe
 from .retrain import Retraining, retrain
 from .runs import Start, from_runs
 from .sources.commands import one_line_errors
@@ -60,7 +61,10 @@ def lr_find(
         out = out or _run_folder(name)
         begin = Start(package=start, pretrained=pretrained)
         best = rate.find(runs.learner(chosen, found, begin), out, title=name)
-        typer.echo(f"steepest fall at {best:.1e}; see {out / rate.PLOT}")
+        typer.echo(
+            f"steepest fall at {best:.1e}; believe it where the plot shows a fall: {out / rate.PLOT}; "
+            "the recipe's learning_rate is that of its cycles or stages"
+        )
 
 
 def fit(
@@ -78,7 +82,11 @@ def fit(
         found = data.load(folder, chosen.input_spec, seen=begin.seen)
         out = out or _run_folder(name)
         runs.train(chosen, found, out, begin)
-        typer.echo(f"trained in {out}; next: python -m train package {out} --data {folder}")
+        runs_of_both = f"{out} and the other task's" if isinstance(chosen, SliceRecipe) else str(out)
+        begun = f" --start {start}" if start else ""
+        typer.echo(
+            f"trained in {out}; next: python -m train package, of {runs_of_both}, --data {folder}{begun}"
+        )
 
 
 def package(

@@ -51,7 +51,7 @@ def retrain(
         arguments += [part for override in overrides or () for part in ("--set", override)]
         # Training is another program: the service never imports it.
         if subprocess.run([sys.executable, "-m", "train", "retrain", *arguments], check=False).returncode:
-            raise PromotionError("retraining stopped, as said above; run the same command again to go on")
+            raise PromotionError("retraining stopped, as said above; what is done stays")
         published = models.registry.publish(made)
     console.print(f"published {published.name}", soft_wrap=True)
     if promote:

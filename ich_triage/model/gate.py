@@ -4,7 +4,8 @@
 2. A package trained on synthetic data never replaces one trained on real data.
 3. It is not worse than the one in force. Both were measured on the same test studies, as their manifests
    say or side by side when the candidate was made, and for no figure of `COMPARED` the upper bound of the
-   candidate's 95% interval lies below the value of the one in force.
+   candidate's 95% interval lies below the value of the one in force and the candidate's value below its
+   interval.
 
 A person may overrule the third alone, with a reason.
 """
@@ -69,8 +70,13 @@ def opens(checks: tuple[Check, ...], *, forced: bool) -> bool:
 
 
 def worse(candidate: Metric, current: Metric) -> bool:
-    """Whether even the upper bound of the candidate's interval lies below the current value."""
-    return not candidate.high >= current.value  # also where either is not a number
+    """Whether each value lies beyond the other's 95% interval, the candidate's below.
+
+    One of the two alone would not do: no share with a miss has an interval up to 1, so
+    nothing could follow a perfect one.
+    """
+    within = candidate.high >= current.value or candidate.value >= current.low
+    return not within  # also where either is not a number
 
 
 def _self_test(package: Package, prove: Callable[[Package], None]) -> Check:

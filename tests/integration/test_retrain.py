@@ -82,5 +82,5 @@ def test_without_feedback_it_says_so_and_publishes_nothing(sqlite: Database, tmp
     config.write_text(f"[database]\nurl = {database}\n[model]\nregistry = {registry}\n")
     done = _run(config, tmp_path / "work")
     assert done.exit_code == 1
-    assert "run the same command again to go on" in str(done.exception)
+    assert "what is done stays" in str(done.exception)
     assert not list(tmp_path.glob("models/packages/*"))

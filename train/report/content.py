@@ -128,6 +128,8 @@ def _part(material: Material, name: str) -> dict[str, Json]:
     part = material.part(name)
     return {
         "name": words.PARTS[name] if part.drawn else words.PATIENTS,
+        "drawn": part.drawn,
+        "marked": int(part.found.marked.sum()),
         "data": sections.data(part),
         "decisions": sections.decisions(part),
         "roc": sections.roc(part),

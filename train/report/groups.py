@@ -63,8 +63,8 @@ def _members(part: Scored) -> Iterator[tuple[str, str, Bools]]:
     facts = part.found.facts
     volume = part.found.true_ml.sum(axis=1)
     thickness = np.array([each.thickness_mm for each in facts])
-    tilt = np.array([each.tilt_deg for each in facts])
-    for low, high in VOLUME_BINS_ML:
+    tilt = np.abs([each.tilt_deg for each in facts])
+    for low, high in VOLUME_BINS_ML if part.found.marked.any() else ():
         yield "volume", _volume(low, high), part.bleeds & (volume >= low) & (volume < high)
     for least, most in _THICKNESS_MM:
         yield "thickness", _up_to(least, most, " mm"), (thickness > least) & (thickness <= most)
@@ -72,7 +72,7 @@ def _members(part: Scored) -> Iterator[tuple[str, str, Bools]]:
         yield "tilt", _up_to(least, most, "°"), (tilt > least) & (tilt <= most)
     for bits in (12, 16):
         yield "bits stored", str(bits), np.array([origin.bits == bits for origin in part.origins])
-    for vendor in VENDORS:
+    for vendor in VENDORS if part.drawn else ():
         yield "vendor", vendor, np.array([origin.vendor == vendor for origin in part.origins])
 
 
@@ -98,7 +98,7 @@ def false_alarms(part: Scored) -> Json:
     """
     flagged, normal = part.flagged(part.main_point), ~part.bleeds
     rows: list[Json] = []
-    for name in MIMIC_NAMES:
+    for name in MIMIC_NAMES if part.drawn else ():
         with_it = np.array([name in origin.mimics for origin in part.origins])
         among, others = flagged[normal & with_it], flagged[normal & ~with_it]
         rate = metrics.proportion(int(among.sum()), len(among))

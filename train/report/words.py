@@ -6,7 +6,7 @@ from ich_triage.model.manifest import Manifest, Metric
 
 #: What the parts of drawn studies are called, and that of studies from data sources.
 PARTS = {"test": "test (style a)", "held_out": "held-out style (b)"}
-PATIENTS = "patients that training never saw"
+PATIENTS = "test studies that training never saw"
 
 #: Intended use.
 USE = (

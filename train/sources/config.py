@@ -54,8 +54,7 @@ def load(path: Path) -> Sources:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'sources'}: {item['msg']}"
-            for item in error.errors()
-        )
-        raise SettingsError(f"{path}: {wrong}") from error
+        # A source that is wrong is taken out, so that the list may seem too short; that is no news then.
+        found = [item for item in error.errors() if len(item["loc"]) > 1] or error.errors()
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'sources'}: {item['msg']}" for item in found)
+        raise SettingsError(f"{path}: {wrong} (a list of `[[sources]]`: docs/howto/train.md)") from error

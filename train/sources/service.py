@@ -73,7 +73,8 @@ def _from_feedback(session: Session) -> tuple[pd.DataFrame, list[str], list[pd.D
         by_study[given.revision.study.study_instance_uid].append(given)
     if not by_study:
         raise TrainingDataError(
-            "the service's database has no feedback yet; leave this source out until radiologists gave some"
+            "the service's database has no feedback yet: radiologists give it first; until "
+            "then leave this source out"
         )
     states, paths, disputed = [], [], []
     for study, opinions in by_study.items():

@@ -132,7 +132,7 @@ def test_binary_and_multilabel_runs_make_one_package(tables: Path, tmp_path: Pat
     assert not package.manifest.synthetic and package.manifest.data["test_studies"] == 6
     assert SYNTHETIC_STAMP not in (tmp_path / "package" / CARD).read_text()
     told = json.loads((tmp_path / "package" / "evaluation.json").read_text())
-    assert told["parts"]["test"]["name"] == "patients that training never saw"
+    assert told["parts"]["test"]["name"] == "test studies that training never saw"
     (_, one), (_, two) = (runs.trained(folder) for folder in folders)
     with pytest.raises(TrainingError, match="a binary and a multilabel run, in this order"):
         runs.from_runs(folders[::-1], tables, "seed", None, command="")

@@ -94,7 +94,7 @@ def test_a_lost_image_is_listed(
 
 def test_no_feedback_and_no_schema_are_said(source: ServiceSource, scanner: Scanner, tmp_path: Path) -> None:
     """Each with its remedy."""
-    with pytest.raises(TrainingDataError, match="no feedback yet; leave this source out"):
+    with pytest.raises(TrainingDataError, match="no feedback yet: radiologists give it first"):
         source.table(scanner)
     source.config.write_text(f"[database]\nurl = {json.dumps(f'sqlite:///{tmp_path}/new.sqlite')}\n")
     with pytest.raises(DatabaseVersionError, match="ich-triage db upgrade"):
