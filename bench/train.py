@@ -163,7 +163,9 @@ def _slice_task(single: SliceRecipe, paths: list[Path]) -> Task:
     return Task(
         name=f"{single.backbone}, {batch} slices of {single.size}²",
         slices=batch,
-        learner=lambda: classifier.learner(single, network, slices, number=len(single.cycles) - 1),
+        learner=lambda: classifier.learner(
+            single, network, slices, number=len(single.cycles) - 1, pretrained=False
+        ),
         network=network,
         loss=loss,
         fine_tuning=False,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ich_triage.errors import PackageError
+from ich_triage.errors import TrainingError
 from ich_triage.inference.devices import make_engine
 from ich_triage.inference.engine import self_test
 from ich_triage.model.manifest import SYNTHETIC_STAMP
@@ -48,5 +48,5 @@ def test_calibration_without_a_bleed_is_refused_before_training(tmp_path: Path) 
     """Thresholds fitted on nothing but normal studies would mean nothing."""
     sizes = ["--train", "1", "--calibration", "1", "--test", "1", "--held-out", "1", "--matrix", "48"]
     command = ["embedded", "--out", str(tmp_path / "package"), "--cache", str(tmp_path / "cache"), *sizes]
-    with pytest.raises(PackageError, match="of 1 calibration studies 0 have a bleed"):
+    with pytest.raises(TrainingError, match="of 1 calibration studies 0 have a bleed"):
         CliRunner().invoke(app, command, catch_exceptions=False)

@@ -111,5 +111,7 @@ def test_several_processes_share_each_batch() -> None:
 def test_a_loss_that_is_not_a_number_stops_the_run_with_the_remedy(tmp_path: Path) -> None:
     """It says at which step and what to change, instead of training on towards nothing."""
     settings = LoopSettings(steps=3, batch=4, learning_rate=0.05, precision="32-true", loaders=0)
-    with pytest.raises(TrainingError, match=r"not a number at step 0; lower the learning rate"):
+    with pytest.raises(
+        TrainingError, match=r"not a number at step 0; delete the run's folder.* a lower learning_rate"
+    ):
         loop.run(_Line(settings, broken=True), tmp_path)

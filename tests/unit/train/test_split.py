@@ -94,7 +94,7 @@ def test_a_fold_of_one_class_stops_with_the_remedy(positive: float, message: str
     if positive > 1:
         table[["any", "study_any"]] = True
     for make in (split.by_patient, split.by_slice):
-        with pytest.raises(TrainingDataError, match=f"{message} in .* larger share, another seed, or more"):
+        with pytest.raises(TrainingDataError, match=f"{message} in .* give more patients, of both kinds"):
             make(table, SHARES, seed=1)
 
 

@@ -51,7 +51,7 @@ def test_what_cannot_be_split_says_why() -> None:
     """One patient with a bleed cannot be on both sides; the report goes on."""
     part = Part(name="one", table=table({"a": [_BLEED], "b": [NONE], "c": [NONE]}))
     found: Any = splits(part, divide(part, validation=0.4, seed=0))
-    assert "another seed, or more patients" in found["by_patient"]["impossible"]
+    assert "give more patients, of both kinds" in found["by_patient"]["impossible"]
 
 
 def test_frozen_folds_are_those_of_training(part: Part, tmp_path: Path) -> None:
