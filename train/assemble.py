@@ -199,22 +199,13 @@ def _calibrated(
     points = {
         name: OperatingPoint(
             threshold=threshold,
-            sensitivity=_value(test, f"sensitivity_{name}"),
-            specificity=_value(test, f"specificity_{name}"),
+            sensitivity=test[f"sensitivity_{name}"].value,
+            specificity=test[f"specificity_{name}"].value,
         )
         for name, threshold in thresholds.items()
     }
     update = {"calibration": calibration, "operating_points": points, "mask": mask, "metrics": test}
     return Manifest.model_validate(manifest.model_copy(update=update).model_dump()), by_part
-
-
-def _value(test: Mapping[str, Metric], name: str) -> float:
-    """Raises TrainingError where the test studies cannot say it."""
-    if name not in test:
-        raise TrainingError(
-            "the test studies all have a bleed, or none has: nothing can be measured; give more"
-        )
-    return test[name].value
 
 
 def _subtype_thresholds(fitted: Predictions, platt: Platt) -> tuple[float, ...]:

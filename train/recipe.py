@@ -94,11 +94,7 @@ class SliceRecipe(_NetworkRecipe):
     #: pixels per side
     size: int = Field(default=256, ge=32)
     #: input channels, by name of the window
-    windows: tuple[Literal["brain", "subdural", "bone", "soft", "stroke"], ...] = (
-        "brain",
-        "subdural",
-        "bone",
-    )
+    windows: tuple[WindowName, ...] = ("brain", "subdural", "bone")
     #: how patients or slices are parted
     split: Literal["patient", "slice"] = "patient"
     #: slices with a smaller share of brain are not trained on
