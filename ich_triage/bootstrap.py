@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .model.registry import PackageFolder, Registry
     from .pipeline.models import Models
     from .pipeline.worker import Worker
+    from .worklist.server import WebServer
 
 
 def receiver(settings: Settings, database: Database) -> Receiver:
@@ -87,6 +88,14 @@ def analyser(settings: Settings, packages: tuple[PackageFolder, ...]) -> tuple[A
         return ready
 
     return first_that_runs(packages, start)
+
+
+def web(settings: Settings, database: Database) -> WebServer:
+    """The worklist pages and the JSON API."""
+    from .worklist.app import create
+    from .worklist.server import WebServer
+
+    return WebServer(settings.web, create(settings, database))
 
 
 def worker(settings: Settings, database: Database) -> Worker:

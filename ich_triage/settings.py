@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +50,16 @@ class Dicom(_Section):
     _ae = field_validator("ae_title")(_check_ae_title)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a listener on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class Database(_Section):
     """Where results and the index live."""
 
@@ -73,12 +84,31 @@ class Spool(_Section):
 
 
 class Web(_Section):
-    """Reserved for the worklist page, which this release does not serve yet."""
+    """The worklist pages and the JSON API."""
 
-    #: address to listen on
+    #: address to listen on; others than this machine's own need TLS or a proxy
     host: str = "127.0.0.1"
-    #: TCP port to listen on
+    #: TCP port to listen on; 0 lets the system choose
     port: int = Field(default=8080, ge=0, le=65535)
+    #: PEM file of the certificate chain; with `tls_key`, pages are served over HTTPS
+    tls_certificate: Path | None = None
+    #: PEM file of its private key
+    tls_key: Path | None = None
+    #: addresses of the reverse proxies that end TLS before us; their X-Forwarded headers are believed
+    trusted_proxies: tuple[str, ...] = ()
+    #: address under which people reach the pages, as a proxy shows it; empty means the listener's own
+    public_url: str = Field(default="", pattern=r"^(https?://[^/?#]+)?$")
+
+    @model_validator(mode="after")
+    def _no_patient_data_in_clear(self) -> Web:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key come together")
+        if not (is_loopback(self.host) or self.tls_key or self.trusted_proxies):
+            raise ValueError(
+                f"host {self.host} can be reached from other machines, without TLS; set tls_certificate and "
+                "tls_key, or trusted_proxies where a proxy ends TLS, or host to 127.0.0.1"
+            )
+        return self
 
 
 class Assembly(_Section):
@@ -201,7 +231,7 @@ class Settings(BaseSettings):
     database: Database = Database()
     #: received files
     spool: Spool = Spool()
-    #: the worklist page (not yet)
+    #: the worklist pages and the API
     web: Web = Web()
     #: completeness
     assembly: Assembly = Assembly()

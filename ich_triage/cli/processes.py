@@ -1,4 +1,4 @@
-"""`ich-triage serve`, `receiver` and `worker`: the processes."""
+"""`ich-triage serve`, `receiver`, `worker` and `web`: the processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 def serve(context: typer.Context, config: ConfigOption = None) -> None:
-    """Run the whole service: receiver and worker, started again when they die."""
+    """Run the whole service: receiver, worker and web pages, started again when they die."""
     loaded = process_settings(context, config, "serve")
     database = Database(loaded.database.url)
     if migrate.current(database) is None:
@@ -24,7 +24,7 @@ def serve(context: typer.Context, config: ConfigOption = None) -> None:
         log.info("schema_created", version=migrate.head())
     migrate.require_current(database)
     database.close()
-    supervise(("receiver", "worker"), config_path(context, config), stop_event())
+    supervise(("receiver", "worker", "web"), config_path(context, config), stop_event())
 
 
 def receiver(context: typer.Context, config: ConfigOption = None) -> None:
@@ -50,6 +50,22 @@ def worker(context: typer.Context, config: ConfigOption = None) -> None:
     database = open_database(loaded)
     process = bootstrap.worker(loaded, database)
     process.start()
+    stop.wait()
+    process.stop()
+    database.close()
+
+
+def web(context: typer.Context, config: ConfigOption = None) -> None:
+    """Run the worklist pages and the JSON API alone."""
+    loaded = process_settings(context, config, "web")
+    stop = stop_event(limit_s=END_S)
+    database = open_database(loaded)
+    process = bootstrap.web(loaded, database)
+    try:
+        process.start()
+    except OSError as error:
+        where = f"{loaded.web.host}:{loaded.web.port}"
+        raise SettingsError(f"cannot serve on {where}: {error.strerror}; see `ich-triage doctor`") from error
     stop.wait()
     process.stop()
     database.close()

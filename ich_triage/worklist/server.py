@@ -1,0 +1,59 @@
+"""The web process: one HTTP server on a socket that is open before anything is promised."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from ..settings import Web
+
+log = structlog.get_logger(__name__)
+
+#: open event streams are cut when the process ends; pages connect again by themselves
+_GRACE_S = 2
+
+
+class WebServer:
+    """uvicorn in a thread of its own, so that the process ends as the others do."""
+
+    def __init__(self, settings: Web, app: FastAPI) -> None:
+        self._settings = settings
+        self._app = app
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+        #: where it listens, once started
+        self.port = settings.port
+
+    def start(self) -> None:
+        """Listen and answer. Raises OSError where the address or the certificate cannot be used."""
+        settings = self._settings
+        config = uvicorn.Config(
+            self._app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        config.load()
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=256)
+        self.port = listener.getsockname()[1]
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web", daemon=True)
+        self._thread.start()
+        scheme = "https" if settings.tls_key else "http"
+        log.info("web_listening", url=settings.public_url or f"{scheme}://{settings.host}:{self.port}")
+
+    def stop(self) -> None:
+        """Cut what is open and end."""
+        if self._server and self._thread:
+            self._server.should_exit = True
+            self._thread.join()
