@@ -35,7 +35,9 @@ def run() -> Rows:
     with tempfile.TemporaryDirectory(prefix="bench-database-") as folder:
         databases = {size: _filled(Path(folder) / f"{size}.sqlite", size) for size in SIZES}
         works = {
-            "worklist, 50 rows": lambda database: read_worklist(database, hours=24 * 365, limit=50),
+            "worklist, 50 rows": lambda database: read_worklist(
+                Settings(), database, hours=24 * 365, limit=50
+            ),
             "completeness sweep": _sweep,
         }
         rows = [_compare(name, work, databases) for name, work in works.items()]

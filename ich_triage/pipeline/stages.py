@@ -30,7 +30,7 @@ from ..outputs.report import ChosenSeries, Device, DocumentReference, Report
 from ..store import deliveries, results
 from ..store.database import Database
 from ..store.tables import Revision
-from .masks import MaskFiles
+from ..outputs.masks import MaskFiles
 
 if TYPE_CHECKING:
     from ..inference.analyse import Analyser

@@ -66,6 +66,7 @@ def give(session: Session, revision: Revision, opinion: Opinion, now: datetime) 
         weights_sha256=revision.analysis["package"]["weights_sha256"],
     )
     session.add(given)
+    revision.study.changed_at = now  # open lists show it
     return given
 
 
@@ -80,7 +81,12 @@ def _bleed(revision: Revision, agrees: bool) -> bool:
 
 def of_study(session: Session, study: Study) -> Sequence[Feedback]:
     """The feedback that counts for one study: the latest of each reader, by name of the reader."""
-    return session.scalars(_counting().where(Revision.study_id == study.id).order_by(Feedback.reader)).all()
+    return of_studies(session, [study.id])
+
+
+def of_studies(session: Session, ids: Sequence[int]) -> Sequence[Feedback]:
+    """The same for several, by id."""
+    return session.scalars(_counting(ids).order_by(Feedback.reader)).all()
 
 
 def all_that_count(session: Session) -> Sequence[Feedback]:
@@ -88,13 +94,17 @@ def all_that_count(session: Session) -> Sequence[Feedback]:
     return session.scalars(_counting().order_by(Revision.study_id, Feedback.reader)).all()
 
 
-def _counting() -> Select[Feedback]:
-    """Feedback that no later one of the same reader on the same study replaces, with revision and study."""
+def _counting(ids: Sequence[int] | None = None) -> Select[Feedback]:
+    """Feedback that no later one of the same reader on the same study replaces, with revision and study.
+
+    `ids`: of these studies only.
+    """
     other = aliased(Revision)
     turn = func.row_number().over(
         partition_by=(other.study_id, Feedback.reader), order_by=(Feedback.at.desc(), Feedback.id.desc())
     )
-    ranked = select(Feedback.id, turn.label("turn")).join(other, other.id == Feedback.revision_id).subquery()
+    each = select(Feedback.id, turn.label("turn")).join(other, other.id == Feedback.revision_id)
+    ranked = (each if ids is None else each.where(other.study_id.in_(ids))).subquery()
     return (
         select(Feedback)
         .join(Feedback.revision)

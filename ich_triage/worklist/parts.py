@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Response
 from fastapi.templating import Jinja2Templates
 
 from ..domain.label import PRIORITISATION_ONLY
 from ..settings import Settings
 from ..store.database import Database
+from . import words
+from .access import Principal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,13 @@ class Parts:
         """Parts that the settings decide."""
         templates = Jinja2Templates(directory=str(resources.files(__package__) / "templates"))
         templates.env.globals["label"] = PRIORITISATION_ONLY
+        templates.env.filters |= words.FILTERS
+        templates.env.trim_blocks = templates.env.lstrip_blocks = True
         return cls(settings=settings, database=database, templates=templates)
+
+    def page(self, request: Request, template: str, who: Principal, told: dict[str, Any]) -> Response:
+        """A page for somebody who is logged in."""
+        return self.templates.TemplateResponse(request, template, told | {"who": who})
 
 
 def parts(request: Request) -> Parts:
