@@ -111,6 +111,15 @@ class Web(_Section):
         return self
 
 
+class Access(_Section):
+    """Who may see the pages, and for how long a log-in lasts."""
+
+    #: a session that asks for nothing for so long ends, s; an open worklist asks for something
+    idle_s: float = Field(default=7200.0, gt=0)
+    #: a session ends so long after its log-in, whatever happens, s
+    session_s: float = Field(default=43200.0, gt=0)
+
+
 class Assembly(_Section):
     """When is a study complete."""
 
@@ -233,6 +242,8 @@ class Settings(BaseSettings):
     spool: Spool = Spool()
     #: the worklist pages and the API
     web: Web = Web()
+    #: sessions
+    access: Access = Access()
     #: completeness
     assembly: Assembly = Assembly()
     #: the model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from fastapi import Request
 from fastapi.templating import Jinja2Templates
@@ -11,6 +12,7 @@ from fastapi.templating import Jinja2Templates
 from ..domain.label import PRIORITISATION_ONLY
 from ..settings import Settings
 from ..store.database import Database
+from .bundle import Bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +25,21 @@ class Parts:
     database: Database
     #: pages; what they print is escaped
     templates: Jinja2Templates
+    #: audit records that would come by the hundred
+    bundle: Bundle
 
     @classmethod
     def of(cls, settings: Settings, database: Database) -> Parts:
         """Parts that the settings decide."""
-        templates = Jinja2Templates(directory=str(resources.files(__package__) / "templates"))
+        folder = resources.files(__package__) / "templates"
+        templates = Jinja2Templates(directory=str(folder), context_processors=[_who])
         templates.env.globals["label"] = PRIORITISATION_ONLY
-        return cls(settings=settings, database=database, templates=templates)
+        return cls(settings=settings, database=database, templates=templates, bundle=Bundle())
+
+
+def _who(request: Request) -> dict[str, Any]:
+    """What pages know of who reads them: `principal`, None where nobody is logged in."""
+    return {"principal": getattr(request.state, "principal", None)}
 
 
 def parts(request: Request) -> Parts:
