@@ -57,6 +57,10 @@ def _wait(ready: Callable[[], bool]) -> None:
 
 def _one(files: list[Path], peer: scu.Peer, pacs: StandInPacs, database: Database) -> Json:
     """Send one study, wait for its report, return its ledger."""
+
+    def listed() -> list[Json]:
+        return list(read_worklist(Settings(), database, hours=1, limit=99)["studies"])
+
     before = {
         row["study_instance_uid"] for row in read_worklist(Settings(), database, hours=1, limit=99)["studies"]
     }

@@ -15,6 +15,9 @@ IchTriageError
 │   └── DeliveryRefusedError   it answered with a failure status
 ├── UnknownStudyError      no such study in the database
 ├── FeedbackError          a reader's feedback cannot be taken as it is
+├── AccountError           an account or a token cannot be made or changed as wanted
+├── LoginError             a log-in failed
+│   └── LoginLimitedError      too many failed before it
 ├── TrainingDataError      labelled data cannot be used for training
 ├── TrainingError          training cannot go on
 └── DatabaseVersionError   the database schema is not the one this release needs
@@ -98,6 +101,23 @@ class UnknownStudyError(IchTriageError):
 
 class FeedbackError(IchTriageError):
     """The feedback cannot be taken as it is."""
+
+
+class AccountError(IchTriageError):
+    """The account or token cannot be made or changed as wanted."""
+
+
+class LoginError(IchTriageError):
+    """The log-in failed."""
+
+
+class LoginLimitedError(LoginError):
+    """Too many log-ins failed; try again later."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        """`retry_after_s`: when the next one is looked at."""
+        super().__init__(f"Too many failed log-ins. Try again in {retry_after_s} seconds.")
+        self.retry_after_s = retry_after_s
 
 
 class TrainingDataError(IchTriageError):

@@ -142,6 +142,15 @@ class Worklist(_Section):
 _VIEWER_NAMES = {"study_instance_uid", "accession_number"}
 
 
+class Access(_Section):
+    """Who may see the pages, and for how long a log-in lasts."""
+
+    #: a session that asks for nothing for so long ends, s; an open worklist asks for something
+    idle_s: float = Field(default=7200.0, gt=0)
+    #: a session ends so long after its log-in, whatever happens, s
+    session_s: float = Field(default=43200.0, gt=0)
+
+
 class Assembly(_Section):
     """When is a study complete."""
 
@@ -266,6 +275,8 @@ class Settings(BaseSettings):
     web: Web = Web()
     #: who is read first
     worklist: Worklist = Worklist()
+    #: sessions
+    access: Access = Access()
     #: completeness
     assembly: Assembly = Assembly()
     #: the model

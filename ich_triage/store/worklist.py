@@ -88,15 +88,13 @@ def _matching(wanted: Wanted) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _answered() -> Select[tuple[int]]:
+def _answered() -> Select[int]:
     """Studies whose present result a reader has answered: none that is newer has come, or is on its way."""
     newer = aliased(Revision)
     superseded = exists().where(
         newer.study_id == Revision.study_id, newer.number > Revision.number, newer.same_as.is_(None)
     )
-    return (
-        select(Revision.study_id).join(Feedback, Feedback.revision_id == Revision.id).where(~superseded)
-    )
+    return select(Revision.study_id).join(Feedback, Feedback.revision_id == Revision.id).where(~superseded)
 
 
 def _place(order: Order) -> ColumnElement[int]:

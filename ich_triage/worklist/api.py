@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..domain.audit import AuditEvent
 from ..domain.states import StudyState
@@ -16,11 +17,11 @@ from .access import Principal, audited, reader, viewer
 from .document import Json
 from .order import reading_order
 from .parts import Parts, parts
-from .refusals import Refused
+from .refusals import PROBLEM, Refused
 
 #: what a route may answer besides what it is for
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schema.Problem, "description": words, "content": {"application/problem+json": {}}}
+    status: {"model": schema.Problem, "description": words, "content": {PROBLEM: {}}}
     for status, words in {
         401: "Nobody is logged in, or the token is not valid",
         403: "The role does not allow it",
@@ -34,7 +35,7 @@ router = APIRouter(prefix="/api/v1", tags=["worklist"], responses=REFUSALS)
 Uid = Annotated[str, Path(description="Study Instance UID", max_length=64)]
 Own = Annotated[Parts, Depends(parts)]
 Viewer = Annotated[Principal, Depends(viewer)]
-_HU = {
+_HU: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         "description": "HU, 16-bit signed integers, little endian, row by row, the patient's right first; "
@@ -43,21 +44,28 @@ _HU = {
 }
 
 
+class Wanted(BaseModel):
+    """Which studies. No words to search for: names have no place in an address."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    #: of these states; all where left out
+    state: list[StudyState] = Field(default=[], max_length=len(StudyState))
+    #: received in the last so many hours
+    hours: float = Field(default=24.0, gt=0, le=100_000)
+    #: at most so many
+    limit: int = Field(default=50, ge=1, le=500)
+    #: without the first so many
+    offset: int = Field(default=0, ge=0, le=1_000_000)
+
+
 @router.get("/worklist", response_model=schema.Worklist)
-def worklist(
-    request: Request,
-    own: Own,
-    who: Viewer,
-    state: Annotated[list[StudyState] | None, Query(description="Of these states; all where left out")] = None,
-    hours: Annotated[float, Query(gt=0, le=100_000, description="Received in the last so many hours")] = 24.0,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-) -> Json:
-    """Studies in the order in which they should be read. No search: names have no place in an address."""
+def worklist(request: Request, own: Own, who: Viewer, asked: Annotated[Wanted, Query()]) -> Json:
+    """Studies in the order in which they should be read."""
     order = reading_order(own.settings.worklist, datetime.now(UTC))
-    wanted = query.Wanted(since=order.now - timedelta(hours=hours), states=frozenset(state or ()))
+    wanted = query.Wanted(since=order.now - timedelta(hours=asked.hours), states=frozenset(asked.state))
     with own.database.read() as session:
-        found = query.page(session, wanted, order, limit=limit, offset=offset)
+        found = query.page(session, wanted, order, limit=asked.limit, offset=asked.offset)
         alive = len(workers.living(session, dead_after_s=own.settings.worker.dead_after_s))
         told = document.worklist(found, query.counts(session, wanted), order, workers=alive)
     audited(request, who, AuditEvent.API_READ, rows=len(found))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from ..store import worklist as query
 from ..store.database import Database
-from .access import viewer
+from .access import known, viewer
 
 log = structlog.get_logger(__name__)
 router = APIRouter(include_in_schema=False)
@@ -43,8 +43,8 @@ class Changes:
         #: how often the list has changed since the start
         self.version = 0
 
-    async def stream(self) -> AsyncIterator[str]:
-        """An event at once and after each change."""
+    async def stream(self, may: Callable[[], bool]) -> AsyncIterator[str]:
+        """An event at once and after each change, for as long as the listener `may` have them."""
         self._listeners += 1
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
@@ -55,6 +55,8 @@ class Changes:
                     told = self.version
                     yield f"event: changed\ndata: {told}\n\n"
                 elif not await self._wait(told):
+                    if not await run_in_threadpool(may):
+                        return
                     yield ": still here\n\n"
         finally:
             self._listeners -= 1
@@ -93,4 +95,5 @@ class Changes:
 async def events(request: Request) -> StreamingResponse:
     """`changed` each time that the list has changed."""
     changes: Changes = request.app.state.changes
-    return StreamingResponse(changes.stream(), media_type="text/event-stream")
+    stream = changes.stream(lambda: known(request) is not None)
+    return StreamingResponse(stream, media_type="text/event-stream")

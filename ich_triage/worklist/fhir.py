@@ -43,8 +43,16 @@ _SYSTEMS = {
     "UCUM": "http://unitsofmeasure.org",
     codes.SCHEME: f"urn:oid:{codes.SCHEME_UID}",
 }
-_RADIOLOGY = {"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "RAD", "display": "Radiology"}
-_ACCESSION = {"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN", "display": "Accession ID"}
+_RADIOLOGY = {
+    "system": "http://terminology.hl7.org/CodeSystem/v2-0074",
+    "code": "RAD",
+    "display": "Radiology",
+}
+_ACCESSION = {
+    "system": "http://terminology.hl7.org/CodeSystem/v2-0203",
+    "code": "ACSN",
+    "display": "Accession ID",
+}
 _DOCS: dict[int | str, dict[str, Any]] = {
     200: {"content": {MEDIA_TYPE: {"schema": {"type": "object"}}}, "description": "FHIR R4 DiagnosticReport"}
 }
@@ -79,7 +87,10 @@ def report(told: Json) -> Json:
         "status": _STATUS[state],
         "category": [{"coding": [_RADIOLOGY]}],
         "code": _concept(codes.CT_OF_HEAD),
-        "subject": {"identifier": {"value": told["patient_id"] or "unknown"}, "display": told["patient_name"]},
+        "subject": {
+            "identifier": {"value": told["patient_id"] or "unknown"},
+            "display": told["patient_name"],
+        },
         "effectiveDateTime": ledger["first_slice"],
         "issued": ledger.get("stored") if state in FINAL_STATES else None,
         "result": [{"reference": f"#{each['id']}"} for each in observations],
@@ -88,6 +99,14 @@ def report(told: Json) -> Json:
         "conclusionCode": [_concept(codes.TRIAGE_RESULTS[state])] if state in FINAL_STATES else [],
     }
     return {key: value for key, value in resource.items() if value}  # FHIR has no null and no empty list
+
+
+def _subject(told: Json) -> Json:
+    """By identifier: the patient's resource is the hospital's."""
+    return {
+        "identifier": {"value": told["patient_id"] or "unknown"},
+        "display": told["patient_name"] or "unknown",
+    }
 
 
 def _conclusion(told: Json, state: StudyState, analysis: Json | None) -> list[str]:
@@ -114,7 +133,12 @@ def _observations(analysis: Json) -> list[Json]:
     """The probability of each label, then volume and side of each finding."""
     names = {"any": codes.INTRACRANIAL_HEMORRHAGE} | {each.value: codes.SUBTYPES[each] for each in SUBTYPES}
     found = [
-        _observation(f"p-{label}", names[label], codes.PROBABILITY, _quantity(analysis["probabilities"][label], codes.NO_UNITS))
+        _observation(
+            f"p-{label}",
+            names[label],
+            codes.PROBABILITY,
+            _quantity(analysis["probabilities"][label], codes.NO_UNITS),
+        )
         for label in names
     ]
     for number, finding in enumerate(analysis["findings"], start=1):
@@ -123,7 +147,9 @@ def _observations(analysis: Json) -> list[Json]:
         volume = _quantity(finding["volume_ml"], codes.MILLILITER)
         observation = _observation(f"v-{number}", names[finding["subtype"]], codes.VOLUME, volume)
         site = codes.FINDING_SITES[Subtype(finding["subtype"])]
-        observation["bodySite"] = _concept(site, text=f"{site.meaning}, {finding['side']}" if finding["side"] else None)
+        observation["bodySite"] = _concept(
+            site, text=f"{site.meaning}, {finding['side']}" if finding["side"] else None
+        )
         found.append(observation)
     return found
 

@@ -13,7 +13,7 @@ _CONTENT = (
 _HEADERS = {
     "Content-Security-Policy": _CONTENT,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer, our own forms would have the origin "null"
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 

@@ -13,7 +13,8 @@ from ..domain.label import PRIORITISATION_ONLY
 from ..settings import Settings
 from ..store.database import Database
 from . import words
-from .access import Principal
+from .bundle import Bundle
+from .stack import Stacks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,19 +27,35 @@ class Parts:
     database: Database
     #: pages; what they print is escaped
     templates: Jinja2Templates
+    #: audit records that would come by the hundred
+    bundle: Bundle
+    #: images of the studies that were looked at last
+    stacks: Stacks
 
     @classmethod
     def of(cls, settings: Settings, database: Database) -> Parts:
         """Parts that the settings decide."""
-        templates = Jinja2Templates(directory=str(resources.files(__package__) / "templates"))
+        folder = resources.files(__package__) / "templates"
+        templates = Jinja2Templates(directory=str(folder), context_processors=[_who])
         templates.env.globals["label"] = PRIORITISATION_ONLY
         templates.env.filters |= words.FILTERS
         templates.env.trim_blocks = templates.env.lstrip_blocks = True
-        return cls(settings=settings, database=database, templates=templates)
+        return cls(
+            settings=settings,
+            database=database,
+            templates=templates,
+            bundle=Bundle(),
+            stacks=Stacks(database, settings.spool.path),
+        )
 
-    def page(self, request: Request, template: str, who: Principal, told: dict[str, Any]) -> Response:
-        """A page for somebody who is logged in."""
-        return self.templates.TemplateResponse(request, template, told | {"who": who})
+    def page(self, request: Request, template: str, told: dict[str, Any]) -> Response:
+        """A page of what is `told`."""
+        return self.templates.TemplateResponse(request, template, told)
+
+
+def _who(request: Request) -> dict[str, Any]:
+    """What pages know of who reads them: `principal`, None where nobody is logged in."""
+    return {"principal": getattr(request.state, "principal", None)}
 
 
 def parts(request: Request) -> Parts:

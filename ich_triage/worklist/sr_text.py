@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from pydicom import Dataset
 
+#: Value Type to the attribute that holds the value as it is
+_PLAIN = {"TEXT": "TextValue", "UIDREF": "UID", "DATETIME": "DateTime", "DATE": "Date", "TIME": "Time"}
+
 
 class Line(NamedTuple):
     """One content item."""
@@ -44,7 +47,13 @@ def _value(item: Dataset) -> str:
         return f"{kind.lower()} {item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID}"
     if kind in ("SCOORD", "SCOORD3D"):
         return f"{item.GraphicType.lower()} {', '.join(f'{each:.1f}' for each in item.GraphicData)}"
-    keyword = {"TEXT": "TextValue", "UIDREF": "UID", "DATETIME": "DateTime", "DATE": "Date", "TIME": "Time"}.get(kind)
+    keyword = {
+        "TEXT": "TextValue",
+        "UIDREF": "UID",
+        "DATETIME": "DateTime",
+        "DATE": "Date",
+        "TIME": "Time",
+    }.get(kind)
     return str(item.get(keyword, "")) if keyword else ""
 
 

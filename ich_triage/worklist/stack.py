@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from contourpy import contour_generator
+from contourpy import LineType, contour_generator
 from numpy.typing import NDArray
 
 from ..domain.labels import SUBTYPES
@@ -72,7 +72,9 @@ class Stacks:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        stack = self._analysed(row, row.decided) if row.decided and row.decided.analysis else self._largest(row)
+        stack = (
+            self._analysed(row, row.decided) if row.decided and row.decided.analysis else self._largest(row)
+        )
         with self._lock:
             self._kept[key] = stack
             while len(self._kept) > _KEPT:
@@ -86,7 +88,9 @@ class Stacks:
         images = [each["image"] for each in analysis["slices"]]
         found = [by_image.get((each["sop_instance_uid"], each["frame_number"])) for each in images]
         if None in found:
-            raise DicomReadError(f"an analysed image of study {row.study.study_instance_uid} is not there any more")
+            raise DicomReadError(
+                f"an analysed image of study {row.study.study_instance_uid} is not there any more"
+            )
         whole = tuple(header for header in found if header is not None)
         return Stack(headers=whole, outlines=tuple(self._outlines(row, revision)))
 
@@ -113,7 +117,8 @@ class Stacks:
 
 def outline(mask: NDArray[np.bool_]) -> list[list[float]]:
     """Lines around a mask (Y, X), each x, y, x, y, … in pixels, 0 at the centre of the first."""
-    lines = contour_generator(z=np.pad(mask, 1).astype(np.float32)).lines(0.5)
+    generator = contour_generator(z=np.pad(mask, 1).astype(np.float32), line_type=LineType.Separate)
+    lines = cast("list[NDArray[np.float64]]", generator.lines(0.5))
     return [np.round(_simpler(line - 1), 1).ravel().tolist() for line in lines]
 
 

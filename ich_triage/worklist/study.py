@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 from pydicom import dcmread
 
@@ -13,10 +12,10 @@ from ..domain.audit import AuditEvent
 from ..domain.input_spec import BONE, BRAIN, STROKE, SUBDURAL
 from ..domain.labels import SUBTYPES
 from ..domain.states import OutputKind
-from .access import Principal, audited, viewer
+from .access import audited
 from .api import Uid, study_document
 from .document import Json
-from .parts import Parts, parts
+from .parts import Parts
 from .sr_text import lines
 
 router = APIRouter(prefix="/studies", include_in_schema=False)
@@ -41,7 +40,10 @@ _STEPS = (
 
 @router.get("/{uid}", response_class=HTMLResponse)
 def page(
-    request: Request, uid: Uid, own: Annotated[Parts, Depends(parts)], who: Annotated[Principal, Depends(viewer)]
+    request: Request,
+    uid: Uid,
+    own: Annotated[Parts, Depends(parts)],
+    who: Annotated[Principal, Depends(viewer)],
 ) -> Response:
     """The page of one study."""
     told = study_document(own, uid)
@@ -60,7 +62,10 @@ def page(
 
 @router.get("/{uid}/report", response_class=HTMLResponse)
 def report(
-    request: Request, uid: Uid, own: Annotated[Parts, Depends(parts)], who: Annotated[Principal, Depends(viewer)]
+    request: Request,
+    uid: Uid,
+    own: Annotated[Parts, Depends(parts)],
+    who: Annotated[Principal, Depends(viewer)],
 ) -> Response:
     """The structured report as text, as it went out."""
     told = study_document(own, uid)

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from ich_triage.errors import DatabaseVersionError
-from ich_triage.store import migrate
+from ich_triage.store import account_tables, migrate  # noqa: F401 - declares its tables on Base
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Base, Worker
 

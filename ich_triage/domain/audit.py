@@ -1,0 +1,70 @@
+"""What is kept of every look at a patient, every log-in and every change of rights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class AuditEvent(StrEnum):
+    """What happened. Names are stable: they stand in the database and in the log."""
+
+    #: the worklist was opened; `rows` studies were on it
+    LIST_VIEWED = "list_viewed"
+    #: an open worklist renewed itself; one record a minute for each session
+    LIST_REFRESHED = "list_refreshed"
+    #: a study's page was opened
+    STUDY_VIEWED = "study_viewed"
+    #: slices of a study were looked at; one record a minute for each session and study
+    PICTURES_VIEWED = "pictures_viewed"
+    #: the API was asked for a study, or for a list of `rows` studies
+    API_READ = "api_read"
+    #: a reader agreed or disagreed with a result
+    FEEDBACK_GIVEN = "feedback_given"
+    #: somebody logged in
+    LOGIN_SUCCEEDED = "login_succeeded"
+    #: a log-in failed; the name only where such an account exists
+    LOGIN_FAILED = "login_failed"
+    #: somebody logged out
+    LOGGED_OUT = "logged_out"
+    #: somebody known asked for what the role does not allow, or without the page's token
+    ACCESS_REFUSED = "access_refused"
+    #: an account was made
+    ACCOUNT_ADDED = "account_added"
+    #: an account was given another role
+    ROLE_CHANGED = "role_changed"
+    #: an account was given another password
+    PASSWORD_CHANGED = "password_changed"
+    #: an account was closed
+    ACCOUNT_DISABLED = "account_disabled"
+    #: a closed account was opened again
+    ACCOUNT_ENABLED = "account_enabled"
+    #: all sessions of an account were ended
+    SESSIONS_ENDED = "sessions_ended"
+    #: a service token was made
+    TOKEN_MADE = "token_made"
+    #: a service token was revoked
+    TOKEN_REVOKED = "token_revoked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRecord:
+    """One line of the audit trail. Our own ids and UIDs only, nothing of a patient."""
+
+    #: when
+    at: datetime
+    #: what
+    event: AuditEvent
+    #: who: name of the account or of the service token; empty where nobody is known
+    actor: str
+    #: Role of who; empty where nobody is known
+    role: str = ""
+    #: address that the request came from; empty on the command line
+    address: str = ""
+    #: the study that was looked at
+    study_instance_uid: str | None = None
+    #: studies on a list
+    rows: int | None = None
+    #: the account or token that was changed
+    about: str | None = None
