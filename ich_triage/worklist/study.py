@@ -39,12 +39,7 @@ _STEPS = (
 
 
 @router.get("/{uid}", response_class=HTMLResponse)
-def page(
-    request: Request,
-    uid: Uid,
-    own: Annotated[Parts, Depends(parts)],
-    who: Annotated[Principal, Depends(viewer)],
-) -> Response:
+def page(request: Request, uid: Uid, own: Own, who: Viewer) -> Response:
     """The page of one study."""
     told = study_document(own, uid)
     audited(request, who, AuditEvent.STUDY_VIEWED, study_instance_uid=uid)
@@ -61,12 +56,7 @@ def page(
 
 
 @router.get("/{uid}/report", response_class=HTMLResponse)
-def report(
-    request: Request,
-    uid: Uid,
-    own: Annotated[Parts, Depends(parts)],
-    who: Annotated[Principal, Depends(viewer)],
-) -> Response:
+def report(request: Request, uid: Uid, own: Own, who: Viewer) -> Response:
     """The structured report as text, as it went out."""
     told = study_document(own, uid)
     audited(request, who, AuditEvent.STUDY_VIEWED, study_instance_uid=uid)
