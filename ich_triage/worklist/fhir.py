@@ -87,10 +87,7 @@ def report(told: Json) -> Json:
         "status": _STATUS[state],
         "category": [{"coding": [_RADIOLOGY]}],
         "code": _concept(codes.CT_OF_HEAD),
-        "subject": {
-            "identifier": {"value": told["patient_id"] or "unknown"},
-            "display": told["patient_name"],
-        },
+        "subject": _subject(told),
         "effectiveDateTime": ledger["first_slice"],
         "issued": ledger.get("stored") if state in FINAL_STATES else None,
         "result": [{"reference": f"#{each['id']}"} for each in observations],

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.templating import Jinja2Templates
 
-from ..domain.label import PRIORITISATION_ONLY
+from ..domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ..settings import Settings
 from ..store.database import Database
 from . import words
@@ -37,7 +37,7 @@ class Parts:
         """Parts that the settings decide."""
         folder = resources.files(__package__) / "templates"
         templates = Jinja2Templates(directory=str(folder), context_processors=[_who])
-        templates.env.globals["label"] = PRIORITISATION_ONLY
+        templates.env.globals |= {"label": PRIORITISATION_ONLY, "synthetic": SYNTHETIC}
         templates.env.filters |= words.FILTERS
         templates.env.trim_blocks = templates.env.lstrip_blocks = True
         return cls(

@@ -13,7 +13,7 @@ from ..domain.input_spec import BONE, BRAIN, STROKE, SUBDURAL
 from ..domain.labels import SUBTYPES
 from ..domain.states import OutputKind
 from .access import audited
-from .api import Uid, study_document
+from .api import Own, Uid, Viewer, study_document
 from .document import Json
 from .parts import Parts
 from .sr_text import lines

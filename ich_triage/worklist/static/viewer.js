@@ -73,7 +73,7 @@
     svg.setAttribute("viewBox", `-0.5 -0.5 ${columns} ${rows}`);
     svg.replaceChildren(...outlines.filter((each) => shown && each.slice === index).map(polyline));
     const score = scores[index];
-    where.textContent = `${index + 1} / ${count}` + (score ? ` · ${score.position} mm · any ${Math.round(100 * score.any)}%` : "");
+    where.textContent = `${index + 1} / ${count}` + (score ? ` · ${score.position} mm · any ${score.words}` : "");
     stage.setAttribute("aria-label", `Slice ${index + 1} of ${count}`);
     stage.dataset.slice = index;
     document.getElementById("window").textContent = `L ${Math.round(level)} W ${Math.round(width)}`;
