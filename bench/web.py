@@ -47,11 +47,7 @@ def run() -> Rows:
         folder = Path(name)
         database = filled(folder / "ich.sqlite", STUDIES)
         uid = _with_pictures(database, folder / "spool")
-        account = Account(
-            name="reader", role=Role.RADIOLOGIST, password_hash=passwords.make_hash(_PASSWORD, "reader")
-        )
-        with database.write() as session:
-            accounts.add(session, account, now=datetime.now(UTC))
+        _add_reader(database)
         with _serving(folder) as (process, address), httpx.Client(base_url=address, timeout=30) as client:
             client.post("/login", data={"name": "reader", "password": _PASSWORD})
             client.headers["X-CSRF-Token"] = csrf_token(client.cookies["ich_session"])
@@ -63,8 +59,8 @@ def run() -> Rows:
 
             rows = [
                 _times("worklist page", lambda _: client.get("/")),
-                _times("rows, searched", lambda _: client.post("/rows", data={"search": "doe"})),
-                _times("rows, last page", lambda _: client.post("/rows", data={"page": 200})),
+                _times("rows, one page after the other", lambda turn: rows_of(page=1 + turn % 200)),
+                _times("rows, searched", lambda turn: rows_of(search=f"2.25 {turn}")),
                 _times("slice picture, 512²", lambda turn: client.get(f"{picture}/{turn % slices}")),
                 _change(client, database, uid),
                 _rest(client, process),
