@@ -10,12 +10,12 @@ from pydicom import dcmread
 from ich_triage.domain.states import OutputKind, StudyState
 from ich_triage.outputs.outbox import Outbox, folder_name
 from ich_triage.outputs.report import Report
-from ich_triage.settings import Destination
+from ich_triage.settings import DicomDestination
 from ich_triage.store.deliveries import Planned
 from tests.reports import made_header, made_headers, made_masks, made_volume, report_of
 
-EVERYTHING = Destination(name="all", host="h", port=104, ae_title="ALL", send="all")
-FLAGGED = Destination(name="flagged", host="h", port=104, ae_title="FLAGGED", outputs=("sr",))
+EVERYTHING = DicomDestination(name="all", host="h", port=104, ae_title="ALL", send="all")
+FLAGGED = DicomDestination(name="flagged", host="h", port=104, ae_title="FLAGGED", outputs=("sr",))
 
 
 def rendered(spool: Path, report: Report) -> tuple[Planned, ...]:
