@@ -219,14 +219,14 @@ def _observations(report: Report) -> Iterator[_Observation]:
         type="ST", code=DICOM_STUDY, value=escape(report.study_instance_uid), status=_NO_RESULT
     )
     yield _Observation(
-        type="CWE",
+        type="CE",
         code=codes.TRIAGE_RESULT,
         value=_coded(codes.TRIAGE_RESULTS[report.state]),
         abnormal=_ABNORMAL if report.flagged else "",
     )
     if report.reason_code:
         reason = Code(report.reason_code, codes.SCHEME, report.reason or report.reason_code)
-        yield _Observation(type="CWE", code=REASON, value=_coded(reason))
+        yield _Observation(type="CE", code=REASON, value=_coded(reason))
     yield _Observation(type="NM", code=PRIORITY, value=str(int(report.rank)))
     if report.analysis:
         yield from _analysis(report.analysis)
@@ -250,12 +250,12 @@ def _analysis(analysis: Analysis) -> Iterator[_Observation]:
 def _finding(analysis: Analysis, finding: Finding, number: str) -> Iterator[_Observation]:
     """What is said of one finding; each only where there is something to say."""
     yield _Observation(
-        type="CWE", code=codes.SUBTYPE, finding=number, value=_coded(codes.SUBTYPES[finding.subtype])
+        type="CE", code=codes.SUBTYPE, finding=number, value=_coded(codes.SUBTYPES[finding.subtype])
     )
     yield _number(codes.PROBABILITY, f"{finding.probability:.4f}", codes.NO_UNITS, number)
     if finding.side:
         side = codes.MIDLINE if finding.side is Side.MIDLINE else codes.LATERALITIES[finding.side]
-        yield _Observation(type="CWE", code=SIDE, finding=number, value=_coded(side))
+        yield _Observation(type="CE", code=SIDE, finding=number, value=_coded(side))
     if finding.volume_ml is not None:
         yield _number(codes.VOLUME, f"{finding.volume_ml:.2f}", codes.MILLILITER, number)
     if finding.volume_interval_ml is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 from datetime import UTC, datetime
@@ -11,7 +12,6 @@ from urllib.parse import urlsplit
 
 import httpx
 from standardwebhooks import Webhook
-from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from ..errors import DeliveryError
 from ..settings import WebhookDestination
@@ -20,6 +20,8 @@ from .tls import client_context
 
 #: statuses of the 400s that pass: request time-out, too early, too many requests (RFC 9110, 8470, 6585)
 _PASSING = frozenset({408, 425, 429})
+#: shortest key that the specification allows
+_KEY_BYTES = 24
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -112,6 +114,9 @@ def _signer(destination: WebhookDestination) -> Webhook:
         where = f"environment variable {destination.secret_variable}"
         secret = os.environ.get(destination.secret_variable, "").strip()
     try:
-        return Webhook(secret)
-    except (EmptyWebhookSecretError, ValueError) as error:
-        raise DeliveryError(f"{where} holds no secret; it is whsec_ and base64") from error
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if len(key) < _KEY_BYTES:
+        raise DeliveryError(f"{where} holds no secret: whsec_ and at least {_KEY_BYTES} bytes as base64")
+    return Webhook(key)
