@@ -34,21 +34,29 @@ class MessageCourier(Courier):
         self._open_link = _opener(destination, settings.delivery.timeout_s)
 
     def _deliver(self, batch: Sequence[Delivery]) -> None:
-        with self._database.write() as session:
-            obsolete = deliveries.supersede(session, [each.id for each in batch])
-        if obsolete:
-            self._log.info("deliveries_superseded", deliveries=sorted(obsolete))
-        wanted = self._without_lost_files([each for each in batch if each.id not in obsolete])
+        wanted = self._without_lost_files([each for each in batch if not self._is_obsolete(each)])
         if not wanted:
             return
         try:
             with self._open_link() as link:
                 for each in wanted:
                     if link.is_open:  # what is not tried now is still due
-                        content = (self._spool / each.path).read_bytes()
-                        self._note(each, link.send(each.sop_instance_uid, content))
+                        self._send(link, each)
         except DeliveryError as error:
             self._failed(wanted, str(error))
+
+    def _send(self, link: Link, delivery: Delivery) -> None:
+        if self._is_obsolete(delivery):  # since the batch was taken up: the others in it may take minutes
+            return
+        content = (self._spool / delivery.path).read_bytes()
+        self._note(delivery, link.send(delivery.sop_instance_uid, content))
+
+    def _is_obsolete(self, delivery: Delivery) -> bool:
+        with self._database.write() as session:
+            obsolete = deliveries.supersede(session, delivery.id)
+        if obsolete:
+            self._log.info("delivery_superseded", delivery=delivery.id)
+        return obsolete
 
     def _note(self, delivery: Delivery, answer: Answer) -> None:
         match answer.outcome:

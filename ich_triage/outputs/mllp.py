@@ -14,7 +14,7 @@ from ..errors import DeliveryError
 from ..settings import MllpDestination
 from .hl7 import codec, control_id
 from .link import Answer, Outcome, cleaned
-from .tls import client_context
+from .tls import client_context, no_connection
 
 _START, _END = b"\x0b", b"\x1c\r"
 #: HL7 table 0008: what we do at each acknowledgement code
@@ -101,8 +101,7 @@ class MllpLink:
         except TimeoutError as error:
             raise DeliveryError(f"no connection to {where} within {self._timeout_s:g} s") from error
         except (OSError, UnicodeError) as error:
-            reason = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or error
-            raise DeliveryError(f"no connection to {where} ({reason})") from error
+            raise no_connection(where, error) from error
 
     async def _exchange(self, content: bytes) -> bytes:
         async with asyncio.timeout(self._timeout_s):

@@ -1,4 +1,4 @@
-"""TLS towards destinations of messages: their certificate is always checked."""
+"""Connections to destinations of messages: over TLS the certificate is always checked."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def client_context(
             files = f"{certificate_file} and {key_file}" if key_file else f"{certificate_file}"
             raise DeliveryError(f"{files} hold no certificate with its key, unencrypted, as PEM") from error
     return context
+
+
+def no_connection(where: str, error: OSError | UnicodeError) -> DeliveryError:
+    """What to say when `where` could not be connected to, or has a certificate that is not trusted."""
+    reason = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or error
+    return DeliveryError(f"no connection to {where} ({reason})")
 
 
 def _no_password() -> str:

@@ -15,8 +15,8 @@ from standardwebhooks import Webhook
 
 from ..errors import DeliveryError
 from ..settings import WebhookDestination
-from .link import Answer, Outcome
-from .tls import client_context
+from .link import Answer, Outcome, cleaned
+from .tls import client_context, no_connection
 
 #: statuses of the 400s that pass: request time-out, too early, too many requests (RFC 9110, 8470, 6585)
 _PASSING = frozenset({408, 425, 429})
@@ -69,11 +69,11 @@ class WebhookLink:
             with self._client.stream("POST", self._url, content=content, headers=headers) as response:
                 return read_status(response.status_code, response.headers.get("retry-after", ""))
         except httpx.TimeoutException:
-            said = f"no answer within {self._timeout_s:g} s"
+            said, words = f"no answer within {self._timeout_s:g} s", ""
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            said = f"no answer ({type(error).__name__}: {error})"
+            said, words = f"no answer ({type(error).__name__})", cleaned(str(error))
         self._open = False
-        return Answer(outcome=Outcome.AGAIN, said=said)
+        return Answer(outcome=Outcome.AGAIN, said=said, words=words)
 
 
 def read_status(status: int, retry_after: str) -> Answer:
@@ -98,8 +98,7 @@ def check(destination: WebhookDestination, *, timeout_s: float) -> None:
             if parts.scheme == "https":
                 context.wrap_socket(connection, server_hostname=host).close()
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or error
-        raise DeliveryError(f"no connection to {host}:{port} ({reason})") from error
+        raise no_connection(f"{host}:{port}", error) from error
 
 
 def _signer(destination: WebhookDestination) -> Webhook:

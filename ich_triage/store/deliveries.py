@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Update, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from ..domain.commitment import CommitmentResult
 from ..domain.states import ANALYSED_STATES, MESSAGE_KINDS, DeliveryState, OutputKind, StudyState
@@ -155,29 +155,28 @@ def mark_dead(session: Session, delivery_id: int, *, error: str) -> None:
     _give_up(session.get_one(Delivery, delivery_id), error)
 
 
-def supersede(session: Session, ids: Collection[int]) -> set[int]:
-    """End those messages of `ids` that a later revision's message to the same destination makes obsolete.
+def supersede(session: Session, delivery_id: int) -> bool:
+    """End a message that a later revision's message to the same destination makes obsolete; whether it was.
 
-    A revision without an analysis does so to no message that says "flagged". Returns what was ended.
+    A revision without an analysis does so to no message that says "flagged".
     """
-    later, later_revision = aliased(Delivery), aliased(Revision)
+    delivery = session.get_one(Delivery, delivery_id)
+    says = delivery.revision
     after = (
-        select(later.id)
-        .join(later_revision, later_revision.id == later.revision_id)
-        .where(later.destination == Delivery.destination, later.kind == Delivery.kind)
-        .where(later_revision.study_id == Revision.study_id, later_revision.number > Revision.number)
-        .where(or_(Revision.state != StudyState.FLAGGED, later_revision.state.in_(ANALYSED_STATES)))
-        .exists()
+        select(Delivery.id)
+        .join(Revision, Revision.id == Delivery.revision_id)
+        .where(Revision.study_id == says.study_id, Revision.number > says.number)
+        .where(Delivery.destination == delivery.destination, Delivery.kind == delivery.kind)
+        .limit(1)
     )
-    obsolete = select(Delivery).join(Revision, Revision.id == Delivery.revision_id)
-    found = session.scalars(
-        obsolete.where(Delivery.id.in_(ids), Delivery.kind.in_(MESSAGE_KINDS), after)
-    ).all()
-    for delivery in found:
-        delivery.state = DeliveryState.SUPERSEDED
-        delivery.last_error = None
-        delivery.next_attempt_at = None
-    return {delivery.id for delivery in found}
+    if says.state == StudyState.FLAGGED:
+        after = after.where(Revision.state.in_(ANALYSED_STATES))
+    if delivery.kind not in MESSAGE_KINDS or session.scalar(after) is None:
+        return False
+    delivery.state = DeliveryState.SUPERSEDED
+    delivery.last_error = None
+    delivery.next_attempt_at = None
+    return True
 
 
 def give_up_elsewhere(session: Session, destinations: Collection[str]) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import hl7
@@ -249,3 +251,22 @@ def test_every_character_set_has_a_codec() -> None:
     offered = MllpDestination.model_fields["encoding"].annotation
     assert offered and {codec(each) for each in offered.__args__} >= {"utf-8", "ascii", "iso8859-1"}
     assert all("A".encode(codec(each)) == b"A" for each in offered.__args__)
+
+
+@pytest.mark.parametrize(("number", "state"), [(0, StudyState.FLAGGED), (1, StudyState.NOT_ANALYSED)])
+def test_the_documented_example_is_what_is_sent(number: int, state: StudyState) -> None:
+    """docs/hl7.md shows a message as it is built."""
+    document = (Path(__file__).parents[3] / "docs/hl7.md").read_text(encoding="utf-8")
+    example = re.findall(r"```hl7\n(.*?)```", document, re.DOTALL)[number]
+    header = made_header(
+        PatientName="Synthetic^Head",
+        PatientID="SYN-1",
+        PatientBirthDate="19700102",
+        PatientSex="O",
+        AccessionNumber="SYN-A1",
+        StudyDate="20260304",
+        StudyTime="050510",
+    )
+    to = HIS.model_copy(update={"sending_facility": "RADIOLOGY", "receiving_facility": "HOSPITAL"})
+    content = build_oru(report_of(made_headers(), state), header, to)
+    assert content.decode().replace("\r", "\n") == example

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,3 +69,15 @@ def test_nothing_identifies_the_patient() -> None:
     body = build_body(report_of(made_headers()), HEADER, DESK)
     assert not any(each in body for each in (b"Doe", b"4711", b"1970"))
     assert body == build_body(report_of(made_headers()), HEADER, DESK)
+
+
+def test_the_documented_example_is_what_is_posted() -> None:
+    """docs/webhook.md shows a body as it is built, and names each of its keys."""
+    document = (Path(__file__).parents[3] / "docs/webhook.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", document, re.DOTALL)
+    body = json.loads(build_body(report_of(made_headers()), made_header(AccessionNumber="SYN-A1"), DESK))
+    assert body == json.loads(example)
+    table = document.split("## The body")[1].split("```json")[0]
+    finding = body["data"]["findings"][0]
+    for part in (body["data"], body["data"]["analysis"], body["data"]["analysis"]["package"], finding):
+        assert all(f"{key}`" in table or f"{key}[]`" in table for key in part)
