@@ -337,10 +337,10 @@ class _Retry:
         if attempts >= self._policy.max_attempts:
             _give_up(delivery, delivery.last_error or "")
             return
-        wait = max(self._policy.backoff_s * 2 ** min(attempts - 1, 30), self._at_least_s)
-        wait = min(wait, self._policy.backoff_max_s)
+        wait = min(self._policy.backoff_s * 2 ** min(attempts - 1, 30), self._policy.backoff_max_s)
+        asked = min(self._at_least_s, self._policy.backoff_max_s)
         delivery.state = state
-        delivery.next_attempt_at = self._now + timedelta(seconds=wait * self._jitter)
+        delivery.next_attempt_at = self._now + timedelta(seconds=max(wait * self._jitter, asked))
         delivery.claimed_by = delivery.claimed_until = None
 
 

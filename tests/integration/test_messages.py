@@ -1,43 +1,26 @@
-"""Messages travel to real MLLP listeners and web servers, whatever those do."""
+"""HL7 messages travel to real MLLP listeners, whatever those do."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import pytest
 
 from ich_triage.domain.states import StudyState
-from ich_triage.outputs.deliver import Deliverer
-from ich_triage.outputs.outbox import Outbox
-from ich_triage.outputs.report import Report
-from ich_triage.settings import (
-    Delivery,
-    Destination,
-    DicomDestination,
-    MllpDestination,
-    Settings,
-    Spool,
-    WebhookDestination,
-    Worker,
-)
-from ich_triage.store import deliveries, studies
+from ich_triage.settings import DicomDestination
+from ich_triage.store import deliveries
 from ich_triage.store.database import Database
-from ich_triage.store.tables import Delivery as Row
 from tests.certificates import make_certificates
 from tests.hooks import SECRET, HookServer
+from tests.messages import STUDY, delivering, desk, his, plan, plan_later, rows, settings, states
 from tests.mllp import LOOPBACK, MllpListener, acknowledge, block
 from tests.peers import Archive, probe_port
-from tests.reports import made_header, made_headers, report_of
-from tests.rows import add_revision, later_revision
 
 Wait = Callable[..., None]
-STUDY = "1.2.3"
 
 
 @pytest.fixture
@@ -50,78 +33,6 @@ def listener() -> Iterator[MllpListener]:
 def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment has the secret of the destination `desk`."""
     monkeypatch.setenv("ICH_TRIAGE_WEBHOOK_SECRET_DESK", SECRET)
-
-
-def his(port: int, **changes: Any) -> MllpDestination:
-    """A hospital information system on loopback that wants every study."""
-    values: dict[str, Any] = {"name": "his", "host": LOOPBACK, "port": port, "send": "all"}
-    return MllpDestination(kind="mllp", **(values | changes))
-
-
-def desk(url: str, **changes: Any) -> WebhookDestination:
-    """A receiver of webhooks that wants every study."""
-    return WebhookDestination(kind="webhook", name="desk", url=url, **({"send": "all"} | changes))
-
-
-def settings(spool: Path, *destinations: Destination, **policy: Any) -> Settings:
-    """Impatient settings: first retry after 50 ms, at most a fifth of a second between two."""
-    patience = {"backoff_s": 0.05, "backoff_max_s": 0.2, "max_attempts": 1000, "timeout_s": 10.0}
-    return Settings(
-        spool=Spool(path=spool),
-        worker=Worker(dead_after_s=1.0),
-        delivery=Delivery(**(patience | policy)),
-        destinations=destinations,
-    )
-
-
-def plan(
-    database: Database, using: Settings, *, study: str = STUDY, state: StudyState = StudyState.FLAGGED
-) -> None:
-    """Render a report of `study` and plan its deliveries, as the pipeline does."""
-    report = report_of(made_headers(), state, study_instance_uid=study)
-    with database.write() as session:
-        deliveries.plan(session, add_revision(session, study, state), rendered(using, report))
-
-
-def plan_later(database: Database, using: Settings, state: StudyState, **changes: Any) -> None:
-    """The same for a second revision of the study."""
-    report = report_of(made_headers(), state, revision=2, **changes)
-    with database.write() as session:
-        revision = later_revision(session, studies.get(session, STUDY), state)
-        deliveries.plan(session, revision, rendered(using, report))
-
-
-def rendered(using: Settings, report: Report) -> Sequence[deliveries.Planned]:
-    """The report on disk."""
-    header = made_header(
-        StudyInstanceUID=report.study_instance_uid,
-        PatientName="Doe^Jane",
-        PatientID="1",
-        AccessionNumber="A1",
-    )
-    return Outbox(using.spool.path, using.destinations).render(report, [header])
-
-
-def rows(database: Database, study: str = STUDY) -> Sequence[Row]:
-    """The study's deliveries as they stand."""
-    with database.read() as session:
-        return deliveries.of_study(session, study)
-
-
-def states(database: Database, study: str = STUDY) -> list[str]:
-    """The states of the study's deliveries, oldest revision first."""
-    return [row.state for row in rows(database, study)]
-
-
-@contextmanager
-def delivering(using: Settings, database: Database) -> Iterator[Deliverer]:
-    """A running deliverer."""
-    deliverer = Deliverer(using, database)
-    deliverer.start()
-    try:
-        yield deliverer
-    finally:
-        deliverer.stop()
 
 
 def test_a_listener_gets_each_message_once(
@@ -414,97 +325,6 @@ def test_a_message_that_is_gone_is_a_dead_letter(
         with delivering(using, sqlite):
             wait_until(lambda: states(sqlite) == ["dead"])
     assert "outbox" in (rows(sqlite)[0].last_error or "")
-
-
-def test_a_webhook_is_signed_and_sent_once(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
-    """A server that checks the signature with the library accepts it; the body is that of the outbox."""
-    hooks = HookServer()
-    with hooks.serve():
-        using = settings(tmp_path, desk(hooks.url))
-        plan(sqlite, using)
-        with delivering(using, sqlite):
-            wait_until(lambda: states(sqlite) == ["sent"])
-    ((identity, body),) = hooks.got
-    assert identity == rows(sqlite)[0].sop_instance_uid
-    assert body == (tmp_path / rows(sqlite)[0].path).read_bytes()
-    assert hooks.bodies()[0]["data"]["accession_number"] == "A1"
-
-
-def test_a_failing_webhook_is_tried_again_with_the_same_id(
-    sqlite: Database, tmp_path: Path, wait_until: Wait
-) -> None:
-    """500, 429 and a redirect are retried: same id, same body, signed anew; no redirect is followed."""
-    hooks = HookServer()
-    hooks.statuses, hooks.headers = [500, 429, 302, 408], {"location": "/elsewhere"}
-    with hooks.serve():
-        using = settings(tmp_path, desk(hooks.url))
-        plan(sqlite, using)
-        with delivering(using, sqlite):
-            wait_until(lambda: states(sqlite) == ["sent"])
-    assert len(hooks.got) == 5 and len(set(hooks.got)) == 1
-    assert set(hooks.paths) == {"/hook"}
-    assert rows(sqlite)[0].attempts == 5
-
-
-@pytest.mark.parametrize("status", [400, 401, 404, 410])
-def test_a_webhook_that_is_not_wanted_is_dead_at_once(
-    sqlite: Database, tmp_path: Path, wait_until: Wait, status: int
-) -> None:
-    """Trying again would change nothing: the dead letter says the status."""
-    hooks = HookServer()
-    hooks.statuses = [status]
-    with hooks.serve():
-        using = settings(tmp_path, desk(hooks.url))
-        plan(sqlite, using)
-        with delivering(using, sqlite):
-            wait_until(lambda: states(sqlite) == ["dead"])
-    assert rows(sqlite)[0].last_error == f"answered with status {status}"
-    assert len(hooks.got) == 1
-
-
-def test_a_webhook_that_asks_for_time_gets_it(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
-    """Retry-After puts off the next attempt, up to the longest wait of the policy."""
-    hooks = HookServer()
-    hooks.statuses, hooks.headers = [503], {"retry-after": "3600"}
-    with hooks.serve():
-        using = settings(tmp_path, desk(hooks.url), backoff_max_s=60.0)
-        plan(sqlite, using)
-        with delivering(using, sqlite):
-            wait_until(lambda: rows(sqlite)[0].attempts == 1)
-    due = rows(sqlite)[0].next_attempt_at
-    assert due is not None and 40 < (due - datetime.now(UTC)).total_seconds() < 80
-
-
-def test_a_webhook_that_never_answers_is_seen(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
-    """Silence is a failed attempt with its reason; when the server answers, it is delivered."""
-    hooks = HookServer()
-    hooks.answers.clear()
-    with hooks.serve():
-        using = settings(tmp_path, desk(hooks.url), timeout_s=0.2)
-        plan(sqlite, using)
-        with delivering(using, sqlite):
-            wait_until(lambda: rows(sqlite)[0].attempts >= 2, what="two attempts")
-            assert rows(sqlite)[0].last_error == "no answer within 0.2 s"
-            hooks.answers.set()
-            wait_until(lambda: states(sqlite) == ["sent"])
-
-
-def test_a_secret_can_come_later(
-    sqlite: Database, tmp_path: Path, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without one nothing is posted and the reason says where it belongs; with one it is, over TLS too."""
-    monkeypatch.delenv("ICH_TRIAGE_WEBHOOK_SECRET_DESK")
-    ours, path = make_certificates(tmp_path / "certificates"), tmp_path / "secret"
-    hooks = HookServer(tls=ours.server())
-    with hooks.serve():
-        using = settings(tmp_path / "spool", desk(hooks.url, ca_file=ours.authority, secret_file=path))
-        plan(sqlite, using)
-        with delivering(using, sqlite):
-            wait_until(lambda: rows(sqlite)[0].attempts >= 2, what="two attempts")
-            assert str(path) in (rows(sqlite)[0].last_error or "")
-            path.write_text(f"{SECRET}\n")
-            wait_until(lambda: states(sqlite) == ["sent"])
-    assert len(hooks.got) == 1
 
 
 def test_one_study_reaches_every_kind_of_destination(
