@@ -16,7 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..dicom import scu
 from ..domain.label import SYNTHETIC
 from ..errors import IchTriageError
-from ..settings import Destination, Settings
+from ..outputs import webhook
+from ..outputs.mllp import MllpLink
+from ..settings import DicomDestination, MllpDestination, Settings, WebhookDestination
 from ..store import deliveries, migrate, problems, results, workers
 from ..store.database import Database
 from .options import ConfigOption, JsonOption, config_path, console, print_json, settings
@@ -199,10 +201,40 @@ def _destinations(loaded: Settings) -> Iterator[Finding]:
             remedy="add [[destinations]] to the configuration",
         )
     for destination in loaded.destinations:
-        yield _echo(destination, loaded)
+        match destination:
+            case DicomDestination():
+                yield _echo(destination, loaded)
+            case MllpDestination():
+                yield _connects(destination, loaded)
+            case WebhookDestination():
+                yield _answers(destination, loaded)
 
 
-def _echo(destination: Destination, loaded: Settings) -> Finding:
+def _connects(destination: MllpDestination, loaded: Settings) -> Finding:
+    """Whether somebody listens; nothing is sent, so it is not known whether that speaks HL7."""
+    subject = f"destination {destination.name}"
+    try:
+        with MllpLink(destination, timeout_s=loaded.delivery.timeout_s):
+            pass
+    except IchTriageError as error:
+        return _error(
+            subject, seen=str(error), remedy="check host, port and tls, and that the interface is started"
+        )
+    how = "TLS" if destination.tls else "no encryption"
+    return _ok(subject, f"{destination.host}:{destination.port} takes connections, {how}")
+
+
+def _answers(destination: WebhookDestination, loaded: Settings) -> Finding:
+    """Whether the host answers; nothing is posted, so it is not known whether the URL is right."""
+    subject = f"destination {destination.name}"
+    try:
+        webhook.check(destination, timeout_s=loaded.delivery.timeout_s)
+    except IchTriageError as error:
+        return _error(subject, seen=str(error), remedy="check url, ca_file and the secret (docs/webhook.md)")
+    return _ok(subject, "the host of its url takes connections, and there is a secret to sign with")
+
+
+def _echo(destination: DicomDestination, loaded: Settings) -> Finding:
     subject = f"destination {destination.name}"
     where = f"{destination.ae_title} at {destination.host}:{destination.port}"
     try:

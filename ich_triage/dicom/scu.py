@@ -26,7 +26,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 
 from ..domain.commitment import CommitmentResult
 from ..errors import DeliveryError, SettingsError
-from ..settings import Destination
+from ..settings import DicomDestination
 from .uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 # Files go out byte for byte as they lie on disk, in chunks, without being decoded.
@@ -54,7 +54,7 @@ class Peer:
     ae_title: str
 
     @classmethod
-    def of(cls, destination: Destination) -> Self:
+    def of(cls, destination: DicomDestination) -> Self:
         """The peer that a configured destination names."""
         return cls(host=destination.host, port=destination.port, ae_title=destination.ae_title)
 
