@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.analysed import add_analysed
 from tests.web import add_account, browser, log_in
 
 #: requests for each route; `make fuzz` is the long form
-EXAMPLES = 40
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))
 #: routes of the API; a new one is fuzzed, too
 ROUTES = 7
 
