@@ -16,26 +16,38 @@ from .accounts import checked_name
 
 #: what every token begins with, so that one that was left lying about is recognised
 PREFIX = "ich_"
+#: days for which a token is valid at most, and unless told otherwise
+MAX_DAYS, DAYS = 730, 365
 #: the latest use is noted no more often, so that reading costs no writing
 _NOTED = timedelta(minutes=1)
 
 
-def make(session: Session, name: str, *, days: int, now: datetime) -> str:
-    """A new token, which is not kept: it is shown now or never. Raises AccountError."""
+def checked_days(days: str | int) -> int:
+    """For how long a token is to be valid. Raises AccountError."""
+    if not str(days).isdecimal() or not 1 <= int(str(days)[:9]) <= MAX_DAYS:
+        raise AccountError(f"a token is valid for 1 to {MAX_DAYS} days: give a whole number of them")
+    return int(days)
+
+
+def make(session: Session, name: str, *, days: int, now: datetime) -> tuple[ServiceToken, str]:
+    """A new one, and the token itself, which is not kept: it is shown now or never. Raises AccountError."""
     kept = checked_name(name)
     taken = AccountError(f"there is a token {kept} already: take another name, since records name it")
     if session.scalar(select(ServiceToken.id).where(ServiceToken.name == kept)) is not None:
         raise taken
     token = secret.make(PREFIX)
-    expires = now + timedelta(days=days)
-    session.add(
-        ServiceToken(name=kept, token_sha256=secret.digest(token), created_at=now, expires_at=expires)
+    made = ServiceToken(
+        name=kept,
+        token_sha256=secret.digest(token),
+        created_at=now,
+        expires_at=now + timedelta(days=days),
     )
+    session.add(made)
     try:
         session.flush()
     except IntegrityError as error:
         raise taken from error
-    return token
+    return made, token
 
 
 def find(session: Session, token: str, now: datetime) -> ServiceToken | None:

@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from ..settings import Settings
 from ..store.database import Database
-from . import accounts
+from . import doors
 from .headers import Headers
 from .parts import Parts
 
@@ -25,7 +25,7 @@ def create(settings: Settings, database: Database) -> FastAPI:
         redoc_url=None,
     )
     app.state.parts = Parts.of(settings, database)
-    accounts.install(app)
+    doors.install(app)
     app.add_middleware(Headers)
     static = resources.files(__package__) / "static"
     htmx = resources.files("django_htmx") / "static" / "django_htmx"

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from anyio import CapacityLimiter
+from fastapi import Request
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -75,6 +76,12 @@ class Login:
         """The same password under today's parameters; sessions go on."""
         with self._database.write() as session:
             session.merge(account).password_hash = renewed
+
+
+def login_of(request: Request) -> Login:
+    """The passwords of this application."""
+    found: Login = request.app.state.login
+    return found
 
 
 def _limits(name: str, address: str) -> tuple[tuple[RateLimitItem, tuple[str, ...]], ...]:

@@ -234,7 +234,7 @@ def test_another_sites_page_changes_nothing(client: TestClient, headers: dict[st
 
 def _make_token(database: Database, name: str, *, days: int = 1) -> str:
     with database.write() as session:
-        return tokens.make(session, name, days=days, now=datetime.now(UTC))
+        return tokens.make(session, name, days=days, now=datetime.now(UTC))[1]
 
 
 def test_a_service_token_reads_and_changes_nothing(client: TestClient, sqlite: Database) -> None:
