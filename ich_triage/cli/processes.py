@@ -68,7 +68,8 @@ def web(context: typer.Context, config: ConfigOption = None) -> None:
     except OSError as error:
         where = f"{loaded.web.host}:{loaded.web.port}"
         raise SettingsError(f"cannot serve on {where}: {error.strerror}; see `ich-triage doctor`") from error
-    _invite_first_admin(database, process.url)
+    if loaded.access.passwords:
+        _invite_first_admin(database, process.url)
     stop.wait()
     process.stop()
     database.close()

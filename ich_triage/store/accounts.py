@@ -92,8 +92,14 @@ def set_role(session: Session, account: Account, role: str) -> None:
     if wanted == account.role:
         return
     _keep_an_admin(session, account)
-    account.role = wanted
-    sessions.end_all(session, account)
+    follow_role(session, account, wanted)
+
+
+def follow_role(session: Session, account: Account, role: str) -> None:
+    """Take over the role that an OpenID provider gives, even from the last admin."""
+    if account.role != role:
+        account.role = _personal(role)
+        sessions.end_all(session, account)
 
 
 def set_password_hash(session: Session, account: Account, password_hash: str) -> None:

@@ -10,7 +10,6 @@ import hmac
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import structlog
 from fastapi import Depends, Request
@@ -151,7 +150,7 @@ def check_origin(request: Request) -> None:
     if site is not None:
         ours = site in ("same-origin", "none")
     else:
-        ours = origin is None or urlsplit(origin)[:2] == _own_origin(request)
+        ours = origin is None or origin.casefold() == own_url(request).casefold()
     if not ours:
         log.warning("foreign_origin_refused", address=address(request), path=request.url.path)
         raise Refused(
@@ -161,9 +160,9 @@ def check_origin(request: Request) -> None:
         )
 
 
-def _own_origin(request: Request) -> tuple[str, str]:
-    url = urlsplit(parts(request).settings.web.public_url or str(request.base_url))
-    return url.scheme, url.netloc
+def own_url(request: Request) -> str:
+    """The address under which the browser reaches us, without a slash at its end."""
+    return parts(request).settings.web.public_url or str(request.base_url).rstrip("/")
 
 
 def _allowed(request: Request, sent: str, roles: frozenset[Role], words: str) -> Principal:

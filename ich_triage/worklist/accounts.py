@@ -41,6 +41,7 @@ def login_page(request: Request, next: str = "/") -> Response:
 async def log_in(request: Request, name: Field = "", password: Field = "", next: Field = "/") -> Response:
     """Begin a session, or say that name and password do not fit."""
     check_origin(request)
+    _require_passwords(request)
     turns = login_of(request).turns
     return await to_thread.run_sync(_log_in, request, name, password, next, limiter=turns)
 
@@ -50,7 +51,7 @@ def _log_in(request: Request, name: str, password: str, then: str) -> Response:
         account, right = login_of(request).check(name, password, address(request))
     except LoginLimitedError as error:
         log.warning("login_limited", address=address(request), retry_after_s=error.retry_after_s)
-        return _limited(show_login(request, then=then, error=str(error), status=429), error)
+        return limited(show_login(request, then=then, error=str(error), status=429), error)
     if account is None or not right:
         # an unknown name is not kept: people type passwords there
         who = Principal(name=account.name, role=Role(account.role)) if account else None
@@ -115,7 +116,7 @@ def _change_password(request: Request, principal: Principal, given: tuple[str, s
             accounts.set_password_hash(session, account, made)
             audited_change(session, request, principal, AuditEvent.PASSWORD_CHANGED, about=account.name)
     except LoginLimitedError as error:
-        return _limited(_account_page(request, principal, error=str(error), status=429), error)
+        return limited(_account_page(request, principal, error=str(error), status=429), error)
     except AccountError as error:
         return _account_page(request, principal, error=str(error), status=400)
     return begin_session(request, account, then="/account")
@@ -124,6 +125,7 @@ def _change_password(request: Request, principal: Principal, given: tuple[str, s
 @router.get("/first-admin")
 def first_admin_page(request: Request, secret: str = "") -> Response:
     """The form behind the link that the start of the service has printed."""
+    _require_passwords(request)
     try:
         with parts(request).database.read() as session:
             first_admin.require(session, secret, datetime.now(UTC))
@@ -138,6 +140,7 @@ async def make_first_admin(
 ) -> Response:
     """The first admin, logged in at once."""
     check_origin(request)
+    _require_passwords(request)
     given = (secret, name, password, repeat)
     return await to_thread.run_sync(_make_first_admin, request, given, limiter=login_of(request).turns)
 
@@ -162,6 +165,12 @@ def _make_first_admin(request: Request, given: tuple[str, str, str, str]) -> Res
     return begin_session(request, account, then="/")
 
 
+def _require_passwords(request: Request) -> None:
+    settings = parts(request).settings
+    if not settings.access.passwords:
+        raise Refused(403, f"nobody logs in with a password here: log in through {settings.oidc.issuer}")
+
+
 def same(password: str, repeat: str) -> None:
     """Raise AccountError unless a new password was typed twice alike."""
     if password != repeat:
@@ -170,7 +179,13 @@ def same(password: str, repeat: str) -> None:
 
 def show_login(request: Request, *, then: str, error: str = "", status: int = 200) -> Response:
     """The log-in page, with what went wrong."""
-    told = {"next": local_path(then), "error": error}
+    settings = parts(request).settings
+    told = {
+        "next": local_path(then),
+        "error": error,
+        "provider": settings.oidc.issuer,
+        "passwords": settings.access.passwords,
+    }
     return parts(request).templates.TemplateResponse(request, "login.html", told, status_code=status)
 
 
@@ -190,6 +205,7 @@ def _first_admin_page(
     return parts(request).templates.TemplateResponse(request, "first_admin.html", told, status_code=status)
 
 
-def _limited(response: Response, error: LoginLimitedError) -> Response:
+def limited(response: Response, error: LoginLimitedError) -> Response:
+    """The answer, with when to try again."""
     response.headers["Retry-After"] = str(error.retry_after_s)
     return response

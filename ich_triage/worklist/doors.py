@@ -17,3 +17,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refused, answer)
     app.include_router(accounts.router)
     app.include_router(administration.router)
+    if app.state.parts.settings.oidc.issuer:
+        # authlib is not loaded where nobody needs it
+        from . import oidc, provider_login
+
+        app.state.provider = oidc.Provider(app.state.parts.settings.oidc)
+        app.include_router(provider_login.router)

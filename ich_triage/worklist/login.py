@@ -24,6 +24,8 @@ _PAIR = RateLimitItemPerMinute(5, 5, namespace="pair")
 _ADDRESS = RateLimitItemPerMinute(30, 5, namespace="address")
 #: failures of one account from wherever, in an hour
 _ACCOUNT = RateLimitItemPerHour(50, 1, namespace="account")
+#: log-ins through a provider that are begun from one address, in five minutes: each is kept for a while
+_BEGUN = RateLimitItemPerMinute(60, 5, namespace="begun")
 #: an address from which the person has logged in within so long is not shut out by others' failures
 _AT_HOME = timedelta(days=30)
 
@@ -58,12 +60,20 @@ class Login:
             self._keep(account, renewed)
         return account, True
 
+    def begin_elsewhere(self, address: str) -> None:
+        """Count a log-in that goes through a provider. Raises LoginLimitedError."""
+        if not self._limiter.hit(_BEGUN, address):
+            raise self._limited(_BEGUN, (address,))
+
     def _wait(self, account: Account | None, name: str, address: str) -> None:
         for item, key in _limits(name, address):
             if self._limiter.test(item, *key) or (item is _ACCOUNT and self._at_home(account, address)):
                 continue
-            reset = self._limiter.get_window_stats(item, *key).reset_time
-            raise LoginLimitedError(max(1, math.ceil(reset - time.time())))
+            raise self._limited(item, key)
+
+    def _limited(self, item: RateLimitItem, key: tuple[str, ...]) -> LoginLimitedError:
+        reset = self._limiter.get_window_stats(item, *key).reset_time
+        return LoginLimitedError(max(1, math.ceil(reset - time.time())))
 
     def _at_home(self, account: Account | None, address: str) -> bool:
         if account is None:
