@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.testclient import TestClient
 
 from ich_triage.domain.audit import AuditEvent
 from ich_triage.domain.roles import Role
-from ich_triage.settings import Access, Settings, Web
+from ich_triage.settings import Access, Oidc, Settings, Web
 from ich_triage.store import accounts, secret, tokens
 from ich_triage.store.account_tables import Audit, ServiceToken, WebSession
 from ich_triage.store.database import Database
 from ich_triage.worklist import access
 from ich_triage.worklist.access import Principal
+from ich_triage.worklist.app import create
 from tests.web import add_account, browser, csrf_token, log_in
 
 JSON = {"accept": "application/json"}
@@ -279,3 +282,40 @@ def test_a_page_carries_the_token_for_its_forms_and_for_htmx(client: TestClient)
     page = client.post("/feedback", headers={"X-CSRF-Token": _token(client)}).text
     assert csrf_token(page) == _token(client)
     assert f"""hx-headers='{{"X-CSRF-Token": "{_token(client)}"}}'""" in page
+
+
+#: routes that nobody has to log in for: they show nothing of a patient, and lead to the log-in
+_OPEN = frozenset({"/login", "/first-admin", "/login/provider", "/login/provider/back"})
+
+
+def test_no_route_is_without_a_dependency_of_access(sqlite: Database) -> None:
+    """Whoever adds a route says who may, or adds it to the few that are open on purpose."""
+    oidc = Oidc(issuer="https://id.example", client_id="x", roles={"x": "admin"})
+    app = create(Settings(oidc=oidc), sqlite)
+    guarded: dict[str, bool] = {}
+    for route in iter_route_contexts(app.routes):
+        if isinstance(route.original_route, APIRoute):
+            calls = set(_calls(route.dependant))
+            guarded[str(route.path)] = bool(calls & {access.viewer, access.reader, access.admin})
+    assert {path for path, safe in guarded.items() if not safe} == _OPEN
+
+
+def _calls(dependant: Dependant) -> Iterator[Any]:
+    for each in dependant.dependencies:
+        yield each.call
+        yield from _calls(each)
+
+
+def test_both_databases_keep_sessions_tokens_and_records(database: Database) -> None:
+    """The same on SQLite and on PostgreSQL, from log-in to log-out."""
+    add_account(database, "reader", Role.RADIOLOGIST)
+    bearer = {"authorization": f"Bearer {_make_token(database, 'dashboard')}"}
+    with _with_routes(browser(database)) as client:
+        assert log_in(client, "reader\x00").status_code == 401
+        assert log_in(client, "reader").status_code == 303
+        _age(database, seen=timedelta(minutes=2))
+        assert client.get("/pictures/1").json() == 1
+        assert client.post("/logout", headers={"X-CSRF-Token": _token(client)}).status_code == 303
+        assert client.get("/", headers=bearer).json()["name"] == "dashboard"
+    events = ["login_failed", "login_succeeded", "pictures_viewed", "logged_out"]
+    assert _recorded(database) == events
