@@ -57,7 +57,7 @@ class Login:
             return account, False
         self._limiter.clear(_PAIR, accounts.key_of(name), address)
         if account and kept and (renewed := passwords.renewed(kept, password)):
-            self._keep(account, renewed)
+            self._keep(account.id, kept, renewed)
         return account, True
 
     def begin_elsewhere(self, address: str) -> None:
@@ -82,10 +82,12 @@ class Login:
         with self._database.read() as session:
             return audit_store.logged_in_from(session, account.name, address, since=since)
 
-    def _keep(self, account: Account, renewed: str) -> None:
-        """The same password under today's parameters; sessions go on."""
+    def _keep(self, number: int, before: str, renewed: str) -> None:
+        """The same password under today's parameters, unless it was changed meanwhile; sessions go on."""
         with self._database.write() as session:
-            session.merge(account).password_hash = renewed
+            account = session.get_one(Account, number)
+            if account.password_hash == before:
+                account.password_hash = renewed
 
 
 def login_of(request: Request) -> Login:

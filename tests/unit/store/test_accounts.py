@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from ich_triage.domain.roles import Role
 from ich_triage.errors import AccountError
@@ -127,3 +128,24 @@ def test_all_sessions_of_one_account_end_and_no_others(database: Database) -> No
         assert sessions.end_all(session, one) == 2
         found = sessions.find(session, cookie, policy=Access(), now=NOW)
         assert found is not None and found.account.name == "two"
+
+
+def test_two_admins_who_close_each_other_leave_one(database: Database) -> None:
+    """However close the two come, somebody can still look after the accounts."""
+    for _ in range(3):
+        names = ("one", "two")
+        with database.write() as session:
+            session.execute(sa.delete(Account))
+        for name in names:
+            _add(database, name, Role.ADMIN)
+
+        def close(name: str) -> bool:
+            try:
+                with database.write() as session:
+                    accounts.set_disabled(session, accounts.get(session, name), disabled=True)
+            except AccountError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(2) as pool:
+            assert sorted(pool.map(close, names)) == [False, True]
