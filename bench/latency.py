@@ -20,6 +20,7 @@ from ich_triage.domain.states import OutputKind
 from ich_triage.phantom.dicom import write_study
 from ich_triage.phantom.generate import generate
 from ich_triage.phantom.spec import draw
+from ich_triage.settings import Settings
 from ich_triage.store.database import Database
 from ich_triage.worklist.document import Json
 
@@ -56,14 +57,19 @@ def _wait(ready: Callable[[], bool]) -> None:
 
 def _one(files: list[Path], peer: scu.Peer, pacs: StandInPacs, database: Database) -> Json:
     """Send one study, wait for its report, return its ledger."""
-    before = {row["study_instance_uid"] for row in read_worklist(database, hours=1, limit=99)["studies"]}
+
+    def listed() -> list[Json]:
+        return list(read_worklist(Settings(), database, hours=1, limit=99)["studies"])
+
+    before = {
+        row["study_instance_uid"] for row in read_worklist(Settings(), database, hours=1, limit=99)["studies"]
+    }
     for sent in scu.store(files, peer, calling="SCANNER"):
         assert sent.error is None, sent.error
     found: list[Json] = []
 
     def reported() -> bool:
-        rows = read_worklist(database, hours=1, limit=99)["studies"]
-        found[:] = [row for row in rows if row["study_instance_uid"] not in before]
+        found[:] = [row for row in listed() if row["study_instance_uid"] not in before]
         return bool(found) and found[0]["ledger"].get("sent") is not None
 
     _wait(reported)

@@ -7,6 +7,7 @@ import tomllib
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
+from string import Formatter
 from typing import Any, Literal
 
 from pydantic import (
@@ -117,6 +118,36 @@ class Web(_Section):
                 "tls_key, or trusted_proxies where a proxy ends TLS, or host to 127.0.0.1"
             )
         return self
+
+
+class Worklist(_Section):
+    """Who is read first, and what the list shows."""
+
+    #: how long a study stays on the list after its first slice, h
+    hours: float = Field(default=72.0, gt=0)
+    #: studies on one page
+    page_size: int = Field(default=50, ge=1, le=500)
+    #: waiting time after which a study is read one step more urgent, s; 0 raises nobody
+    rise_after_s: float = Field(default=14_400.0, ge=0)
+    #: the most urgent place that waiting leads to: that of the not analysed, or of the flagged
+    rise_to: Literal["unknown", "flagged"] = "unknown"
+    #: address of a study in the site's own viewer, with {study_instance_uid} or {accession_number} in it
+    viewer_url: str = ""
+
+    @field_validator("viewer_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if not value:
+            return value
+        names = {name for _, name, _, _ in Formatter().parse(value) if name is not None}
+        if not value.startswith(("https://", "http://")) or not names <= _VIEWER_NAMES or not names:
+            raise ValueError(
+                "starts with https:// or http:// and has {study_instance_uid} or {accession_number} in it"
+            )
+        return value
+
+
+_VIEWER_NAMES = {"study_instance_uid", "accession_number"}
 
 
 class Access(_Section):
@@ -290,6 +321,8 @@ class Settings(BaseSettings):
     spool: Spool = Spool()
     #: the worklist pages and the API
     web: Web = Web()
+    #: who is read first
+    worklist: Worklist = Worklist()
     #: sessions
     access: Access = Access()
     #: who else vouches for people

@@ -12,14 +12,17 @@ from pydicom.dataset import Dataset
 
 from ich_triage.dicom.contexts import CT_IMAGE_CLASSES
 from ich_triage.dicom.scu import Peer
+from ich_triage.domain.priority import Order
 from ich_triage.domain.states import CompletedBy
 from ich_triage.intake.header import read
 from ich_triage.intake.spool import Arrival
+from ich_triage.settings import Worklist
 from ich_triage.store import deliveries, problems, revisions, studies
 from ich_triage.store import worklist as query
 from ich_triage.store.database import Database
 from ich_triage.store.instances import Indexed, index
 from ich_triage.worklist import document
+from ich_triage.worklist.order import reading_order
 
 Json = dict[str, Any]
 
@@ -37,6 +40,7 @@ def write_config(
         "dicom": {"host": "127.0.0.1", "port": port},
         "database": {"url": database_url or f"sqlite:///{folder / 'ich.sqlite'}"},
         "spool": {"path": str(folder / "spool"), "reserve_bytes": 1000},
+        "web": {"port": 0},
         "assembly": {"quiet_s": 2.0},
         "worker": {"poll_s": 0.05, "heartbeat_s": 0.3, "dead_after_s": 2.0},
         "delivery": {"backoff_s": 0.2, "backoff_max_s": 1.0, "timeout_s": 10.0, "commitment_timeout_s": 3.0},
@@ -86,15 +90,20 @@ def study(database: Database, uid: str) -> Json:
     with database.read() as session:
         row = query.one(session, uid)
         history = query.revisions(session, row.study)
-        return document.study(row, history, problems.of_study(session, uid), datetime.now(UTC))
+        return document.study(row, history, problems.of_study(session, uid), an_order())
 
 
 def worklist(database: Database) -> list[Json]:
     """The studies of `ich-triage worklist --json`."""
-    epoch = datetime(2000, 1, 1, tzinfo=UTC)
+    order = an_order()
     with database.read() as session:
-        rows = query.page(session, since=epoch, limit=1000)
-        return list(document.worklist(rows, {}, datetime.now(UTC), workers=1)["studies"])
+        rows = query.page(session, query.Wanted(since=datetime(2000, 1, 1, tzinfo=UTC)), order, limit=1000)
+        return list(document.worklist(rows, {}, order, workers=1)["studies"])
+
+
+def an_order() -> Order:
+    """The reading order of now, with the default rule."""
+    return reading_order(Worklist(), datetime.now(UTC))
 
 
 def all_deliveries(database: Database, uid: str) -> list[Json]:

@@ -21,6 +21,7 @@ from ..dicom import scu
 from ..domain.labels import SUBTYPES
 from ..domain.states import FINAL_STATES, DeliveryState, OutputKind, StudyState
 from ..errors import IchTriageError
+from ..settings import Settings
 from ..store.database import Database
 from ..worklist import document
 from .demo_pacs import StandInPacs, free_port, start_pacs
@@ -114,7 +115,7 @@ def _watching(database: Database) -> Iterator[Callable[[], document.Json]]:
         def look() -> document.Json:
             nonlocal shown
             time.sleep(_LOOK_S)
-            told = read_worklist(database, hours=1.0, limit=50)
+            told = read_worklist(Settings(), database, hours=1.0, limit=50)
             now = [(row["study_instance_uid"], row["state"]) for row in told["studies"]]
             if console.is_terminal:
                 live.update(worklist_table(told), refresh=True)
@@ -136,7 +137,7 @@ def _settled(told: document.Json, studies: int) -> bool:
 
 def _tell(database: Database, names: dict[str, str], pacs: StandInPacs, run: Path) -> bool:
     """The closing table; whether every study's report is in the PACS, asked of the PACS itself."""
-    told = read_worklist(database, hours=24.0, limit=50)
+    told = read_worklist(Settings(), database, hours=24.0, limit=50)
     rows = {row["study_instance_uid"]: row for row in told["studies"]}
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("sent", "result", "any", "last slice to SR in the PACS", "SR in the PACS"):

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from ..settings import Worker
+from ..settings import Settings
 from ..store import problems, workers
 from ..store import worklist as query
 from ..store.database import Database
 from ..worklist import document
+from ..worklist.order import reading_order
 from .options import ConfigOption, JsonOption, console, open_database, print_json, settings
 from .show import study_view, worklist_table
 
@@ -32,10 +33,9 @@ def worklist(
     """List studies in the order in which they should be read."""
     loaded = settings(context, config)
     database = open_database(loaded)
-    dead_after_s = loaded.worker.dead_after_s
 
     def read() -> document.Json:
-        return read_worklist(database, hours=hours, limit=limit, dead_after_s=dead_after_s)
+        return read_worklist(loaded, database, hours=hours, limit=limit)
 
     if as_json:
         print_json(read())
@@ -52,16 +52,14 @@ def worklist(
             return
 
 
-def read_worklist(
-    database: Database, *, hours: float, limit: int, dead_after_s: float = Worker().dead_after_s
-) -> document.Json:
-    """The list of the last `hours`, in reading order; a worker silent for `dead_after_s` counts as dead."""
-    now = datetime.now(UTC)
-    since = now - timedelta(hours=hours)
+def read_worklist(loaded: Settings, database: Database, *, hours: float, limit: int) -> document.Json:
+    """The list of the last `hours`, in reading order."""
+    order = reading_order(loaded.worklist, datetime.now(UTC))
+    wanted = query.Wanted(since=order.now - timedelta(hours=hours))
     with database.read() as session:
-        rows = query.page(session, since=since, limit=limit)
-        alive = len(workers.living(session, dead_after_s=dead_after_s))
-        return document.worklist(rows, query.counts(session, since=since), now, workers=alive)
+        rows = query.page(session, wanted, order, limit=limit)
+        alive = len(workers.living(session, dead_after_s=loaded.worker.dead_after_s))
+        return document.worklist(rows, query.counts(session, wanted), order, workers=alive)
 
 
 def study(
@@ -71,11 +69,13 @@ def study(
     config: ConfigOption = None,
 ) -> None:
     """Tell everything about one study: state, findings, series, ledger, deliveries."""
-    database = open_database(settings(context, config))
+    loaded = settings(context, config)
+    database = open_database(loaded)
+    order = reading_order(loaded.worklist, datetime.now(UTC))
     with database.read() as session:
         row = query.one(session, uid)
         told = document.study(
-            row, query.revisions(session, row.study), problems.of_study(session, uid), datetime.now(UTC)
+            row, query.revisions(session, row.study), problems.of_study(session, uid), order
         )
     if as_json:
         print_json(told)

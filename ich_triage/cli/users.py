@@ -125,9 +125,8 @@ def token(
     shown: list[str] = []
 
     def make(session: Session) -> str:
-        made, secret = tokens.make(session, name, days=valid, now=datetime.now(UTC))
-        shown.append(secret)
-        return made.name
+        shown.append(tokens.make(session, name, days=valid, now=datetime.now(UTC)))
+        return accounts.checked_name(name)
 
     _change(context, config, AuditEvent.TOKEN_MADE, make)
     typer.echo(shown[0])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import IntEnum
 
 from .states import StudyState
@@ -50,3 +53,35 @@ def state_while_reopened(state: StudyState) -> StudyState:
     A flag stays up until the new analysis takes it down; anything else no longer covers the whole study.
     """
     return StudyState.FLAGGED if state is StudyState.FLAGGED else StudyState.RECEIVING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """Places on the list at one moment: the rank, and what waiting adds to it, so that nobody starves.
+
+    A study that has waited for `rise_after` is read with those one step more urgent (a step is flagged,
+    unknown, not flagged; an urgent request stays one), after twice as long two, up to `rise_to`. Among equals
+    the longest waiting comes first.
+    """
+
+    #: when
+    now: datetime
+    #: waiting time for one step; None raises nobody
+    rise_after: timedelta | None
+    #: the most urgent place of a routine study that waiting can lead to
+    rise_to: Rank
+
+    def place(self, rank: Rank, first_slice_at: datetime) -> Rank:
+        """Where a study of `rank` stands."""
+        waited = self.now - first_slice_at
+        reached = (place for of, limit, place in self.rises() if of is rank and waited >= limit)
+        return next(reached, rank)
+
+    def rises(self) -> Iterator[tuple[Rank, timedelta, Rank]]:
+        """Who rises after how long to which place; of each rank the longest wait first."""
+        if self.rise_after is None:
+            return
+        for rank in Rank:
+            top = self.rise_to - (rank % 2)
+            for steps in range((rank - top) // 2, 0, -1):
+                yield rank, steps * self.rise_after, Rank(rank - 2 * steps)

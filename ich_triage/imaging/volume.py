@@ -15,7 +15,7 @@ from ich_triage.domain.finding import ImageReference, Vector3
 from ich_triage.domain.states import ReasonCode
 from ich_triage.errors import NotAnalysedError, PixelDataError
 
-from .decode import read_frames
+from .decode import read_frames, read_pixels
 from .header import SliceHeader
 from .hounsfield import is_wrapped, to_hu
 from .stacks import Series
@@ -150,6 +150,18 @@ def assemble(series: Series) -> Volume:
     )
 
 
+def read_slice(header: SliceHeader) -> tuple[np.ndarray, tuple[float, float]]:
+    """HU (Y, X), float32, of one image as `Volume.hu` has it, and the distances of its rows and columns, mm.
+
+    Without an orientation it stays as it is stored. Raises PixelDataError.
+    """
+    hu = to_hu(read_pixels(header), header)
+    if header.image_position_patient is None or header.image_orientation_patient is None:
+        return hu, header.pixel_spacing or (1.0, 1.0)
+    in_plane, *_ = _canonical([header])
+    return in_plane.apply(hu), _spacing(header, in_plane)
+
+
 def _read(headers: Sequence[SliceHeader]) -> list[np.ndarray]:
     """HU (Rows, Columns) of each header, in order; files are decoded side by side."""
     by_file: dict[object, list[int]] = {}
@@ -188,10 +200,10 @@ def _without_duplicates(series: Series, pixels: Sequence[np.ndarray], warnings: 
 def _canonical(headers: Sequence[SliceHeader]) -> tuple[InPlane, Vector3, Vector3, np.ndarray]:
     """The turn to canonical axes, the turned row and column vectors, and origins (Z, 3), LPS mm."""
     first = headers[0]
-    assert first.image_orientation_patient is not None and first.pixel_spacing is not None
+    assert first.image_orientation_patient is not None
     row, column = np.array(first.image_orientation_patient).reshape(2, 3)
     origins = np.array([header.image_position_patient for header in headers], dtype=np.float64)
-    dy, dx = first.pixel_spacing
+    dy, dx = first.pixel_spacing or (1.0, 1.0)
     rows, columns = first.rows, first.columns
     transposed = abs(row[0]) < abs(column[0])
     if transposed:

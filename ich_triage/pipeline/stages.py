@@ -25,12 +25,12 @@ from ..imaging.attributes import MALFORMED
 from ..imaging.header import SliceHeader, open_dataset, read_study
 from ..imaging.select import Selection, Series, select
 from ..imaging.volume import Volume, assemble
+from ..outputs.masks import MaskFiles
 from ..outputs.outbox import Outbox
 from ..outputs.report import ChosenSeries, Device, DocumentReference, Report
 from ..store import deliveries, results
 from ..store.database import Database
 from ..store.tables import Revision
-from .masks import MaskFiles
 
 if TYPE_CHECKING:
     from ..inference.analyse import Analyser

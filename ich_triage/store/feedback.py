@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session, aliased, joinedload
+from sqlalchemy.orm import Session, aliased, contains_eager, joinedload
 
 from ..domain.labels import Subtype
 from ..domain.states import ANALYSED_STATES, StudyState
@@ -66,6 +66,7 @@ def give(session: Session, revision: Revision, opinion: Opinion, now: datetime) 
         weights_sha256=revision.analysis["package"]["weights_sha256"],
     )
     session.add(given)
+    revision.study.changed_at = now  # open lists show it
     return given
 
 
@@ -80,7 +81,20 @@ def _bleed(revision: Revision, agrees: bool) -> bool:
 
 def of_study(session: Session, study: Study) -> Sequence[Feedback]:
     """The feedback that counts for one study: the latest of each reader, by name of the reader."""
-    return session.scalars(_counting().where(Revision.study_id == study.id).order_by(Feedback.reader)).all()
+    return of_studies(session, [study.id])
+
+
+def of_studies(session: Session, ids: Sequence[int]) -> Sequence[Feedback]:
+    """The same for several, by id."""
+    given = session.scalars(
+        select(Feedback)
+        .join(Feedback.revision)
+        .where(Revision.study_id.in_(ids))
+        .order_by(Feedback.at, Feedback.id)
+        .options(contains_eager(Feedback.revision).joinedload(Revision.study))
+    )
+    latest = {(each.revision.study_id, each.reader): each for each in given}
+    return [latest[key] for key in sorted(latest)]
 
 
 def all_that_count(session: Session) -> Sequence[Feedback]:

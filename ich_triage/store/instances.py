@@ -195,3 +195,11 @@ def counts(session: Session) -> dict[str, int]:
     """Study Instance UID → number of indexed objects, counted from the objects themselves."""
     query = select(Study.study_instance_uid, func.count(Instance.id)).join(Instance).group_by(Study.id)
     return dict(session.execute(query).all())
+
+
+def images(session: Session, study: Study, series_instance_uid: str | None = None) -> Sequence[Instance]:
+    """Objects of a study, or of one of its series, but for those in conflict with an earlier one."""
+    wanted = select(Instance).where(Instance.study_id == study.id, Instance.conflict.is_(False))
+    if series_instance_uid is not None:
+        wanted = wanted.where(Instance.series_instance_uid == series_instance_uid)
+    return session.scalars(wanted.order_by(Instance.id)).all()

@@ -41,6 +41,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 Uid = String(64)
 Key = BigInteger().with_variant(Integer, "sqlite")
 
@@ -109,6 +113,8 @@ class Study(Base):
     last_slice_at: Mapped[datetime]
     #: receipt of the first instance that no revision covers yet
     assembling_since: Mapped[datetime | None]
+    #: when anything of this row was last written
+    changed_at: Mapped[datetime] = mapped_column(default=_now, onupdate=_now, index=True)
 
     revisions: Mapped[list[Revision]] = relationship(back_populates="study", order_by="Revision.number")
 

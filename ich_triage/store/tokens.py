@@ -29,25 +29,22 @@ def checked_days(days: str | int) -> int:
     return int(days)
 
 
-def make(session: Session, name: str, *, days: int, now: datetime) -> tuple[ServiceToken, str]:
-    """A new one, and the token itself, which is not kept: it is shown now or never. Raises AccountError."""
+def make(session: Session, name: str, *, days: int, now: datetime) -> str:
+    """A new token, which is not kept: it is shown now or never. Raises AccountError."""
     kept = checked_name(name)
     taken = AccountError(f"there is a token {kept} already: take another name, since records name it")
     if session.scalar(select(ServiceToken.id).where(ServiceToken.name == kept)) is not None:
         raise taken
     token = secret.make(PREFIX)
-    made = ServiceToken(
-        name=kept,
-        token_sha256=secret.digest(token),
-        created_at=now,
-        expires_at=now + timedelta(days=days),
+    expires = now + timedelta(days=days)
+    session.add(
+        ServiceToken(name=kept, token_sha256=secret.digest(token), created_at=now, expires_at=expires)
     )
-    session.add(made)
     try:
         session.flush()
     except IntegrityError as error:
         raise taken from error
-    return made, token
+    return token
 
 
 def find(session: Session, token: str, now: datetime) -> ServiceToken | None:

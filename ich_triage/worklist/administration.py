@@ -61,8 +61,9 @@ def make_token(request: Request, principal: Admin, name: Field = "", days: Field
     try:
         valid = tokens.checked_days(days)
         with parts(request).database.write() as session:
-            made, token = tokens.make(session, name, days=valid, now=datetime.now(UTC))
-            audited_change(session, request, principal, AuditEvent.TOKEN_MADE, about=made.name)
+            token = tokens.make(session, name, days=valid, now=datetime.now(UTC))
+            about = accounts.checked_name(name)
+            audited_change(session, request, principal, AuditEvent.TOKEN_MADE, about=about)
     except AccountError as error:
         return _users_page(request, error=str(error), status=400)
     return _users_page(request, token=token, status=201)

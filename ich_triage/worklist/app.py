@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from ..settings import Settings
 from ..store.database import Database
-from . import doors
+from . import api, doors, events, fhir, listing, quality, refusals, study
 from .headers import Headers
 from .parts import Parts
 
@@ -25,7 +25,11 @@ def create(settings: Settings, database: Database) -> FastAPI:
         redoc_url=None,
     )
     app.state.parts = Parts.of(settings, database)
+    app.state.changes = events.Changes(database)
+    for routes in (listing, events, study, quality, api, fhir):
+        app.include_router(routes.router)
     doors.install(app)
+    refusals.install(app)
     app.add_middleware(Headers)
     static = resources.files(__package__) / "static"
     htmx = resources.files("django_htmx") / "static" / "django_htmx"

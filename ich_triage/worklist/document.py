@@ -11,28 +11,31 @@ from typing import Any
 
 from ..domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ..domain.labels import LABELS
+from ..domain.priority import Order, Rank
 from ..domain.states import DeliveryState
-from ..store.tables import Delivery, Problem, Revision, Study
+from ..store.feedback import sees_bleed
+from ..store.tables import Delivery, Feedback, Problem, Revision, Study
 from ..store.worklist import Row
 
 Json = dict[str, Any]
 
 
-def worklist(rows: Sequence[Row], counts: dict[str, int], now: datetime, *, workers: int) -> Json:
+def worklist(rows: Sequence[Row], counts: dict[str, int], order: Order, *, workers: int) -> Json:
     """The list in reading order, without the per-slice detail; `workers` are alive."""
+    now = order.now
     return {
         "label": PRIORITISATION_ONLY,
         "generated_at": now.isoformat(),
         "workers": workers,
         "counts": counts,
-        "studies": [summary(row, now) for row in rows],
+        "studies": [summary(row, order) for row in rows],
     }
 
 
-def study(row: Row, revisions: Sequence[Revision], problems: Sequence[Problem], now: datetime) -> Json:
+def study(row: Row, revisions: Sequence[Revision], problems: Sequence[Problem], order: Order) -> Json:
     """Everything known of one study."""
     shown = row.decided or row.newest
-    return summary(row, now) | {
+    return summary(row, order) | {
         "label": PRIORITISATION_ONLY,
         "series": _series(shown),
         "slices": _slices(row.decided),
@@ -44,7 +47,7 @@ def study(row: Row, revisions: Sequence[Revision], problems: Sequence[Problem], 
     }
 
 
-def summary(row: Row, now: datetime) -> Json:
+def summary(row: Row, order: Order) -> Json:
     """One line of the list."""
     shown = row.decided or row.newest
     sent = row.reported or row.newest
@@ -60,12 +63,28 @@ def summary(row: Row, now: datetime) -> Json:
         "state": row.study.state,
         "reason": _reason(row.study),
         "priority": row.study.rank,
+        "place": order.place(Rank(row.study.rank), row.study.first_slice_at),
         "stat": row.study.stat,
-        "waiting_s": round((now - row.study.first_slice_at).total_seconds(), 3),
+        "waiting_s": round((order.now - row.study.first_slice_at).total_seconds(), 3),
         "revision": row.study.revision,
         "analysis": _analysis(row.decided),
         "ledger": _ledger(row.study, shown),
         "deliveries": [delivery(each) for each in sent.deliveries] if sent else [],
+        "feedback": [opinion(each) for each in row.feedback],
+    }
+
+
+def opinion(each: Feedback) -> Json:
+    """What one reader says."""
+    return {
+        "reader": each.reader,
+        "agrees": each.agrees,
+        "sees_bleed": sees_bleed(each),
+        "subtypes": each.subtypes,
+        "note": each.note,
+        "at": each.at.isoformat(),
+        "revision": each.revision.number,
+        "weights_sha256": each.weights_sha256,
     }
 
 
@@ -165,10 +184,15 @@ def _ledger(of: Study, revision: Revision | None) -> Json:
         "started": _time(revision.started_at),
         "inferred": _time(revision.inferred_at),
         "stored": _time(revision.stored_at),
+        "last_slice_to_stored_s": _seconds(revision.last_slice_at, revision.stored_at),
         "sent": _time(sent),
         "committed": _time(committed),
-        "last_slice_to_sent_s": round((sent - revision.last_slice_at).total_seconds(), 3) if sent else None,
+        "last_slice_to_sent_s": _seconds(revision.last_slice_at, sent),
     }
+
+
+def _seconds(begin: datetime, end: datetime | None) -> float | None:
+    return round((end - begin).total_seconds(), 3) if end else None
 
 
 def _time(moment: datetime | None) -> str | None:

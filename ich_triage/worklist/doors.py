@@ -1,4 +1,4 @@
-"""What stands before every route: log-in, the limit on requests, and how refusals are answered."""
+"""What stands before every route: the limit on requests, log-in, and who looks after accounts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from fastapi import FastAPI
 from . import accounts, administration
 from .body import BodyLimit
 from .login import Login
-from .refusals import Refused, answer
 
 
 def install(app: FastAPI) -> None:
     """Add all of it to the application, whose parts are there already."""
     app.state.login = Login(app.state.parts.database)
     app.add_middleware(BodyLimit)
-    app.add_exception_handler(Refused, answer)
     app.include_router(accounts.router)
     app.include_router(administration.router)
     if app.state.parts.settings.oidc.issuer:

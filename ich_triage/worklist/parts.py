@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Response
 from fastapi.templating import Jinja2Templates
 
-from ..domain.label import PRIORITISATION_ONLY
+from ..domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ..settings import Settings
 from ..store.database import Database
+from . import words
 from .bundle import Bundle
+from .shared import Shared
+from .stack import Stacks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +30,31 @@ class Parts:
     templates: Jinja2Templates
     #: audit records that would come by the hundred
     bundle: Bundle
+    #: rows that many pages ask for at once
+    shared: Shared
+    #: images of the studies that were looked at last
+    stacks: Stacks
 
     @classmethod
     def of(cls, settings: Settings, database: Database) -> Parts:
         """Parts that the settings decide."""
         folder = resources.files(__package__) / "templates"
         templates = Jinja2Templates(directory=str(folder), context_processors=[_who])
-        templates.env.globals["label"] = PRIORITISATION_ONLY
-        return cls(settings=settings, database=database, templates=templates, bundle=Bundle())
+        templates.env.globals |= {"label": PRIORITISATION_ONLY, "synthetic": SYNTHETIC}
+        templates.env.filters |= words.FILTERS
+        templates.env.trim_blocks = templates.env.lstrip_blocks = True
+        return cls(
+            settings=settings,
+            database=database,
+            templates=templates,
+            bundle=Bundle(),
+            shared=Shared(),
+            stacks=Stacks(database, settings.spool.path),
+        )
+
+    def page(self, request: Request, template: str, told: dict[str, Any]) -> Response:
+        """A page of what is `told`."""
+        return self.templates.TemplateResponse(request, template, told)
 
 
 def _who(request: Request) -> dict[str, Any]:

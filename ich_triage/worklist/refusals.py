@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from fastapi import HTTPException, Request
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
 
+from ..errors import DicomReadError, FeedbackError, IchTriageError, UnknownStudyError
 from .links import login_url, path_of
 from .parts import parts
 
 PROBLEM = "application/problem+json"
+#: how errors of the service are answered; any other is ours alone
+_STATUS: dict[type[IchTriageError], int] = {UnknownStudyError: 404, FeedbackError: 409, DicomReadError: 422}
 
 
 class Refused(HTTPException):
@@ -30,6 +35,33 @@ def wants_problem(request: Request) -> bool:
     return request.url.path.startswith("/api/") or any(
         kind in accepted for kind in ("application/json", PROBLEM, "text/event-stream")
     )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error that a person or a program can meet."""
+    app.add_exception_handler(Refused, answer)
+    app.add_exception_handler(IchTriageError, _ours)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+    return await answer(request, Refused(status, str(error)))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return await answer(request, Refused(error.status_code, str(error.detail), dict(error.headers or {})))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """Says which field is wrong and why; never what was in it."""
+    assert isinstance(error, RequestValidationError)
+    wrong = "; ".join(
+        f"{'.'.join(map(str, each['loc'][1:])) or each['loc'][0]}: {each['msg']}" for each in error.errors()
+    )
+    return await answer(request, Refused(422, wrong))
 
 
 async def answer(request: Request, refused: Exception) -> Response:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import pytest
+from sqlalchemy import update
 
-from ich_triage.domain.priority import rank
+from ich_triage.domain.priority import Order, Rank, rank
 from ich_triage.domain.states import CompletedBy, StudyState
 from ich_triage.errors import UnknownStudyError
 from ich_triage.store import results, worklist
 from ich_triage.store.database import Database
 from ich_triage.store.revisions import open_revision
 from ich_triage.store.tables import Study
+from ich_triage.store.worklist import Row, Wanted
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+EVERY = Wanted(since=datetime(2000, 1, 1, tzinfo=UTC))
+ORDER = Order(now=NOW, rise_after=None, rise_to=Rank.UNKNOWN)
 #: Study Instance UID → state, STAT, minutes waited; in the order in which they must be read
 STUDIES = {
     "1.1": (StudyState.FLAGGED, True, 1),
@@ -45,20 +50,72 @@ def filled(database: Database) -> Database:
 def test_the_list_is_in_reading_order(filled: Database) -> None:
     """Flagged, then what nobody has looked at, then the rest; STAT first, then the longest waiting."""
     with filled.read() as session:
-        rows = worklist.page(session, since=EPOCH, limit=100)
+        rows = worklist.page(session, EVERY, ORDER, limit=100)
         assert [row.study.study_instance_uid for row in rows] == list(STUDIES)
-        second = worklist.page(session, since=EPOCH, limit=2, offset=2)
+        second = worklist.page(session, EVERY, ORDER, limit=2, offset=2)
         assert [row.study.study_instance_uid for row in second] == ["1.3", "1.4"]
-        assert worklist.counts(session, since=EPOCH)["flagged"] == 3
+        assert worklist.counts(session, EVERY)["flagged"] == 3
 
 
 def test_old_studies_are_left_out(filled: Database) -> None:
     """Neither listed nor counted."""
     with filled.read() as session:
-        since = NOW - timedelta(minutes=5)
-        rows = worklist.page(session, since=since, limit=100)
+        recent = Wanted(since=NOW - timedelta(minutes=5))
+        rows = worklist.page(session, recent, ORDER, limit=100)
         assert {row.study.study_instance_uid for row in rows} == {"1.1", "1.3", "1.4", "1.8"}
-        assert sum(worklist.counts(session, since=since).values()) == 4
+        assert sum(worklist.counts(session, recent).values()) == 4
+
+
+def test_who_waits_too_long_is_read_as_one_step_more_urgent(filled: Database) -> None:
+    """Not flagged for 99 minutes: after an hour beside the unknown, and there the longest waiting."""
+    order = replace(ORDER, rise_after=timedelta(hours=1))
+    with filled.read() as session:
+        rows = worklist.page(session, EVERY, order, limit=100)
+        uids = [row.study.study_instance_uid for row in rows]
+        assert uids == ["1.1", "1.2", "1.3", "1.4", "1.9", "1.5", "1.6", "1.7", "1.8"]
+
+
+def test_the_database_and_the_rule_agree_on_every_place(filled: Database) -> None:
+    """Whatever the wait and however far waiting leads."""
+    for minutes, top in product((1, 2, 5, 8, 50), (Rank.UNKNOWN, Rank.FLAGGED)):
+        order = replace(ORDER, rise_after=timedelta(minutes=minutes), rise_to=top)
+        with filled.read() as session:
+            rows = worklist.page(session, EVERY, order, limit=100)
+        keys = [(_place(order, row), row.study.first_slice_at) for row in rows]
+        assert keys == sorted(keys)
+
+
+def _place(order: Order, row: Row) -> Rank:
+    return order.place(Rank(row.study.rank), row.study.first_slice_at)
+
+
+def test_filters_join(filled: Database) -> None:
+    """States, words anywhere in what names a study, and what no reader has answered; the counts follow."""
+    with filled.write() as session:
+        study = session.get_one(Study, worklist.one(session, "1.3").study.id)
+        study.patient_name, study.accession_number = "DOE^JANE", "A_7%"
+    flagged = replace(EVERY, states=frozenset({StudyState.FLAGGED}))
+    with filled.read() as session:
+
+        def found(wanted: Wanted) -> list[str]:
+            return [row.study.study_instance_uid for row in worklist.page(session, wanted, ORDER, limit=9)]
+
+        assert found(flagged) == ["1.1", "1.2", "1.3"]
+        assert found(replace(EVERY, words=("jane", "_7%"))) == ["1.3"]
+        assert found(replace(EVERY, words=("%",))) == ["1.3"]
+        assert found(replace(EVERY, words=("jane", "john"))) == []
+        assert worklist.counts(session, replace(flagged, words=("jane",))) == {"flagged": 1}
+
+
+def test_what_was_written_is_told(filled: Database) -> None:
+    """A change of any column counts, by whatever statement."""
+    before = datetime.now(UTC)
+    with filled.write() as session:
+        session.execute(update(Study).where(Study.study_instance_uid == "1.2").values(stat=True))
+        session.get_one(Study, worklist.one(session, "1.5").study.id).instance_count = 3
+    with filled.read() as session:
+        changed = worklist.changed_since(session, before)
+        assert {session.get_one(Study, each).study_instance_uid for each in changed} == {"1.2", "1.5"}
 
 
 def test_an_unknown_study_is_an_error_of_its_own(filled: Database) -> None:

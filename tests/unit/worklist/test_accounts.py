@@ -227,7 +227,7 @@ def test_two_browsers_behind_the_link_make_one_admin(sqlite: Database) -> None:
 def test_no_log_line_has_a_password_a_token_or_a_cookie(client: TestClient, sqlite: Database) -> None:
     """What a log collector keeps opens no door."""
     with sqlite.write() as session:
-        _, token = tokens.make(session, "dashboard", days=1, now=datetime.now(UTC))
+        token = tokens.make(session, "dashboard", days=1, now=datetime.now(UTC))
     secret = _link(sqlite)
     with structlog.testing.capture_logs() as lines:
         log_in(client, "reader")

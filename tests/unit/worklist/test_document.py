@@ -11,12 +11,15 @@ from ich_triage.domain.finding import Analysis
 from ich_triage.domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ich_triage.domain.labels import LABELS
 from ich_triage.domain.states import DeliveryState, OutputKind, StudyState
+from ich_triage.settings import Worklist
 from ich_triage.store.tables import Delivery, Revision, Study
 from ich_triage.store.worklist import Row
 from ich_triage.worklist import document
+from ich_triage.worklist.order import reading_order
 from tests.reports import analysis_of, made_headers
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ORDER = reading_order(Worklist(), NOW)
 
 
 def _delivery(sent_after_s: float | None, state: DeliveryState = DeliveryState.SENT) -> Delivery:
@@ -39,16 +42,16 @@ def _row(*deliveries: Delivery, analysed: bool = True) -> Row:
 
 def test_it_is_json_and_carries_the_honest_labels() -> None:
     """Plain types only; the label always, the synthetic stamp where the model is synthetic."""
-    told = document.study(_row(_delivery(2.0)), [], [], NOW)
+    told = document.study(_row(_delivery(2.0)), [], [], ORDER)
     assert json.loads(json.dumps(told)) == told
     assert told["label"] == PRIORITISATION_ONLY
     assert told["analysis"]["warning"] == SYNTHETIC
-    assert document.worklist([], {}, NOW, workers=1)["label"] == PRIORITISATION_ONLY
+    assert document.worklist([], {}, ORDER, workers=1)["label"] == PRIORITISATION_ONLY
 
 
 def test_probabilities_have_names_and_key_slices_have_uids() -> None:
     """Nobody has to know the order of the labels or of the slices."""
-    told = document.study(_row(), [], [], NOW)
+    told = document.study(_row(), [], [], ORDER)
     assert tuple(told["analysis"]["probabilities"]) == LABELS
     key = told["analysis"]["findings"][0]["key_slice"]
     assert key["sop_instance_uid"] == told["slices"][key["index"]]["sop_instance_uid"]
@@ -59,7 +62,7 @@ def test_sent_means_everything_that_can_still_be_sent() -> None:
     """The slowest counts; one that still waits leaves it open; a dead letter does not hold it back."""
 
     def ledger(*deliveries: Delivery) -> dict[str, object]:
-        return dict(document.summary(_row(*deliveries), NOW)["ledger"])
+        return dict(document.summary(_row(*deliveries), ORDER)["ledger"])
 
     assert ledger(_delivery(2.0), _delivery(3.5))["last_slice_to_sent_s"] == 3.5
     assert ledger(_delivery(2.0), _delivery(None, DeliveryState.PENDING))["sent"] is None
@@ -71,7 +74,7 @@ def test_sent_means_everything_that_can_still_be_sent() -> None:
 def test_a_study_without_a_revision_is_told_too() -> None:
     """While the first slices arrive there is no analysis, no delivery, and a short ledger."""
     row = _row()
-    told = document.summary(Row(study=row.study, newest=None, decided=None, reported=None), NOW)
+    told = document.summary(Row(study=row.study, newest=None, decided=None, reported=None), ORDER)
     assert told["analysis"] is None
     assert told["deliveries"] == []
     assert set(told["ledger"]) == {"first_slice", "last_slice"}
@@ -80,5 +83,5 @@ def test_a_study_without_a_revision_is_told_too() -> None:
 
 def test_times_carry_their_zone() -> None:
     """ISO 8601, so that a script far away reads the same moment."""
-    told = document.summary(_row(_delivery(1.0)), NOW)
+    told = document.summary(_row(_delivery(1.0)), ORDER)
     assert datetime.fromisoformat(told["ledger"]["complete"]).tzinfo in (UTC, UTC)

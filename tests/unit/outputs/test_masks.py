@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ich_triage.pipeline.masks import MaskFiles
+from ich_triage.outputs.masks import MaskFiles
 
 
 def test_masks_come_back_as_they_went(tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""The study page: pictures, findings, series, ledger, deliveries, feedback, and the report in words."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+from pydicom import dcmread
+
+from ..domain.audit import AuditEvent
+from ..domain.input_spec import BONE, BRAIN, STROKE, SUBDURAL
+from ..domain.labels import SUBTYPES
+from ..domain.states import OutputKind
+from .access import audited
+from .api import Own, Uid, Viewer, study_document
+from .document import Json
+from .parts import Parts
+from .sr_text import lines
+
+router = APIRouter(prefix="/studies", include_in_schema=False)
+
+#: name, level and width of the window presets, HU
+_WINDOWS = [
+    (name, f"{window.level:g}", f"{window.width:g}")
+    for name, window in (("Brain", BRAIN), ("Subdural", SUBDURAL), ("Bone", BONE), ("Stroke", STROKE))
+]
+#: the ledger's steps in words
+_STEPS = (
+    ("first_slice", "First slice"),
+    ("last_slice", "Last slice"),
+    ("complete", "Complete"),
+    ("started", "Analysis began"),
+    ("inferred", "Model answered"),
+    ("stored", "Result stored"),
+    ("sent", "Reports stored elsewhere"),
+    ("committed", "Kept for good elsewhere"),
+)
+
+
+@router.get("/{uid}", response_class=HTMLResponse)
+def page(request: Request, uid: Uid, own: Own, who: Viewer) -> Response:
+    """The page of one study."""
+    told = study_document(own, uid)
+    audited(request, who, AuditEvent.STUDY_VIEWED, study_instance_uid=uid)
+    mine = next((each for each in told["feedback"] if each["reader"] == who.name), None)
+    more = {
+        "study": told,
+        "viewer": _viewer(own, told),
+        "mine": mine,
+        "subtypes": SUBTYPES,
+        "windows": _WINDOWS,
+        "steps": _STEPS,
+    }
+    return own.page(request, "study.html", more)
+
+
+@router.get("/{uid}/report", response_class=HTMLResponse)
+def report(request: Request, uid: Uid, own: Own, who: Viewer) -> Response:
+    """The structured report as text, as it went out."""
+    told = study_document(own, uid)
+    audited(request, who, AuditEvent.STUDY_VIEWED, study_instance_uid=uid)
+    reports = [each for each in told["deliveries"] if each["kind"] == OutputKind.SR]
+    path = own.settings.spool.path / reports[0]["path"] if reports else None
+    there = path is not None and path.is_file()
+    return own.page(request, "report.html", {"lines": lines(dcmread(path)) if path and there else None})
+
+
+def _viewer(own: Parts, told: Json) -> str | None:
+    """Address of the study in the site's own viewer."""
+    template = own.settings.worklist.viewer_url
+    names = ("study_instance_uid", "accession_number")
+    return template.format(**{name: quote(told[name], safe="") for name in names}) if template else None
