@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SecretStr,
     Tag,
     ValidationError,
     field_validator,
@@ -159,6 +160,46 @@ class Access(_Section):
     idle_s: float = Field(default=7200.0, gt=0)
     #: a session ends so long after its log-in, whatever happens, s
     session_s: float = Field(default=43200.0, gt=0)
+    #: whether people log in with name and password; without, `[oidc]` alone lets anybody in
+    passwords: bool = True
+
+
+class Oidc(_Section):
+    """The OpenID Connect provider that vouches for people."""
+
+    #: its issuer identifier, an https address; empty means that there is none
+    issuer: str = Field(default="", pattern=r"^(https://[^?#]+|http://(localhost|127\.0\.0\.1)[^?#]*)?$")
+    #: as what it knows us
+    client_id: str = ""
+    #: the secret that it gave us; better in the environment than in the file
+    client_secret: SecretStr = SecretStr("")
+    #: file with that secret, in its place
+    client_secret_file: Path | None = None
+    #: what it is asked for; `openid` is always among it
+    scopes: tuple[str, ...] = ("openid", "profile")
+    #: claim with the name under which the person is known here
+    name_claim: str = "preferred_username"
+    #: claim with the person's groups; dots lead into claims within claims
+    role_claim: str = "groups"
+    #: which group has which role; the first that fits decides
+    roles: dict[str, Literal["radiologist", "admin"]] = {}
+
+    @model_validator(mode="after")
+    def _complete(self) -> Oidc:
+        if self.issuer and not (self.client_id and self.roles and "openid" in self.scopes):
+            raise ValueError("issuer needs client_id, roles, and openid among scopes")
+        return self
+
+    def secret(self) -> str:
+        """The secret, wherever it is kept. Raises SettingsError."""
+        if self.client_secret_file is None:
+            return self.client_secret.get_secret_value()
+        try:
+            return self.client_secret_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"cannot read {self.client_secret_file}: mend it, or [oidc] client_secret_file"
+            ) from error
 
 
 class Assembly(_Section):
@@ -403,6 +444,8 @@ class Settings(BaseSettings):
     worklist: Worklist = Worklist()
     #: sessions
     access: Access = Access()
+    #: who else vouches for people
+    oidc: Oidc = Oidc()
     #: completeness
     assembly: Assembly = Assembly()
     #: the model
@@ -421,6 +464,15 @@ class Settings(BaseSettings):
         names = [destination.name for destination in self.destinations]
         if len(names) != len(set(names)):
             raise ValueError("two destinations have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_can_log_in(self) -> Settings:
+        if not self.access.passwords and "admin" not in self.oidc.roles.values():
+            raise ValueError(
+                "[access] passwords = false leaves nobody who can log in as admin; set [oidc], with a group "
+                "for admins among its roles"
+            )
         return self
 
     @classmethod

@@ -19,7 +19,7 @@ from ..errors import IchTriageError
 from ..outputs import webhook
 from ..outputs.mllp import MllpLink
 from ..settings import DicomDestination, MllpDestination, Settings, WebhookDestination
-from ..store import deliveries, migrate, problems, results, workers
+from ..store import accounts, deliveries, migrate, problems, results, workers
 from ..store.database import Database
 from .options import ConfigOption, JsonOption, config_path, console, print_json, settings
 
@@ -52,7 +52,7 @@ def doctor(
     loaded = settings(context, config)
     named = config_path(context, config)
     found = [_ok("configuration", str(named) if named else "built-in defaults and environment")]
-    checks: tuple[Check, ...] = (_port, _spool, _database, _backlog, _destinations)
+    checks: tuple[Check, ...] = (_port, _spool, _database, _backlog, _access, _provider, _destinations)
     for check in (*checks, _registry, _model) if model else checks:
         found += check(loaded)
     if as_json:
@@ -191,6 +191,67 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
             seen=f"{len(troubled)} problems recorded, the latest {troubled[0].kind} at {troubled[0].at}",
             remedy=f"look at {loaded.spool.path / 'quarantine'} and at `ich-triage study UID`",
         )
+
+
+def _access(loaded: Settings) -> Iterator[Finding]:
+    """Whether somebody can log in and look after the others."""
+    database = Database(loaded.database.url)
+    try:
+        migrate.require_current(database)
+    except Exception:  # noqa: BLE001 - told by the check of the database
+        return
+    with database.read() as session:
+        there_is_one = accounts.has_admin(session)
+    if there_is_one:
+        yield _ok("web access", "there is an admin")
+    elif loaded.access.passwords:
+        yield _warning(
+            "web access",
+            seen="there is no admin: nobody can make accounts on the pages",
+            remedy="follow the link that `ich-triage web` prints at its start, or run "
+            "`ich-triage users add NAME --role admin`",
+        )
+    else:
+        yield _warning(
+            "web access",
+            seen="no admin has logged in through the provider yet",
+            remedy="log in as somebody whose group [oidc] roles maps to admin",
+        )
+
+
+def _provider(loaded: Settings) -> Iterator[Finding]:
+    """Whether the OpenID provider answers, and is who it should be."""
+    if not loaded.oidc.issuer:
+        return
+    import httpx2  # takes longer to load than most commands to run
+
+    address = loaded.oidc.issuer.rstrip("/") + "/.well-known/openid-configuration"
+    said = f"{address} does not answer as it should"
+    try:
+        loaded.oidc.secret()
+        issuer = httpx2.get(address, timeout=loaded.delivery.timeout_s).raise_for_status().json()["issuer"]
+    except IchTriageError as error:
+        yield _error(
+            "OpenID provider", seen=str(error), remedy="make the file readable for the service's user"
+        )
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+        yield _error(
+            "OpenID provider",
+            seen=f"{said} ({type(error).__name__}): nobody gets in through it",
+            remedy="check [oidc] issuer, the network, and whether this machine trusts its certificate",
+        )
+    else:
+        yield _issuer(loaded.oidc.issuer, issuer)
+
+
+def _issuer(expected: str, told: object) -> Finding:
+    if told == expected:
+        return _ok("OpenID provider", f"{expected} answers")
+    return _error(
+        "OpenID provider",
+        seen=f"it calls itself {told!r}, [oidc] issuer is {expected!r}: nobody gets in through it",
+        remedy="set [oidc] issuer to exactly what the provider calls itself",
+    )
 
 
 def _destinations(loaded: Settings) -> Iterator[Finding]:

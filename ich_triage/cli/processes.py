@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import structlog
 import typer
 
 from .. import bootstrap
 from ..errors import SettingsError
-from ..store import migrate
+from ..store import first_admin, migrate
 from ..store.database import Database
 from .options import ConfigOption, config_path, open_database, process_settings
 from .supervise import END_S, stop_event, supervise
@@ -66,6 +68,20 @@ def web(context: typer.Context, config: ConfigOption = None) -> None:
     except OSError as error:
         where = f"{loaded.web.host}:{loaded.web.port}"
         raise SettingsError(f"cannot serve on {where}: {error.strerror}; see `ich-triage doctor`") from error
+    if loaded.access.passwords:
+        _invite_first_admin(database, process.url)
     stop.wait()
     process.stop()
     database.close()
+
+
+def _invite_first_admin(database: Database, url: str) -> None:
+    """While there is no admin, show the link that makes one: on the console, not in the structured log."""
+    with database.write() as session:
+        secret = first_admin.renew(session, datetime.now(UTC))
+    if secret is not None:
+        typer.echo(
+            "There is no admin yet. Make the first one within 24 hours, behind this link, which works once:\n"
+            f"  {url}/first-admin?secret={secret}",
+            err=True,
+        )

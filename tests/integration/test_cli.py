@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from ich_triage.cli import app as cli
 from ich_triage.domain.label import PRIORITISATION_ONLY
+from ich_triage.domain.roles import Role
 from ich_triage.store import migrate
 from ich_triage.store.database import Database
 from tests.forks import Forks
@@ -24,6 +25,7 @@ from tests.mllp import MllpListener
 from tests.pacs import Pacs, counting_pacs
 from tests.peers import probe_port
 from tests.service import Json, all_deliveries, complete, destination, put, study, write_config
+from tests.web import add_account
 
 REPOSITORY = Path(__file__).parents[2]
 Run = Callable[..., Result]
@@ -274,6 +276,7 @@ def _doctor(run: Run, config: Path) -> dict[str, Json]:
 
 def test_doctor_finds_nothing_wrong_with_a_sound_site(site: Site, run: Run) -> None:
     """Every check passes, exit status 0."""
+    add_account(site.database, "chief", Role.ADMIN)
     result = run("doctor", "--no-model", "--config", site.config)
     assert result.exit_code == 0, result.stdout
     assert {each["level"] for each in _doctor(run, site.config).values()} == {"ok"}
