@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .model.registry import PackageFolder, Registry
     from .pipeline.models import Models
     from .pipeline.worker import Worker
+    from .query.service import QueryService
 
 
 def receiver(settings: Settings, database: Database) -> Receiver:
@@ -34,6 +35,13 @@ def receiver(settings: Settings, database: Database) -> Receiver:
             deliveries.commitment_result(session, result, policy=settings.delivery, now=datetime.now(UTC))
 
     return Receiver(settings, database, on_commitment=on_commitment)
+
+
+def query(settings: Settings, database: Database) -> QueryService:
+    """What other systems ask for studies and their priorities."""
+    from .query.service import QueryService
+
+    return QueryService(settings, database)
 
 
 def models(settings: Settings, database: Database) -> Models:

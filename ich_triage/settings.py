@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +80,82 @@ class Web(_Section):
     host: str = "127.0.0.1"
     #: TCP port to listen on
     port: int = Field(default=8080, ge=0, le=65535)
+
+
+class Subscriber(_Section):
+    """An application entity that may ask to hear of changes to the reading list."""
+
+    #: unique short name
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    #: host name or address
+    host: str
+    #: TCP port
+    port: int = Field(ge=1, le=65535)
+    #: its AE title, by which it subscribes
+    ae_title: str
+
+    _ae = field_validator("ae_title")(_check_ae_title)
+
+
+class Query(_Section):
+    """Studies and their priorities, for other systems to ask by DICOM."""
+
+    #: whether `ich-triage serve` runs it
+    enabled: bool = False
+    #: our AE title there; an association that calls another is rejected
+    ae_title: str = "ICH_TRIAGE"
+    #: address to listen on; other than loopback only with `calling_ae_titles`
+    host: str = "127.0.0.1"
+    #: TCP port to listen on; 0 lets the system choose
+    port: int = Field(default=11113, ge=0, le=65535)
+    #: who may ask, by AE title; empty lets every program on this machine ask
+    calling_ae_titles: tuple[str, ...] = ()
+    #: associations served at once; one more is rejected as "local limit exceeded"
+    max_associations: int = Field(default=10, ge=1)
+    #: silence after which an association is aborted, s
+    network_timeout_s: float = Field(default=60.0, gt=0)
+    #: matches in one answer at most; a question with more is told so
+    max_answers: int = Field(default=1000, ge=1)
+    #: AE title of the archive that has the images; empty names none
+    retrieve_ae_title: str = ""
+    #: how often changes of the list are looked for, s
+    sweep_s: float = Field(default=1.0, gt=0)
+    #: who may subscribe to changes, and where they are told
+    subscribers: tuple[Subscriber, ...] = ()
+
+    _ae = field_validator("ae_title")(_check_ae_title)
+
+    @field_validator("calling_ae_titles")
+    @classmethod
+    def _callers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_check_ae_title(each) for each in value)
+
+    @field_validator("retrieve_ae_title")
+    @classmethod
+    def _archive(cls, value: str) -> str:
+        return _check_ae_title(value) if value.strip() else ""
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Query:
+        """The answers carry patient data: who may ask from elsewhere must be named."""
+        if not self.calling_ae_titles and not _is_loopback(self.host):
+            raise ValueError(
+                f"{self.host} can be reached from other machines, and anybody there could ask for patients: "
+                "name who may in calling_ae_titles, or set host to 127.0.0.1"
+            )
+        for values in zip(*((each.name, each.ae_title) for each in self.subscribers), strict=True):
+            if len(values) != len(set(values)):
+                raise ValueError("two subscribers have the same name or AE title")
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Assembly(_Section):
@@ -203,6 +280,8 @@ class Settings(BaseSettings):
     spool: Spool = Spool()
     #: the worklist page (not yet)
     web: Web = Web()
+    #: questions of other systems by DICOM
+    query: Query = Query()
     #: completeness
     assembly: Assembly = Assembly()
     #: the model

@@ -30,6 +30,7 @@ def root(config: ConfigOption = None) -> None:
 app.command()(processes.serve)
 app.command()(processes.receiver)
 app.command()(processes.worker)
+app.command()(processes.query)
 app.command()(demo.demo)
 app.command()(send.send)
 app.command()(lists.worklist)

@@ -1,4 +1,4 @@
-"""`ich-triage serve`, `receiver` and `worker`: the processes."""
+"""`ich-triage serve`, `receiver`, `worker` and `query`: the processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 def serve(context: typer.Context, config: ConfigOption = None) -> None:
-    """Run the whole service: receiver and worker, started again when they die."""
+    """Run the whole service: receiver, worker and, where enabled, query, started again when they die."""
     loaded = process_settings(context, config, "serve")
     database = Database(loaded.database.url)
     if migrate.current(database) is None:
@@ -24,7 +24,8 @@ def serve(context: typer.Context, config: ConfigOption = None) -> None:
         log.info("schema_created", version=migrate.head())
     migrate.require_current(database)
     database.close()
-    supervise(("receiver", "worker"), config_path(context, config), stop_event())
+    processes = ("receiver", "worker", *(("query",) if loaded.query.enabled else ()))
+    supervise(processes, config_path(context, config), stop_event())
 
 
 def receiver(context: typer.Context, config: ConfigOption = None) -> None:
@@ -37,6 +38,22 @@ def receiver(context: typer.Context, config: ConfigOption = None) -> None:
         process.start()
     except OSError as error:
         where = f"{loaded.dicom.host}:{loaded.dicom.port}"
+        raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
+    stop.wait()
+    process.stop()
+    database.close()
+
+
+def query(context: typer.Context, config: ConfigOption = None) -> None:
+    """Run what other systems ask by DICOM alone: studies, priorities, procedure steps."""
+    loaded = process_settings(context, config, "query")
+    stop = stop_event(limit_s=END_S)
+    database = open_database(loaded)
+    process = bootstrap.query(loaded, database)
+    try:
+        process.start()
+    except OSError as error:
+        where = f"{loaded.query.host}:{loaded.query.port}"
         raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
     stop.wait()
     process.stop()

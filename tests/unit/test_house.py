@@ -13,7 +13,7 @@ import typer
 
 from ich_triage.cli.app import app
 from ich_triage.dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
-from ich_triage.settings import Settings
+from ich_triage.settings import Settings, Subscriber
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = ("ich_triage", "train", "bench")
@@ -54,7 +54,7 @@ def test_every_setting_is_documented() -> None:
     documented: dict[str, set[str]] = {}
     section = ""
     for line in (REPOSITORY / "docs/configuration.md").read_text().splitlines():
-        if heading := re.match(r"## `\[+(\w+)\]+`", line):
+        if heading := re.match(r"## `\[+([\w.]+)\]+`", line):
             section = heading[1]
         elif key := re.match(r"\| `(\w+)` \|", line):
             documented.setdefault(section, set()).add(key[1])
@@ -64,6 +64,7 @@ def test_every_setting_is_documented() -> None:
             field.annotation if name != "destinations" else Settings.model_fields[name].annotation.__args__[0]
         )
         declared[name] = set(kind.model_fields)
+    declared["query.subscribers"] = set(Subscriber.model_fields)
     assert documented == declared
 
 
@@ -91,7 +92,13 @@ def test_every_command_and_flag_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["ich_triage.intake.scp", "ich_triage.outputs.deliver", "ich_triage.worklist.document"]
+    "module",
+    [
+        "ich_triage.intake.scp",
+        "ich_triage.outputs.deliver",
+        "ich_triage.worklist.document",
+        "ich_triage.query.service",
+    ],
 )
 def test_no_torch_where_a_scanner_or_a_reader_waits(module: str) -> None:
     """Receiver, deliveries and lists start without the model's libraries."""
