@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 
 from ich_triage.settings import load
+from ich_triage.store import ups_tables  # noqa: F401 - registers its tables
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Base, UtcDateTime
 

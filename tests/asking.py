@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from pydantic import TypeAdapter
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
     StudyRootQueryRetrieveInformationModelFind,
+    UnifiedProcedureStepEvent,
+    UnifiedProcedureStepPull,
+    UnifiedProcedureStepPush,
     Verification,
 )
 
@@ -83,6 +87,87 @@ def find(association: Association, question: Dataset, model: str = STUDY_ROOT) -
         if match is not None:
             found.append(match)
     return last, found
+
+
+def steps(association: Association, **keys: Any) -> list[Dataset]:
+    """C-FIND of procedure steps; it must succeed."""
+    asked = {"SOPInstanceUID": "", "ProcedureStepState": ""} | keys
+    status, found = find(association, identifier(**asked), UnifiedProcedureStepPull)
+    assert status == 0
+    return found
+
+
+def get(association: Association, uid: str, *keywords: str) -> tuple[int, Dataset | None]:
+    """N-GET of a procedure step: status and attributes."""
+    wanted = [tag_for_keyword(keyword) or 0 for keyword in keywords]
+    status, ds = association.send_n_get(
+        wanted, UnifiedProcedureStepPush, uid, meta_uid=UnifiedProcedureStepPull
+    )
+    return int(status.Status), ds
+
+
+def act(association: Association, action: int, uid: str, **information: Any) -> int:
+    """N-ACTION on a procedure step; its status."""
+    status, _ = association.send_n_action(
+        identifier(**information), action, UnifiedProcedureStepPush, uid, meta_uid=UnifiedProcedureStepPull
+    )
+    return int(status.Status)
+
+
+def change(association: Association, uid: str, state: str, transaction: str | None) -> int:
+    """Change UPS State; its status."""
+    key = {} if transaction is None else {"TransactionUID": transaction}
+    return act(association, 1, uid, ProcedureStepState=state, **key)
+
+
+def set_performed(association: Association, uid: str, **modifications: Any) -> int:
+    """N-SET of a procedure step; its status."""
+    status, _ = association.send_n_set(
+        identifier(**modifications), UnifiedProcedureStepPush, uid, meta_uid=UnifiedProcedureStepPull
+    )
+    return int(status.Status)
+
+
+class Watcher:
+    """An AE that listens for events of procedure steps."""
+
+    def __init__(self, ae_title: str, port: int) -> None:
+        self.ae_title = ae_title
+        self.port = port
+        #: (step, event type, information) of each event, in order
+        self.events: list[tuple[str, int, Dataset]] = []
+        #: what it answers
+        self.answer = 0x0000
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """Its entry in the configuration."""
+        return {"name": self.ae_title, "host": "127.0.0.1", "port": self.port, "ae_title": self.ae_title}
+
+    def of(self, uid: str) -> list[tuple[int, str]]:
+        """Type and state of each event about one step."""
+        return [
+            (kind, str(ds.get("ProcedureStepState", ""))) for step, kind, ds in self.events if step == uid
+        ]
+
+    @contextmanager
+    def listening(self) -> Iterator[Self]:
+        """Listen until the block ends."""
+        ae = AE(ae_title=self.ae_title)
+        ae.require_called_aet = True
+        ae.add_supported_context(UnifiedProcedureStepEvent, scu_role=False, scp_role=True)
+        handlers = [(evt.EVT_N_EVENT_REPORT, self._take)]
+        server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        try:
+            yield self
+        finally:
+            server.shutdown()
+
+    def _take(self, event: evt.Event) -> tuple[int, None]:
+        if self.answer == 0:
+            uid = str(event.request.AffectedSOPInstanceUID)
+            self.events.append((uid, int(event.event_type or 0), event.event_information))
+        return self.answer, None
 
 
 def add_study(

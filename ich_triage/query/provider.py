@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import cast
 
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
@@ -54,3 +56,8 @@ def check_length(data_set: object) -> None:
     """Raise QueryError where the data set of a request was too long to be taken."""
     if isinstance(data_set, SmallDataSet) and data_set.too_long:
         raise QueryError(OUT_OF_RESOURCES, f"the data set is longer than {DATA_SET_LIMIT_BYTES} bytes")
+
+
+def number(event: evt.Event) -> int:
+    """Our own number of the association that an event is about."""
+    return cast(SmallMessages, event.assoc.dimse).number

@@ -1,8 +1,8 @@
-"""The AE that other systems ask: Verification, Study Root C-FIND."""
+"""The AE that other systems ask: Verification, Study Root C-FIND, Unified Procedure Steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Protocol, cast
 
@@ -21,10 +21,10 @@ from pynetdicom.transport import AssociationSocket
 from ..dicom.transport import PatientSocket, Server, rejection
 from ..dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..errors import DicomReadError, QueryError
-from ..settings import Query as QuerySettings
+from ..settings import Settings
 from ..store.database import Database
 from .keys import Key, read_keys
-from .provider import SmallMessages, check_length
+from .provider import SmallMessages, check_length, number
 from .status import (
     CANCEL,
     DOES_NOT_MATCH_SOP_CLASS,
@@ -34,6 +34,8 @@ from .status import (
     UNABLE_TO_PROCESS,
     status,
 )
+from .step_requests import STEP_CLASSES, StepRequests
+from .steps import Steps
 from .studies import StudyRoot
 
 log = structlog.get_logger(__name__)
@@ -55,18 +57,26 @@ class Finder(Protocol):
 class QueryScp:
     """One AE on one port; every association has a thread of its own."""
 
-    def __init__(self, settings: QuerySettings, database: Database) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, database: Database, *, on_event: Callable[[], None]) -> None:
+        """`on_event` is called when watchers have something to hear."""
+        self._settings = settings.query
         self._numbers = count(1)
+        self._steps = Steps(settings, database)
         self._finders: dict[str, Finder] = {
-            StudyRootQueryRetrieveInformationModelFind: StudyRoot(settings, database),
+            StudyRootQueryRetrieveInformationModelFind: StudyRoot(settings.query, database),
+            **dict.fromkeys(STEP_CLASSES, self._steps),
         }
+        self._requests = StepRequests(settings, database, self._steps, on_event=on_event)
 
     def start(self) -> None:
         """Bind and listen. Raises OSError when the address cannot be had."""
         _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom's own handlers log identifiers
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_C_FIND, self._find),
+            (evt.EVT_N_GET, self._requests.get),
+            (evt.EVT_N_SET, self._requests.set),
+            (evt.EVT_N_ACTION, self._requests.action),
+            (evt.EVT_N_CREATE, self._requests.create),
             (evt.EVT_REJECTED, _log_rejection),
             (evt.EVT_ESTABLISHED, _log_established),
         ]
@@ -118,10 +128,10 @@ class QueryScp:
             finder, keys = self._question(event)
             found, all_supported = finder.find(keys)
         except QueryError as error:
-            log.warning("question_refused", association=_number(event), reason=str(error))
+            log.warning("question_refused", association=number(event), reason=str(error))
             yield status(error.status, str(error)), None
         except Exception as error:  # noqa: BLE001
-            log.error("question_failed", association=_number(event), error=type(error).__name__)
+            log.error("question_failed", association=number(event), error=type(error).__name__)
             yield status(UNABLE_TO_PROCESS, "the question could not be processed; see the log"), None
         else:
             yield from self._answers(event, found, PENDING if all_supported else PENDING_UNSUPPORTED)
@@ -131,11 +141,11 @@ class QueryScp:
         limit = self._settings.max_answers
         for sent, ds in enumerate(found[:limit]):
             if event.is_cancelled:
-                log.info("question_cancelled", association=_number(event), answers=sent)
+                log.info("question_cancelled", association=number(event), answers=sent)
                 yield CANCEL, None
                 return
             yield pending, ds
-        log.info("question_answered", association=_number(event), answers=min(len(found), limit))
+        log.info("question_answered", association=number(event), answers=min(len(found), limit))
         if len(found) > limit:
             yield status(OUT_OF_RESOURCES, f"more than {limit} matches: ask for fewer"), None
 
@@ -152,14 +162,10 @@ class QueryScp:
             raise QueryError(UNABLE_TO_PROCESS, str(error)) from error
 
 
-def _number(event: evt.Event) -> int:
-    return cast(SmallMessages, event.assoc.dimse).number
-
-
 def _log_rejection(event: evt.Event) -> None:
     log.warning(
         "association_rejected",
-        association=_number(event),
+        association=number(event),
         reason=rejection(event.assoc),
         calling_ae_title=event.assoc.requestor.ae_title,
     )
@@ -169,7 +175,7 @@ def _log_established(event: evt.Event) -> None:
     requestor = event.assoc.requestor
     log.info(
         "association_established",
-        association=_number(event),
+        association=number(event),
         calling_ae_title=requestor.ae_title,
         address=requestor.address,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from sqlalchemy.orm import Session
 
+from ..dicom.private import CREATOR, GROUP
 from ..errors import QueryError
 from ..settings import Query as QuerySettings
 from ..store import study_query
@@ -61,9 +62,8 @@ class StudyRoot:
         known, unknown = divided(keys, _LEVELS[level])
         with self._database.read() as session:
             candidates = self._studies(session, known) if level == "STUDY" else self._series(session, known)
-            found = (each for each in candidates if all(matches(key, each) for key in known))
-            first = list(islice(found, self._settings.max_answers + 1))
-        return [answer(ds, known) for ds in first], not unknown
+            found = matching(candidates, known, limit=self._settings.max_answers + 1)
+        return found, not unknown
 
     def _studies(self, session: Session, keys: Sequence[Key]) -> Iterator[Dataset]:
         wanted = {key.tag for key in keys}
@@ -93,6 +93,13 @@ def batches(studies: Iterator[Study]) -> Iterator[list[Study]]:
     """Studies in groups, for which more is fetched together."""
     while batch := list(islice(studies, _BATCH)):
         yield batch
+
+
+def matching(candidates: Iterable[Dataset], keys: Sequence[Key], *, limit: int) -> list[Dataset]:
+    """The answers for the first `limit` candidates that meet every key."""
+    found = (each for each in candidates if all(matches(key, each) for key in keys))
+    wanted = [key.tag for key in keys]
+    return [answer(ds, wanted) for ds in islice(found, limit)]
 
 
 def divided(keys: Sequence[Key], supported: Collection[BaseTag]) -> tuple[list[Key], list[Key]]:
@@ -131,13 +138,13 @@ def _is_level(wanted: str, name: str) -> bool:
     return any(glob(each.strip(), spelling) for each in wanted.split("\\") for spelling in spellings)
 
 
-def answer(ds: Dataset, keys: Sequence[Key]) -> Dataset:
+def answer(ds: Dataset, wanted: Iterable[BaseTag]) -> Dataset:
     """What was asked for of a match, and nothing else; what we do not know is empty."""
     told = Dataset()
     told.SpecificCharacterSet = UTF_8
-    for key in keys:
-        if key.tag in ds:
-            if key.tag.is_private:
-                told.private_block(key.tag.group, "ICH_TRIAGE", create=True)
-            told[key.tag] = ds[key.tag]
+    for tag in wanted:
+        if tag in ds:
+            if tag.is_private:
+                told.private_block(GROUP, CREATOR, create=True)
+            told[tag] = ds[tag]
     return told

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from ..domain.priority import Rank
@@ -51,7 +51,7 @@ class SeriesRow:
 
 def narrowed(session: Session, by: Narrowing) -> Iterator[Study]:
     """Studies in reading order: by rank, then longest waiting first."""
-    query = _where(select(Study).where(Study.rank.in_(list(Rank))), by)
+    query = select(Study).where(Study.rank.in_(list(Rank)), *conditions(by))
     query = query.order_by(Study.rank, Study.first_slice_at, Study.id).limit(_BATCH)
     last: Study | None = None
     while True:
@@ -134,20 +134,22 @@ def _after(last: Study) -> ColumnElement[bool]:
     return or_(Study.rank > last.rank, same_rank)
 
 
-def _where(query: Select[Study], by: Narrowing) -> Select[Study]:
+def conditions(by: Narrowing) -> list[ColumnElement[bool]]:
+    """The narrowing as conditions on the table of studies."""
+    found: list[ColumnElement[bool]] = []
     if by.study_instance_uids is not None:
-        query = query.where(Study.study_instance_uid.in_(by.study_instance_uids))
+        found.append(Study.study_instance_uid.in_(by.study_instance_uids))
     if by.ranks is not None:
-        query = query.where(Study.rank.in_(by.ranks))
+        found.append(Study.rank.in_(by.ranks))
     first, last = by.study_date
     if first:
-        query = query.where(Study.study_date >= first)
+        found.append(Study.study_date >= first)
     if last:
-        query = query.where(Study.study_date <= last, Study.study_date != "")
+        found.append(and_(Study.study_date <= last, Study.study_date != ""))
     for name, pattern in by.patterns.items():
         column: InstrumentedAttribute[str] = getattr(Study, name)
-        query = query.where(func.lower(column).like(_like(pattern), escape=_ESCAPE))
-    return query
+        found.append(func.lower(column).like(_like(pattern), escape=_ESCAPE))
+    return found
 
 
 def _like(pattern: str) -> str:
