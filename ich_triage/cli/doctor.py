@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..dicom import scu
 from ..domain.label import SYNTHETIC
 from ..errors import IchTriageError
-from ..settings import Destination, Settings
+from ..settings import Dicom, Query, Settings
 from ..store import deliveries, migrate, problems, results, workers
 from ..store.database import Database
 from .options import ConfigOption, JsonOption, config_path, console, print_json, settings
@@ -37,6 +37,8 @@ class Finding:
 
 
 Check = Callable[[Settings], Iterator[Finding]]
+#: process that listens → its section of the configuration
+_SECTIONS = {"receiver": "dicom", "query": "query"}
 _SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
 
@@ -50,7 +52,7 @@ def doctor(
     loaded = settings(context, config)
     named = config_path(context, config)
     found = [_ok("configuration", str(named) if named else "built-in defaults and environment")]
-    checks: tuple[Check, ...] = (_port, _spool, _database, _backlog, _destinations)
+    checks: tuple[Check, ...] = (_port, _query, _spool, _database, _backlog, _destinations)
     for check in (*checks, _registry, _model) if model else checks:
         found += check(loaded)
     if as_json:
@@ -77,27 +79,47 @@ def _warning(subject: str, *, seen: str, remedy: str) -> Finding:
 
 
 def _port(loaded: Settings) -> Iterator[Finding]:
+    """Of the receiver."""
+    yield from _listener("DICOM port", loaded.dicom, "receiver", loaded, calling="ICH_DOCTOR")
+
+
+def _query(loaded: Settings) -> Iterator[Finding]:
+    """What other systems ask, and whether those who want to hear of changes can be told."""
+    if not loaded.query.enabled:
+        return
+    callers = loaded.query.calling_ae_titles
+    yield from _listener("query port", loaded.query, "query", loaded, calling=(*callers, "ICH_DOCTOR")[0])
+    if not callers:
+        yield _ok("query", "no calling_ae_titles: every program on this machine may ask for patients")
+    for subscriber in loaded.query.subscribers:
+        peer = scu.Peer(host=subscriber.host, port=subscriber.port, ae_title=subscriber.ae_title)
+        yield _echo(f"subscriber {subscriber.name}", peer, calling=loaded.query.ae_title, loaded=loaded)
+
+
+def _listener(
+    subject: str, listener: Dicom | Query, process: str, loaded: Settings, *, calling: str
+) -> Iterator[Finding]:
     """Either nothing listens yet, or it is us."""
-    listener = loaded.dicom
     where = f"{listener.host}:{listener.port}"
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((listener.host, listener.port))
-        yield _ok("DICOM port", f"{where} is free, the receiver is not running")
+        yield _ok(subject, f"{where} is free, the {process} process is not running")
         return
     except OSError as error:
         reason = error.strerror
     host = "127.0.0.1" if listener.host == "0.0.0.0" else listener.host
     try:
         us = scu.Peer(host=host, port=listener.port, ae_title=listener.ae_title)
-        scu.echo(us, calling="ICH_DOCTOR", timeout_s=loaded.delivery.timeout_s)
-        yield _ok("DICOM port", f"{where} answers as {listener.ae_title}")
+        scu.echo(us, calling=calling, timeout_s=loaded.delivery.timeout_s)
+        yield _ok(subject, f"{where} answers as {listener.ae_title}")
     except IchTriageError as error:
         yield _error(
-            "DICOM port",
+            subject,
             seen=f"{where} cannot be used ({reason}), nor does {listener.ae_title} answer there: {error}",
-            remedy="stop the other program, or set [dicom] host and port (a port below 1024 needs a right)",
+            remedy=f"stop the other program, or set [{_SECTIONS[process]}] host and port "
+            "(a port below 1024 needs a right)",
         )
 
 
@@ -199,19 +221,19 @@ def _destinations(loaded: Settings) -> Iterator[Finding]:
             remedy="add [[destinations]] to the configuration",
         )
     for destination in loaded.destinations:
-        yield _echo(destination, loaded)
+        peer, calling = scu.Peer.of(destination), loaded.dicom.ae_title
+        yield _echo(f"destination {destination.name}", peer, calling=calling, loaded=loaded)
 
 
-def _echo(destination: Destination, loaded: Settings) -> Finding:
-    subject = f"destination {destination.name}"
-    where = f"{destination.ae_title} at {destination.host}:{destination.port}"
+def _echo(subject: str, peer: scu.Peer, *, calling: str, loaded: Settings) -> Finding:
+    where = f"{peer.ae_title} at {peer.host}:{peer.port}"
     try:
-        scu.echo(scu.Peer.of(destination), calling=loaded.dicom.ae_title, timeout_s=loaded.delivery.timeout_s)
+        scu.echo(peer, calling=calling, timeout_s=loaded.delivery.timeout_s)
     except IchTriageError as error:
         return _error(
             subject,
             seen=f"{where} does not answer C-ECHO: {error}",
-            remedy=f"check host, port and AE title; the PACS must know us as {loaded.dicom.ae_title}",
+            remedy=f"check host, port and AE title; it must know us as {calling}",
         )
     return _ok(subject, f"{where} answers C-ECHO")
 

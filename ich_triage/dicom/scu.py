@@ -27,7 +27,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 )
 
 from ..domain.commitment import CommitmentResult
-from ..errors import DeliveryError, SettingsError
+from ..errors import DeliveryError, DeliveryRefusedError, SettingsError
 from ..settings import Destination
 from .uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -42,6 +42,8 @@ _HIGH, _MEDIUM = 1, 0
 #: time for another thread to take what was given back, s
 _YIELD_S = 0.01
 _PROCESSING_FAILURE = 0x0110
+#: answers after which another attempt may do: Processing Failure, Resource Limitation (PS3.7 Annex C)
+_TRANSIENT = frozenset({_PROCESSING_FAILURE, 0x0213})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +198,7 @@ class Link:
     def report(self, event_type: int, information: Dataset, *, step: str) -> None:
         """N-EVENT-REPORT about a procedure step (PS3.4 section CC.2.4).
 
-        Raises DeliveryError unless it is answered with success or a warning.
+        Raises DeliveryRefusedError when it never will be taken, DeliveryError when it may be another time.
         """
         try:
             status, _ = self._association.send_n_event_report(
@@ -208,8 +210,10 @@ class Link:
             )
         except (ValueError, RuntimeError) as error:
             raise DeliveryError(f"event not reported: {_one_line(error)}") from error
-        if not Stored(status=int(status.get("Status", _PROCESSING_FAILURE))).ok:
-            raise DeliveryError(f"event report: {_status_text(status)}")
+        code = int(status.get("Status", _PROCESSING_FAILURE))
+        if not Stored(status=code).ok:
+            kind = DeliveryError if code in _TRANSIENT else DeliveryRefusedError
+            raise kind(f"event report: {_status_text(status)}")
 
     @property
     def is_open(self) -> bool:

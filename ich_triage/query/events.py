@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
 
 from pydicom.dataset import Dataset
 
 from ..store.ups_tables import ProcedureStep
 from .attributes import PRIORITIES, flagged_words
+from .model_json import Json, to_json
 from .step_attributes import readiness
-
-Json = dict[str, Any]
 
 
 class EventType(IntEnum):
@@ -44,23 +42,23 @@ def state_report(step: ProcedureStep, reasons: Json | None = None) -> Json:
     ds.InputReadinessState = readiness(step.study)
     ds.ScheduledProcedureStepPriority = PRIORITIES[step.study.rank]
     ds.ProcedureStepLabel = flagged_words(step.study)
-    return (reasons or {}) | ds.to_json_dict()
+    return (reasons or {}) | to_json(ds)
 
 
 def cancel_requested(by: str, reasons: Json) -> Json:
     """Somebody wants a step canceled that a reader has claimed."""
     ds = Dataset()
     ds.RequestingAE = by
-    return reasons | ds.to_json_dict()
+    return reasons | to_json(ds)
 
 
 def reasons_of(information: Dataset) -> Json:
-    """Why a step is not wanted any more, as the asker says."""
+    """Why a step is not wanted any more, as the asker says. Raises HeaderError."""
     ds = Dataset()
     for keyword in _REASONS:
         if keyword in information:
             ds[keyword] = information[keyword]
-    return ds.to_json_dict()
+    return to_json(ds)
 
 
 def progress_report(performed: Json) -> Json:

@@ -7,7 +7,6 @@ believed, and what the final state needs is filled in from what we know.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
@@ -17,39 +16,38 @@ from ..dicom.codes import DISCONTINUED, INTERPRETATION, SCHEME
 from ..dicom.values import date_time
 from ..domain.step import StepState
 from ..store.ups_tables import ProcedureStep
+from .attributes import tags
+from .model_json import Json, from_json, to_json
 from .step_attributes import PERFORMED, coded
 
-Json = dict[str, Any]
-
 _PROGRESS, _PROCEDURE = PERFORMED
+#: these stand in an N-SET without being set
+_NEEDED = tags("SpecificCharacterSet", "TransactionUID")
 
 
 def set_by_reader(modifications: Dataset) -> tuple[Json, bool]:
     """What of an N-SET is the reader's to set, and whether there is anything else in it.
 
     A sequence replaces the one before as a whole (PS3.7 section 10.1.3). Private elements are left out.
+    Raises HeaderError.
     """
     kept = Dataset()
     for keyword in PERFORMED:
         if keyword in modifications:
             kept[keyword] = modifications[keyword]
     kept.remove_private_tags()
-    others = modifications.keys() - kept.keys() - Dataset.from_json(_NEEDED).keys()
-    return kept.to_json_dict(), bool(others)
-
-
-#: Specific Character Set and Transaction UID stand in an N-SET without being set
-_NEEDED: Json = {"00080005": {"vr": "CS"}, "00081195": {"vr": "UI"}}
+    others = modifications.keys() - kept.keys() - _NEEDED
+    return to_json(kept), bool(others)
 
 
 def finished(step: ProcedureStep, state: StepState, *, now: datetime, reasons: Json | None = None) -> Json:
     """What the reader has set, with what `state` needs and is missing."""
-    performed = Dataset.from_json(step.performed or {})
+    performed = from_json(step.performed)
     if state is StepState.COMPLETED:
         _complete(_item(performed, _PROCEDURE), step, now)
     else:
         _cancel(_item(performed, _PROGRESS), now, reasons or {})
-    return performed.to_json_dict()
+    return to_json(performed)
 
 
 def _item(ds: Dataset, keyword: str) -> Dataset:
@@ -71,7 +69,7 @@ def _complete(item: Dataset, step: ProcedureStep, now: datetime) -> None:
 
 
 def _cancel(item: Dataset, now: datetime, reasons: Json) -> None:
-    told = Dataset.from_json(reasons)
+    told = from_json(reasons)
     for element in told:
         if element.tag not in item:
             item[element.tag] = element

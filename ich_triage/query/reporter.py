@@ -13,14 +13,14 @@ from threading import Event, Thread
 from time import monotonic
 
 import structlog
-from pydicom.dataset import Dataset
 
 from ..dicom.scu import Link, Peer, event_context
-from ..errors import DeliveryError
+from ..errors import DeliveryError, DeliveryRefusedError
 from ..settings import Settings, Subscriber
 from ..store import ups_events
 from ..store.database import Database
 from ..store.ups_tables import StepEvent
+from .model_json import from_json
 
 log = structlog.get_logger(__name__)
 
@@ -48,11 +48,7 @@ class Reporter:
         ]
 
     def start(self) -> None:
-        """Begin to tell; events for who is gone from the configuration are dropped."""
-        with self._database.write() as session:
-            dropped = ups_events.drop_unknown(session, self._wakes)
-        if dropped:
-            log.warning("events_without_subscriber", events=dropped)
+        """Begin to tell."""
         for thread in self._threads:
             thread.start()
 
@@ -60,6 +56,15 @@ class Reporter:
         """There may be something to tell."""
         for wake in self._wakes.values():
             wake.set()
+
+    def drop_unknown(self) -> None:
+        """Forget events for who has left the configuration; subscriptions stay, should it come back."""
+        with self._database.read() as session:
+            if ups_events.waiting(session).keys() <= self._wakes.keys():
+                return
+        with self._database.write() as session:
+            dropped = ups_events.drop_unknown(session, self._wakes)
+        log.warning("events_without_subscriber", events=dropped)
 
     def stop(self) -> None:
         """Finish the batches under way, for a while; what is not confirmed then is told again."""
@@ -103,14 +108,19 @@ class Reporter:
         return len(told)
 
     def _tell(self, subscriber: Subscriber, batch: Sequence[StepEvent], told: list[int]) -> None:
-        """Over one association; those that arrived are noted one by one. Raises DeliveryError."""
+        """Over one association; done with one by one are those that arrived, or never will.
+
+        Raises DeliveryError.
+        """
         peer = Peer(host=subscriber.host, port=subscriber.port, ae_title=subscriber.ae_title)
         with Link(
             peer, calling=self._calling, contexts=[event_context()], timeout_s=self._policy.timeout_s
         ) as link:
             for event in batch:
-                information = Dataset.from_json(event.information)
-                link.report(event.event_type, information, step=event.sop_instance_uid)
+                try:
+                    link.report(event.event_type, from_json(event.information), step=event.sop_instance_uid)
+                except DeliveryRefusedError as error:  # the next one may be taken
+                    log.error("event_refused", subscriber=subscriber.name, event=event.id, error=str(error))
                 with self._database.write() as session:
                     ups_events.arrived(session, event.id)
                 told.append(event.id)

@@ -56,5 +56,6 @@ class QueryService:
         try:
             if self._watch.look():
                 self._reporter.wake()
+            self._reporter.drop_unknown()
         except SQLAlchemyError as error:
             log.error("sweep_failed", error=type(error).__name__)

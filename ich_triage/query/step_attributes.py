@@ -25,6 +25,7 @@ from .attributes import (
     study_attributes,
     tags,
 )
+from .model_json import from_json
 
 #: (SOP Class UID, SOP Instance UID)
 Reference = tuple[str, str]
@@ -96,7 +97,7 @@ def step_attributes(step: ProcedureStep) -> Dataset:
     ds.ReferencedRequestSequence = [_request(study)]
     for element in study_attributes(study, retrieve="").group_dataset(_PRIVATE[0].tag.group):
         ds[element.tag] = element
-    for element in Dataset.from_json(step.performed or {}):
+    for element in from_json(step.performed):
         ds[element.tag] = element
     return ds
 

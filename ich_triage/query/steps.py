@@ -76,7 +76,9 @@ class Steps:
         steps = ups.narrowed(
             session,
             narrowing(keys, priority="ScheduledProcedureStepPriority"),
-            states=[state for state in StepState if any(glob(each, state) for each in states.split("\\"))]
+            states=[
+                state for state in StepState if any(glob(each.strip(), state) for each in states.split("\\"))
+            ]
             if states
             else None,
             uids=uids.split("\\") if uids.strip("*") else None,

@@ -20,7 +20,7 @@ from .ups_tables import ProcedureStep
 #: study ids grow, but two receivers may commit theirs in another order; so far back a gap is looked for
 _MARGIN = 1000
 #: studies that get their step in one transaction
-_BATCH = 200
+_BATCH = 500
 #: Transaction UID of a step that nobody has claimed: "" is no UID, so nobody can give it
 NOBODY = ""
 
