@@ -17,7 +17,7 @@ from ..dicom import scu
 from ..domain.label import SYNTHETIC
 from ..errors import IchTriageError
 from ..settings import Dicom, Query, Settings
-from ..store import deliveries, migrate, problems, results, workers
+from ..store import deliveries, migrate, problems, results, ups_events, workers
 from ..store.database import Database
 from .options import ConfigOption, JsonOption, config_path, console, print_json, settings
 
@@ -186,6 +186,7 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
         waiting = [*results.waiting(session), *results.in_queue(session)]
         alive = workers.living(session, dead_after_s=loaded.worker.dead_after_s)
         off_course = workers.off_course(session, dead_after_s=loaded.worker.dead_after_s)
+        untold = {ae: why for ae, (_, why) in ups_events.waiting(session).items() if why}
     if waiting and not alive:
         yield _error(
             "workers",
@@ -198,6 +199,12 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
             seen=f"the worker on {worker.host} did not take the model package in force and runs "
             f"{worker.package}: {worker.package_problem}",
             remedy="mend what it says; or `ich-triage models rollback`",
+        )
+    for ae_title, why in untold.items():
+        yield _warning(
+            "events",
+            seen=f"{ae_title} cannot be told of changes to the list: {why}",
+            remedy="mend what it says; events wait meanwhile, and are told again by themselves",
         )
     for uid in dead:
         yield _error(

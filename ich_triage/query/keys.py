@@ -20,8 +20,8 @@ from ..dicom.private import CREATOR, GROUP
 from ..errors import HeaderError
 
 SPECIFIC_CHARACTER_SET = Tag("SpecificCharacterSet")
-#: longest text that is taken of one value; PS3.5 Table 6.2-1 allows 10,240 in the longest that is matched
-TEXT_LIMIT = 10_240
+#: longest value that is taken, bytes: what explicit VR can say of a list of UIDs (PS3.5 section 7.1.2)
+VALUE_LIMIT_BYTES = 65_534
 #: sequences within sequences at most; no key of ours is deeper
 _DEPTH_LIMIT = 6
 _UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -121,13 +121,15 @@ def _encodings(ds: Dataset) -> list[str]:
 
 
 def _raw(element: DataElement | RawDataElement | None) -> bytes:
-    """The bytes; none of what is no text. Raises HeaderError where there are fewer than was said."""
+    """The bytes; none of what is no text. Raises HeaderError where they are too many, or too few."""
     value = element.value if element is not None else None
     if not isinstance(value, bytes):
         return b""
     if isinstance(element, RawDataElement) and len(value) < element.length != _UNDEFINED_LENGTH:
-        raise HeaderError("the identifier is cut off")
-    return value[:TEXT_LIMIT]
+        raise HeaderError("the data set is cut off")
+    if len(value) > VALUE_LIMIT_BYTES:
+        raise HeaderError("a value is too long")
+    return value
 
 
 def _text(element: DataElement | RawDataElement | None, encodings: list[str]) -> str:

@@ -60,7 +60,7 @@ class Reporter:
     def drop_unknown(self) -> None:
         """Forget events for who has left the configuration; subscriptions stay, should it come back."""
         with self._database.read() as session:
-            if ups_events.waiting(session).keys() <= self._wakes.keys():
+            if not ups_events.has_unknown(session, self._wakes):
                 return
         with self._database.write() as session:
             dropped = ups_events.drop_unknown(session, self._wakes)
@@ -89,6 +89,9 @@ class Reporter:
 
     def _tell_due(self, subscriber: Subscriber) -> int:
         """One batch; returns how many arrived."""
+        with self._database.read() as session:
+            if not ups_events.is_due(session, subscriber.ae_title, _now()):
+                return 0
         owner = f"{self._owner}:{subscriber.name}"[:64]
         with self._database.write() as session:
             batch = ups_events.claim_due(
@@ -120,7 +123,12 @@ class Reporter:
                 try:
                     link.report(event.event_type, from_json(event.information), step=event.sop_instance_uid)
                 except DeliveryRefusedError as error:  # the next one may be taken
-                    log.error("event_refused", subscriber=subscriber.name, event=event.id, error=str(error))
+                    log.error(
+                        "event_refused",
+                        subscriber=subscriber.name,
+                        step=event.sop_instance_uid,
+                        error=str(error),
+                    )
                 with self._database.write() as session:
                     ups_events.arrived(session, event.id)
                 told.append(event.id)

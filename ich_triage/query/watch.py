@@ -32,15 +32,17 @@ class Watch:
     def _cover(self) -> int:
         total = 0
         while True:
+            with self._database.read() as session:
+                wanted = ups.uncovered(session)
+            if not wanted:
+                return total
             with self._database.write() as session:
-                made = ups.cover(session, _now(), step_uid)
+                made = ups.make(session, wanted, _now(), step_uid)
                 if ups_events.anybody(session):
                     for step in made:
                         report = state_report(step)
                         ups_events.publish(session, step, EventType.STATE_REPORT, report, now=_now())
             total += len(made)
-            if not made:
-                return total
 
     def _tell_changes(self) -> int:
         with self._database.read() as session:

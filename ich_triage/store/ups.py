@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,26 +24,18 @@ _BATCH = 500
 NOBODY = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """A step whose study is flagged anew."""
-
-    #: the study
-    study: Study
-    #: number of its latest step
-    number: int
+def uncovered(session: Session) -> list[tuple[Study, int]]:
+    """Studies that need a step, some at a time, each with the number that its step will have."""
+    return [*((study, 1) for study in _without_step(session)), *_flagged_anew(session)]
 
 
-def cover(session: Session, now: datetime, uid_of: Callable[[str, int], str]) -> list[ProcedureStep]:
-    """Make the steps that are missing, some at a time; returns the new ones.
+def make(
+    session: Session, wanted: Sequence[tuple[Study, int]], now: datetime, uid_of: Callable[[str, int], str]
+) -> list[ProcedureStep]:
+    """Make the wanted steps; returns those that are new: of two processes, each is new to one.
 
-    `uid_of`: SOP Instance UID from Study Instance UID and number of the step. Of two processes that do this
-    at the same time each step is new to one.
+    `uid_of`: SOP Instance UID from Study Instance UID and number of the step.
     """
-    wanted = [(study, 1) for study in _without_step(session)]
-    wanted += [(each.study, each.number + 1) for each in _flagged_anew(session)]
-    if not wanted:
-        return []
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     rows = [_row(study, number, now, uid_of(study.study_instance_uid, number)) for study, number in wanted]
     made = session.scalars(
@@ -77,7 +68,7 @@ def _without_step(session: Session) -> Sequence[Study]:
     return session.scalars(query).all()
 
 
-def _flagged_anew(session: Session) -> Iterator[Ended]:
+def _flagged_anew(session: Session) -> Iterator[tuple[Study, int]]:
     """Read or canceled, and then late images brought a flag: somebody has to look again."""
     later = aliased(ProcedureStep)
     newer = exists().where(later.study_id == ProcedureStep.study_id, later.number > ProcedureStep.number)
@@ -87,14 +78,14 @@ def _flagged_anew(session: Session) -> Iterator[Ended]:
         Revision.state == StudyState.FLAGGED,
         Revision.same_as.is_(None),
     )
-    for study, number in session.execute(
-        select(Study, ProcedureStep.number)
+    found = session.execute(
+        select(Study, ProcedureStep.number + 1)
         .join(ProcedureStep, ProcedureStep.study_id == Study.id)
         .where(ProcedureStep.state.in_(FINAL_STEP_STATES), Study.revision > ProcedureStep.ended_revision)
         .where(Study.state == StudyState.FLAGGED, flag, ~newer)
         .limit(_BATCH)
-    ):
-        yield Ended(study=study, number=number)
+    )
+    yield from ((study, number) for study, number in found)
 
 
 def find(session: Session, sop_instance_uid: str, *, lock: bool = False) -> ProcedureStep | None:

@@ -118,6 +118,13 @@ def publish(
     return len(rows)
 
 
+def is_due(session: Session, ae_title: str, now: datetime) -> bool:
+    """Whether the oldest event of an AE is due."""
+    oldest = select(StepEvent.next_attempt_at).where(StepEvent.ae_title == ae_title).order_by(StepEvent.id)
+    due = session.scalar(oldest.limit(1))
+    return due is not None and due <= now
+
+
 def claim_due(
     session: Session, ae_title: str, *, owner: str, now: datetime, limit: int, lease_s: float
 ) -> Sequence[StepEvent]:
@@ -171,6 +178,11 @@ def waiting(session: Session) -> dict[str, tuple[int, str | None]]:
         select(StepEvent.ae_title, func.count(), func.max(StepEvent.last_error)).group_by(StepEvent.ae_title)
     )
     return {ae_title: (count, error) for ae_title, count, error in rows}
+
+
+def has_unknown(session: Session, known: Collection[str]) -> bool:
+    """Whether there are events for AEs that are not in the configuration."""
+    return session.scalar(select(StepEvent.id).where(StepEvent.ae_title.not_in(known)).limit(1)) is not None
 
 
 def drop_unknown(session: Session, known: Collection[str]) -> int:

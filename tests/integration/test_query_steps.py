@@ -405,6 +405,49 @@ def test_events_wait_for_a_watcher_and_outlast_a_restart(
     assert watcher.of(FLAGGED) == [(1, "SCHEDULED"), (1, "IN PROGRESS"), (1, "COMPLETED")]
 
 
+def test_an_event_that_is_refused_for_good_does_not_hold_back_the_next(
+    listed: Database, watcher: Watcher, wait_until: Wait
+) -> None:
+    """A receiver that knows no such step (0112) is not asked again; it hears of what follows."""
+    watcher.answer = 0x0112
+    with answering(listed, subscribers=[watcher.table]) as service, asking(service.port, PULL) as peer:
+        assert act(peer, 3, FLAGGED, ReceivingAE="WATCHER", DeletionLock="FALSE") == 0
+        wait_until(lambda: _waiting(listed) == 0, what="the refusal")
+        watcher.answer = 0x0000
+        assert change(peer, FLAGGED, "IN PROGRESS", KEY) == 0
+        wait_until(lambda: watcher.events, what="the next event")
+    assert watcher.of(FLAGGED) == [(1, "IN PROGRESS")]
+
+
+def test_two_processes_tell_once(listed: Database, watcher: Watcher, wait_until: Wait) -> None:
+    """A new study and its flag are one event each, however many processes look."""
+    table, new = watcher.table, step_uid("1.2.9", 1)
+    with answering(listed, subscribers=[table]) as one, answering(listed, subscribers=[table]):
+        with asking(one.port, PULL) as peer:
+            assert act(peer, 3, GLOBAL, ReceivingAE="WATCHER", DeletionLock="FALSE") == 0
+        add_study(listed, "1.2.9", StudyState.IN_PROGRESS)
+        wait_until(lambda: watcher.of(new), what="the new study")
+        with listed.write() as session:
+            studies.set_state(studies.get(session, "1.2.9", lock=True), StudyState.FLAGGED)
+        wait_until(lambda: len(watcher.of(new)) >= 2 and not _waiting(listed), what="the flag")
+    assert len(watcher.events) == 2
+
+
+def test_who_has_left_the_configuration_is_told_nothing_and_keeps_its_subscription(
+    listed: Database, watcher: Watcher, wait_until: Wait
+) -> None:
+    """Events do not pile up for it; once it is back, it hears of changes again."""
+    with answering(listed, subscribers=[watcher.table]) as service, asking(service.port, PULL) as peer:
+        assert act(peer, 3, GLOBAL, ReceivingAE="WATCHER", DeletionLock="FALSE") == 0
+    with answering(listed) as service, asking(service.port, PULL) as peer:
+        assert change(peer, FLAGGED, "IN PROGRESS", KEY) == 0
+        wait_until(lambda: _waiting(listed) == 0, what="nothing on its way")
+    with answering(listed, subscribers=[watcher.table]) as service, asking(service.port, PULL) as peer:
+        assert change(peer, FLAGGED, "COMPLETED", KEY) == 0
+        wait_until(lambda: watcher.events, what="the event")
+    assert watcher.of(FLAGGED) == [(1, "COMPLETED")]
+
+
 def _attempts(database: Database) -> int:
     with database.read() as session:
         return sum(event.attempts for event in session.query(StepEvent))

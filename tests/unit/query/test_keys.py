@@ -73,6 +73,23 @@ def test_sequences_without_end_are_refused() -> None:
         read_keys(_sent(ds))
 
 
+def test_what_is_cut_off_or_too_long_is_refused() -> None:
+    """A list of UIDs that is not whole would be answered with less than was asked for."""
+    ds = Dataset()
+    ds.StudyInstanceUID = ["1.2.3"] * 20_000
+    with pytest.raises(HeaderError, match="too long"):
+        read_keys(_sent(ds, implicit=True))
+    cut = encode(_patient("P1"), True, True) or b""
+    with pytest.raises(HeaderError, match="cut off"):
+        read_keys(read_dataset(BytesIO(cut[:-1]), True, True))
+
+
+def _patient(patient_id: str) -> Dataset:
+    ds = Dataset()
+    ds.PatientID = patient_id
+    return ds
+
+
 def test_control_characters_are_left_out() -> None:
     """What a value holds beside characters cannot reach a pattern or a log."""
     ds = Dataset()
