@@ -122,12 +122,17 @@ def study_attributes(study: Study, *, retrieve: str) -> Dataset:
     ds.NumberOfStudyRelatedInstances = study.instance_count
     # retired, but what lists that know no UPS read: its values are HIGH, MED and LOW
     ds.StudyPriorityID = PRIORITIES[study.rank].removesuffix("IUM")
+    add_state(ds, study)
+    return ds
+
+
+def add_state(ds: Dataset, study: Study) -> None:
+    """Where triage stands, in our private elements."""
     put(ds, Private.TRIAGE_STATE, study.state.upper())
     put(ds, Private.REASON_CODE, (study.reason_code or "").upper())
     put(ds, Private.REASON, words(study.reason or "", limit=1024))
     put(ds, Private.READING_RANK, study.rank)
     put(ds, Private.URGENT, "YES" if study.stat else "NO")
-    return ds
 
 
 def add_counted(ds: Dataset, series: Iterable[SeriesRow]) -> None:
@@ -186,7 +191,7 @@ def _role(series_instance_uid: str, selection: Mapping[str, Any]) -> tuple[str, 
     return "UNKNOWN", {}
 
 
-def flagged_words(study: Study) -> str:
+def state_words(study: Study) -> str:
     """The state of a study in words that can be shown alone, at most 64 characters."""
     return _WORDS[StudyState(study.state)]
 

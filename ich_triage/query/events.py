@@ -7,7 +7,7 @@ from enum import IntEnum
 from pydicom.dataset import Dataset
 
 from ..store.ups_tables import ProcedureStep
-from .attributes import PRIORITIES, flagged_words
+from .attributes import PRIORITIES, state_words
 from .model_json import Json, to_json
 from .step_attributes import readiness
 
@@ -41,7 +41,7 @@ def state_report(step: ProcedureStep, reasons: Json | None = None) -> Json:
     ds.ProcedureStepState = step.state
     ds.InputReadinessState = readiness(step.study)
     ds.ScheduledProcedureStepPriority = PRIORITIES[step.study.rank]
-    ds.ProcedureStepLabel = flagged_words(step.study)
+    ds.ProcedureStepLabel = state_words(step.study)
     return (reasons or {}) | to_json(ds)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from time import monotonic
 
@@ -38,6 +38,7 @@ class Reporter:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._policy = settings.delivery
         self._calling = settings.query.ae_title
+        self._lease = timedelta(seconds=2 * settings.delivery.timeout_s)
         self._database = database
         self._owner = uuid.uuid4().hex
         self._stopping = Event()
@@ -100,7 +101,7 @@ class Reporter:
                 owner=owner,
                 now=_now(),
                 limit=BATCH,
-                lease_s=2 * self._policy.timeout_s,
+                lease=self._lease,
             )
         told: list[int] = []
         try:
@@ -108,6 +109,9 @@ class Reporter:
                 self._tell(subscriber, batch, told)
         except DeliveryError as error:
             self._failed(subscriber, [each.id for each in batch if each.id not in told], str(error))
+        if len(told) < len(batch):
+            with self._database.write() as session:
+                ups_events.release(session, owner)
         return len(told)
 
     def _tell(self, subscriber: Subscriber, batch: Sequence[StepEvent], told: list[int]) -> None:
@@ -120,6 +124,8 @@ class Reporter:
             peer, calling=self._calling, contexts=[event_context()], timeout_s=self._policy.timeout_s
         ) as link:
             for event in batch:
+                if self._stopping.is_set():
+                    break
                 try:
                     link.report(event.event_type, from_json(event.information), step=event.sop_instance_uid)
                 except DeliveryRefusedError as error:  # the next one may be taken
@@ -130,7 +136,7 @@ class Reporter:
                         error=str(error),
                     )
                 with self._database.write() as session:
-                    ups_events.arrived(session, event.id)
+                    ups_events.arrived(session, event, until=_now() + self._lease)
                 told.append(event.id)
         log.info("events_told", subscriber=subscriber.name, events=len(told))
 

@@ -19,10 +19,10 @@ from ..store.ups_tables import ProcedureStep
 from .attributes import (
     PRIORITIES,
     add_analysis,
-    flagged_words,
+    add_state,
     label,
     patient_and_study,
-    study_attributes,
+    state_words,
     tags,
 )
 from .model_json import from_json
@@ -90,13 +90,12 @@ def step_attributes(step: ProcedureStep) -> Dataset:
     ds.ScheduledProcedureStepPriority = PRIORITIES[study.rank]
     ds.ScheduledProcedureStepModificationDateTime = date_time(step.changed_at)
     ds.ScheduledProcedureStepStartDateTime = date_time(study.first_slice_at)
-    ds.ProcedureStepLabel = flagged_words(study)
+    ds.ProcedureStepLabel = state_words(study)
     ds.WorklistLabel = WORKLIST_LABEL
     ds.ScheduledWorkitemCodeSequence = [coded(INTERPRETATION)]
     ds.InputReadinessState = readiness(study)
     ds.ReferencedRequestSequence = [_request(study)]
-    for element in study_attributes(study, retrieve="").group_dataset(_PRIVATE[0].tag.group):
-        ds[element.tag] = element
+    add_state(ds, study)
     for element in from_json(step.performed):
         ds[element.tag] = element
     return ds
@@ -114,7 +113,7 @@ def add_words(ds: Dataset, study: Study, answer: Revision | None) -> None:
     found = (ABBREVIATIONS[Subtype(each["subtype"])] for each in analysis.get("findings", ()))
     subtypes = ", ".join(dict.fromkeys(found))
     parts = (
-        f"{flagged_words(study)}.",
+        f"{state_words(study)}.",
         f"Suspected: {subtypes}." if subtypes else "",
         f"Reason: {study.reason}." if study.reason else "",
         label(answer),

@@ -126,9 +126,9 @@ def is_due(session: Session, ae_title: str, now: datetime) -> bool:
 
 
 def claim_due(
-    session: Session, ae_title: str, *, owner: str, now: datetime, limit: int, lease_s: float
+    session: Session, ae_title: str, *, owner: str, now: datetime, limit: int, lease: timedelta
 ) -> Sequence[StepEvent]:
-    """Take the oldest events of an AE for `lease_s`; none before the oldest is due: none overtakes another.
+    """Take the oldest events of an AE for `lease`; none before the oldest is due: none overtakes another.
 
     None either while another process has some.
     """
@@ -138,13 +138,15 @@ def claim_due(
     if not batch or taken or batch[0].next_attempt_at > now:
         return []
     for each in batch:
-        each.claimed_by, each.claimed_until = owner, now + timedelta(seconds=lease_s)
+        each.claimed_by, each.claimed_until = owner, now + lease
     return batch
 
 
-def arrived(session: Session, event_id: int) -> None:
-    """The AE has it."""
-    session.execute(delete(StepEvent).where(StepEvent.id == event_id))
+def arrived(session: Session, event: StepEvent, *, until: datetime) -> None:
+    """The AE has it; what its process has claimed beside it stays claimed until then."""
+    session.execute(delete(StepEvent).where(StepEvent.id == event.id))
+    own = update(StepEvent).where(StepEvent.claimed_by == event.claimed_by)
+    session.execute(own.values(claimed_until=until).execution_options(synchronize_session=False))
 
 
 def failed(session: Session, ids: Collection[int], *, error: str, policy: Policy, now: datetime) -> list[int]:

@@ -10,15 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pynetdicom.sop_class import UnifiedProcedureStepPull  # type: ignore[attr-defined]
 from sqlalchemy import text
 
 from ich_triage.dicom import scu
 from ich_triage.dicom.scu import Peer
 from ich_triage.domain.states import StudyState
 from ich_triage.errors import DeliveryError, SettingsError
+from ich_triage.query.watch import step_uid
 from ich_triage.settings import load
 from ich_triage.store.database import Database
-from tests.asking import STUDY_ROOT, Watcher, add_study, answering, asking, find, identifier
+from tests.asking import STUDY_ROOT, Watcher, act, add_study, answering, asking, change, find, identifier
 from tests.peers import probe_port, program
 from tests.service import write_config
 
@@ -101,6 +103,28 @@ def test_doctor_looks_at_it_and_at_its_subscribers(config: Path, free_port: int,
     assert "answers as ICH_TRIAGE" in found["query port"]["seen"]
     assert found["subscriber AWAY"]["level"] == "error"
     assert found["subscriber AWAY"]["remedy"]
+
+
+def test_a_killed_process_loses_no_claim_and_no_event(config: Path, free_port: int, wait_until: Wait) -> None:
+    """What was answered before `kill -9` holds afterwards, and who was away then is told all of it."""
+    watcher, step = Watcher("WATCHER", free_port), step_uid("1.2.1", 1)
+    table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in watcher.table.items())
+    config.write_text(config.read_text() + f"[[query.subscribers]]\n{table}")
+    port, pull = load(config).query.port, UnifiedProcedureStepPull
+    with _running(config, "query") as process:
+        wait_until(lambda: _answers(port), limit_s=60, what="the query process")
+        with asking(port, pull, calling="RIS", called="ICH_TRIAGE") as reader:
+            assert act(reader, 3, step, ReceivingAE="WATCHER", DeletionLock="FALSE") == 0
+            assert change(reader, step, "IN PROGRESS", "1.2.3.4") == 0
+            process.kill()
+            process.wait(30)
+    with _running(config, "query"), watcher.listening():
+        wait_until(lambda: _answers(port), limit_s=60, what="the query process")
+        with asking(port, pull, calling="RIS", called="ICH_TRIAGE") as reader:
+            assert change(reader, step, "IN PROGRESS", "1.2.3.5") == 0xC302
+            assert change(reader, step, "COMPLETED", "1.2.3.4") == 0
+        wait_until(lambda: len(watcher.events) >= 3, limit_s=60, what="three events")
+    assert watcher.of(step) == [(1, "SCHEDULED"), (1, "IN PROGRESS"), (1, "COMPLETED")]
 
 
 def test_a_port_in_use_is_one_line(config: Path, sqlite: Database) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 
 import pytest
@@ -23,6 +23,7 @@ from ich_triage.store.tables import Revision
 from tests.asking import AE_TITLE, STUDY_ROOT, add_study, answering, asking, find, identifier
 from tests.peers import program
 
+Wait = Callable[..., None]
 #: (0099,10xx) as findscu prints them
 PRIVATE = "(0099,10{:02x})"
 
@@ -304,6 +305,20 @@ def test_who_may_ask(listed: Database) -> None:
             with asking(service.port, STUDY_ROOT, calling=calling, called=called) as association:
                 assert association.is_established is accepted
                 assert association.is_rejected is not accepted
+
+
+def test_more_associations_than_allowed_are_rejected(listed: Database, wait_until: Wait) -> None:
+    """The next one is told so, and taken once there is room."""
+    with answering(listed, max_associations=1) as service:
+        with asking(service.port, STUDY_ROOT) as first, asking(service.port, STUDY_ROOT) as second:
+            assert first.is_established
+            assert second.is_rejected
+
+        def has_room() -> bool:
+            with asking(service.port, STUDY_ROOT) as third:
+                return bool(third.is_established)
+
+        wait_until(has_room, what="room for a third")
 
 
 def test_other_models_are_not_offered(port: int) -> None:
