@@ -14,6 +14,7 @@ IchTriageError
 ├── DeliveryError          a destination did not take an object
 │   └── DeliveryRefusedError   it answered with a failure status
 ├── UnknownStudyError      no such study in the database
+├── QueryError             another system's question or request cannot be answered as it is
 ├── FeedbackError          a reader's feedback cannot be taken as it is
 ├── AccountError           an account or a token cannot be made or changed as wanted
 ├── LoginError             a log-in failed
@@ -97,6 +98,17 @@ class DeliveryRefusedError(DeliveryError):
 
 class UnknownStudyError(IchTriageError):
     """No such study in the database."""
+
+
+class QueryError(IchTriageError):
+    """The question or request cannot be answered as it is.
+
+    ``status`` is the DIMSE status that the peer is given.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class FeedbackError(IchTriageError):

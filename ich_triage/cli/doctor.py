@@ -18,8 +18,8 @@ from ..domain.label import SYNTHETIC
 from ..errors import IchTriageError
 from ..outputs import webhook
 from ..outputs.mllp import MllpLink
-from ..settings import DicomDestination, MllpDestination, Settings, WebhookDestination
-from ..store import accounts, deliveries, migrate, problems, results, workers
+from ..settings import Dicom, DicomDestination, MllpDestination, Query, Settings, WebhookDestination
+from ..store import accounts, deliveries, migrate, problems, results, ups_events, workers
 from ..store.database import Database
 from .options import ConfigOption, JsonOption, config_path, console, print_json, settings
 
@@ -39,6 +39,8 @@ class Finding:
 
 
 Check = Callable[[Settings], Iterator[Finding]]
+#: process that listens → its section of the configuration
+_SECTIONS = {"receiver": "dicom", "query": "query"}
 _SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
 
@@ -52,7 +54,16 @@ def doctor(
     loaded = settings(context, config)
     named = config_path(context, config)
     found = [_ok("configuration", str(named) if named else "built-in defaults and environment")]
-    checks: tuple[Check, ...] = (_port, _spool, _database, _backlog, _access, _provider, _destinations)
+    checks: tuple[Check, ...] = (
+        _port,
+        _query,
+        _spool,
+        _database,
+        _backlog,
+        _access,
+        _provider,
+        _destinations,
+    )
     for check in (*checks, _registry, _model) if model else checks:
         found += check(loaded)
     if as_json:
@@ -79,27 +90,47 @@ def _warning(subject: str, *, seen: str, remedy: str) -> Finding:
 
 
 def _port(loaded: Settings) -> Iterator[Finding]:
+    """Of the receiver."""
+    yield from _listener("DICOM port", loaded.dicom, "receiver", loaded, calling="ICH_DOCTOR")
+
+
+def _query(loaded: Settings) -> Iterator[Finding]:
+    """What other systems ask, and whether those who want to hear of changes can be told."""
+    if not loaded.query.enabled:
+        return
+    callers = loaded.query.calling_ae_titles
+    yield from _listener("query port", loaded.query, "query", loaded, calling=(*callers, "ICH_DOCTOR")[0])
+    if not callers:
+        yield _ok("query", "no calling_ae_titles: every program on this machine may ask for patients")
+    for subscriber in loaded.query.subscribers:
+        peer = scu.Peer(host=subscriber.host, port=subscriber.port, ae_title=subscriber.ae_title)
+        yield _echo(f"subscriber {subscriber.name}", peer, calling=loaded.query.ae_title, loaded=loaded)
+
+
+def _listener(
+    subject: str, listener: Dicom | Query, process: str, loaded: Settings, *, calling: str
+) -> Iterator[Finding]:
     """Either nothing listens yet, or it is us."""
-    listener = loaded.dicom
     where = f"{listener.host}:{listener.port}"
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((listener.host, listener.port))
-        yield _ok("DICOM port", f"{where} is free, the receiver is not running")
+        yield _ok(subject, f"{where} is free, the {process} process is not running")
         return
     except OSError as error:
         reason = error.strerror
     host = "127.0.0.1" if listener.host == "0.0.0.0" else listener.host
     try:
         us = scu.Peer(host=host, port=listener.port, ae_title=listener.ae_title)
-        scu.echo(us, calling="ICH_DOCTOR", timeout_s=loaded.delivery.timeout_s)
-        yield _ok("DICOM port", f"{where} answers as {listener.ae_title}")
+        scu.echo(us, calling=calling, timeout_s=loaded.delivery.timeout_s)
+        yield _ok(subject, f"{where} answers as {listener.ae_title}")
     except IchTriageError as error:
         yield _error(
-            "DICOM port",
+            subject,
             seen=f"{where} cannot be used ({reason}), nor does {listener.ae_title} answer there: {error}",
-            remedy="stop the other program, or set [dicom] host and port (a port below 1024 needs a right)",
+            remedy=f"stop the other program, or set [{_SECTIONS[process]}] host and port "
+            "(a port below 1024 needs a right)",
         )
 
 
@@ -166,6 +197,7 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
         waiting = [*results.waiting(session), *results.in_queue(session)]
         alive = workers.living(session, dead_after_s=loaded.worker.dead_after_s)
         off_course = workers.off_course(session, dead_after_s=loaded.worker.dead_after_s)
+        untold = {ae: why for ae, (_, why) in ups_events.waiting(session).items() if why}
     if waiting and not alive:
         yield _error(
             "workers",
@@ -178,6 +210,12 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
             seen=f"the worker on {worker.host} did not take the model package in force and runs "
             f"{worker.package}: {worker.package_problem}",
             remedy="mend what it says; or `ich-triage models rollback`",
+        )
+    for ae_title, why in untold.items():
+        yield _warning(
+            "events",
+            seen=f"{ae_title} cannot be told of changes to the list: {why}",
+            remedy="mend what it says; events wait meanwhile, and are told again by themselves",
         )
     for uid in dead:
         yield _error(
@@ -264,7 +302,8 @@ def _destinations(loaded: Settings) -> Iterator[Finding]:
     for destination in loaded.destinations:
         match destination:
             case DicomDestination():
-                yield _echo(destination, loaded)
+                peer, calling = scu.Peer.of(destination), loaded.dicom.ae_title
+                yield _echo(f"destination {destination.name}", peer, calling=calling, loaded=loaded)
             case MllpDestination():
                 yield _connects(destination, loaded)
             case WebhookDestination():
@@ -295,16 +334,15 @@ def _answers(destination: WebhookDestination, loaded: Settings) -> Finding:
     return _ok(subject, "the host of its url takes connections, and there is a secret to sign with")
 
 
-def _echo(destination: DicomDestination, loaded: Settings) -> Finding:
-    subject = f"destination {destination.name}"
-    where = f"{destination.ae_title} at {destination.host}:{destination.port}"
+def _echo(subject: str, peer: scu.Peer, *, calling: str, loaded: Settings) -> Finding:
+    where = f"{peer.ae_title} at {peer.host}:{peer.port}"
     try:
-        scu.echo(scu.Peer.of(destination), calling=loaded.dicom.ae_title, timeout_s=loaded.delivery.timeout_s)
+        scu.echo(peer, calling=calling, timeout_s=loaded.delivery.timeout_s)
     except IchTriageError as error:
         return _error(
             subject,
             seen=f"{where} does not answer C-ECHO: {error}",
-            remedy=f"check host, port and AE title; the PACS must know us as {loaded.dicom.ae_title}",
+            remedy=f"check host, port and AE title; it must know us as {calling}",
         )
     return _ok(subject, f"{where} answers C-ECHO")
 

@@ -1,4 +1,4 @@
-"""`ich-triage serve`, `receiver`, `worker` and `web`: the processes."""
+"""`ich-triage serve`, `receiver`, `worker`, `web` and `query`: the processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 def serve(context: typer.Context, config: ConfigOption = None) -> None:
-    """Run the whole service: receiver, worker and web pages, started again when they die."""
+    """Run the whole service: receiver, worker, web, query where enabled; started again when they die."""
     loaded = process_settings(context, config, "serve")
     database = Database(loaded.database.url)
     if migrate.current(database) is None:
@@ -26,7 +26,8 @@ def serve(context: typer.Context, config: ConfigOption = None) -> None:
         log.info("schema_created", version=migrate.head())
     migrate.require_current(database)
     database.close()
-    supervise(("receiver", "worker", "web"), config_path(context, config), stop_event())
+    processes = ("receiver", "worker", "web", *(("query",) if loaded.query.enabled else ()))
+    supervise(processes, config_path(context, config), stop_event())
 
 
 def receiver(context: typer.Context, config: ConfigOption = None) -> None:
@@ -39,6 +40,22 @@ def receiver(context: typer.Context, config: ConfigOption = None) -> None:
         process.start()
     except OSError as error:
         where = f"{loaded.dicom.host}:{loaded.dicom.port}"
+        raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
+    stop.wait()
+    process.stop()
+    database.close()
+
+
+def query(context: typer.Context, config: ConfigOption = None) -> None:
+    """Run what other systems ask by DICOM alone: studies, priorities, procedure steps."""
+    loaded = process_settings(context, config, "query")
+    stop = stop_event(limit_s=END_S)
+    database = open_database(loaded)
+    process = bootstrap.query(loaded, database)
+    try:
+        process.start()
+    except OSError as error:
+        where = f"{loaded.query.host}:{loaded.query.port}"
         raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
     stop.wait()
     process.stop()

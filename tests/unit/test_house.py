@@ -13,7 +13,7 @@ import typer
 
 from ich_triage.cli.app import app
 from ich_triage.dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
-from ich_triage.settings import DicomDestination, MllpDestination, Settings, WebhookDestination
+from ich_triage.settings import DicomDestination, MllpDestination, Settings, Subscriber, WebhookDestination
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = ("ich_triage", "train", "bench")
@@ -54,7 +54,7 @@ def test_every_setting_is_documented() -> None:
     documented: dict[str, set[str]] = {}
     section = ""
     for line in (REPOSITORY / "docs/configuration.md").read_text().splitlines():
-        if heading := re.match(r"## `\[+(\w+)\]+`", line):
+        if heading := re.match(r"## `\[+([\w.]+)\]+`", line):
             section = heading[1]
         elif heading := re.match(r'### `kind = "(\w+)"`', line):
             section = f"destinations {heading[1]}"
@@ -65,6 +65,7 @@ def test_every_setting_is_documented() -> None:
     }
     for destination in (DicomDestination, MllpDestination, WebhookDestination):
         sections[f"destinations {destination.model_fields['kind'].annotation.__args__[0]}"] = destination
+    sections["query.subscribers"] = Subscriber
     assert documented == {name: set(section.model_fields) for name, section in sections.items()}
 
 
@@ -92,7 +93,13 @@ def test_every_command_and_flag_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["ich_triage.intake.scp", "ich_triage.outputs.deliver", "ich_triage.worklist.document"]
+    "module",
+    [
+        "ich_triage.intake.scp",
+        "ich_triage.outputs.deliver",
+        "ich_triage.worklist.document",
+        "ich_triage.query.service",
+    ],
 )
 def test_no_torch_where_a_scanner_or_a_reader_waits(module: str) -> None:
     """Receiver, deliveries and lists start without the model's libraries."""
