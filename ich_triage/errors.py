@@ -28,6 +28,9 @@ Each class's docstring is its default message. Messages carry UIDs and our own i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class IchTriageError(Exception):
     """Something in ICH Triage went wrong."""
@@ -142,3 +145,12 @@ class TrainingError(IchTriageError):
 
 class DatabaseVersionError(IchTriageError):
     """The database schema is not the one that this release needs; run `ich-triage db upgrade`."""
+
+
+#: pydantic's error types that users meet most, in our words
+_WORDS = {"missing": "missing", "extra_forbidden": "unknown key"}
+
+
+def wrong_value(found: Mapping[str, Any]) -> str:
+    """What is wrong with a value: one of a pydantic ValidationError's `errors()`, in words."""
+    return _WORDS.get(found["type"], str(found["msg"]))

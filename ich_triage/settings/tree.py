@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from ..errors import SettingsError
+from ..errors import SettingsError, wrong_value
 from .destinations import Destination
 from .readers import Access, Oidc, Query, Web, Worklist
 from .service import Assembly, Database, Delivery, Dicom, Log, Model, Spool, Worker
@@ -95,7 +95,7 @@ def load(path: Path | None = None) -> Settings:
         return Settings(**values)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'settings'}: {item['msg']}"
+            f"{'.'.join(str(part) for part in item['loc']) or 'settings'}: {wrong_value(item)}"
             for item in error.errors()
         )
         raise SettingsError(f"{path or 'environment'}: {problems}") from error

@@ -32,7 +32,7 @@ def test_each_kind_has_its_own_keys(tmp_path: Path) -> None:
     ("table", "said"),
     [
         (MLLP.replace("mllp", "smtp"), "kind is none of dicom, mllp, webhook"),
-        (MLLP + 'ae_title = "PACS"\n', "mllp.ae_title: Extra inputs"),
+        (MLLP + 'ae_title = "PACS"\n', "mllp.ae_title: unknown key"),
         (MLLP + 'encoding = "KLINGON"\n', "mllp.encoding"),
         (MLLP + 'ca_file = "ca.pem"\n', "need tls = true"),
         (MLLP + 'tls = true\nkey_file = "key.pem"\n', "key_file needs certificate_file"),
@@ -42,7 +42,7 @@ def test_each_kind_has_its_own_keys(tmp_path: Path) -> None:
         (WEBHOOK + 'url = "ftp://desk.example/hook"\n', "not of the form"),
         (WEBHOOK + 'url = "https:///hook"\n', "not of the form"),
         (WEBHOOK + 'url = "https://desk.example:99999/hook"\n', "webhook"),
-        (WEBHOOK + 'url = "https://desk.example/"\nsecret = "whsec_eA=="\n', "webhook.secret: Extra inputs"),
+        (WEBHOOK + 'url = "https://desk.example/"\nsecret = "whsec_eA=="\n', "webhook.secret: unknown key"),
     ],
 )
 def test_what_cannot_be_used_is_refused(tmp_path: Path, table: str, said: str) -> None:
