@@ -9,7 +9,10 @@ _DATE = re.compile(r"\d{8}")
 
 
 def identifier(text: str) -> str:
-    """An LO or SH that names someone or something: empty rather than another's, where it is not one value."""
+    """What names someone or something: empty rather than another's, where it is not one value of an LO.
+
+    An SH may have 16 characters only, but longer accession numbers occur, and a cut one names another order.
+    """
     return text if len(text) <= 64 and "\\" not in text and text.isprintable() else ""
 
 

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 
 from ..store.ups_tables import ProcedureStep
 from .attributes import PRIORITIES, state_words
-from .model_json import Json, to_json
+from .model_json import Json, kept, to_json
 from .step_attributes import readiness
 
 
@@ -54,11 +54,7 @@ def cancel_requested(by: str, reasons: Json) -> Json:
 
 def reasons_of(information: Dataset) -> Json:
     """Why a step is not wanted any more, as the asker says. Raises HeaderError."""
-    ds = Dataset()
-    for keyword in _REASONS:
-        if keyword in information:
-            ds[keyword] = information[keyword]
-    return to_json(ds)
+    return kept(information, _REASONS)
 
 
 def progress_report(performed: Json) -> Json:

@@ -6,7 +6,6 @@ while it does. Here every value is taken as bytes and decoded on its own.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,7 +26,6 @@ _DEPTH_LIMIT = 6
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ESCAPE = b"\x1b"
 _NAME_DELIMITERS = {ord(character) for character in "^=\\"}
-_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, struct.error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +49,12 @@ class Key:
 
 def read_keys(identifier: Dataset) -> tuple[Key, ...]:
     """The keys of a C-FIND identifier. Raises HeaderError where it cannot be read."""
+    # broad, since a decoder raises whatever it likes for the bytes of a peer
     try:
         return tuple(_read(identifier, _encodings(identifier), _DEPTH_LIMIT))
-    except _MALFORMED as error:
+    except HeaderError:
+        raise
+    except Exception as error:
         raise HeaderError("the identifier cannot be read") from error
 
 
@@ -62,7 +63,7 @@ def value_of(identifier: Dataset, keyword: str) -> str:
     tag = BaseTag(tag_for_keyword(keyword) or 0)
     try:
         return _text(identifier.get_item(tag), _encodings(identifier)) if tag in identifier else ""
-    except _MALFORMED as error:
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise HeaderError(f"{keyword} cannot be read") from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Collection
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -12,21 +12,31 @@ from ..errors import HeaderError
 
 Json = dict[str, Any]
 
-_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, struct.error)
 
+def kept(ds: Dataset, keywords: Collection[str]) -> Json:
+    """Some attributes of a peer's data set, private ones within them left out, as JSON.
 
-def to_json(ds: Dataset) -> Json:
-    """`ds` as JSON, from which it can be sent again; what cannot be is refused before it is kept.
-
-    Raises HeaderError.
+    What could not be sent again is refused before it is kept. Raises HeaderError.
     """
+    # broad, since a decoder raises whatever it likes for the bytes of a peer
     try:
-        told: Json = ds.to_json_dict()
+        part = Dataset()
+        for keyword in keywords:
+            if keyword in ds:
+                part[keyword] = ds[keyword]
+        part.remove_private_tags()
+        told = to_json(part)
         whole = encode(from_json(told), False, True)
-    except _MALFORMED as error:
+    except Exception as error:
         raise HeaderError("an attribute cannot be read") from error
     if whole is None:
         raise HeaderError("an attribute has a value that cannot be sent")
+    return told
+
+
+def to_json(ds: Dataset) -> Json:
+    """A data set of ours as JSON."""
+    told: Json = ds.to_json_dict()
     return told
 
 

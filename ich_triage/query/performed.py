@@ -17,7 +17,7 @@ from ..dicom.values import date_time
 from ..domain.step import StepState
 from ..store.ups_tables import ProcedureStep
 from .attributes import tags
-from .model_json import Json, from_json, to_json
+from .model_json import Json, from_json, kept, to_json
 from .step_attributes import PERFORMED, coded
 
 _PROGRESS, _PROCEDURE = PERFORMED
@@ -31,13 +31,8 @@ def set_by_reader(modifications: Dataset) -> tuple[Json, bool]:
     A sequence replaces the one before as a whole (PS3.7 section 10.1.3). Private elements are left out.
     Raises HeaderError.
     """
-    kept = Dataset()
-    for keyword in PERFORMED:
-        if keyword in modifications:
-            kept[keyword] = modifications[keyword]
-    kept.remove_private_tags()
-    others = modifications.keys() - kept.keys() - _NEEDED
-    return to_json(kept), bool(others)
+    others = modifications.keys() - tags(*PERFORMED) - _NEEDED
+    return kept(modifications, PERFORMED), bool(others)
 
 
 def finished(step: ProcedureStep, state: StepState, *, now: datetime, reasons: Json | None = None) -> Json:
@@ -70,9 +65,9 @@ def _complete(item: Dataset, step: ProcedureStep, now: datetime) -> None:
 
 def _cancel(item: Dataset, now: datetime, reasons: Json) -> None:
     told = from_json(reasons)
-    for element in told:
-        if element.tag not in item:
-            item[element.tag] = element
+    for keyword in ("ReasonForCancellation", "ProcedureStepDiscontinuationReasonCodeSequence"):
+        if keyword in told and keyword not in item:
+            item[keyword] = told[keyword]
     _fill(item, "ProcedureStepCancellationDateTime", date_time(now))
     _fill(item, "ProcedureStepDiscontinuationReasonCodeSequence", [coded(DISCONTINUED)])
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import cast
 
+from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.pdu_primitives import P_DATA
 
-from ..errors import QueryError
+from ..errors import HeaderError, QueryError
 from .status import OUT_OF_RESOURCES
 
 #: longest data set that is taken, bytes; an identifier or a list of modifications has some hundreds
@@ -56,6 +58,15 @@ def check_length(data_set: object) -> None:
     """Raise QueryError where the data set of a request was too long to be taken."""
     if isinstance(data_set, SmallDataSet) and data_set.too_long:
         raise QueryError(OUT_OF_RESOURCES, f"the data set is longer than {DATA_SET_LIMIT_BYTES} bytes")
+
+
+def received(read: Callable[[], Dataset]) -> Dataset:
+    """The data set of a request. Raises HeaderError where its bytes are none."""
+    # broad, since a decoder raises whatever it likes for the bytes of a peer
+    try:
+        return read()
+    except Exception as error:
+        raise HeaderError("the data set cannot be read") from error
 
 
 def number(event: evt.Event) -> int:

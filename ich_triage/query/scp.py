@@ -24,7 +24,7 @@ from ..errors import DicomReadError, QueryError
 from ..settings import Settings
 from ..store.database import Database
 from .keys import Key, read_keys
-from .provider import SmallMessages, check_length, number
+from .provider import SmallMessages, check_length, number, received
 from .status import (
     CANCEL,
     DOES_NOT_MATCH_SOP_CLASS,
@@ -157,7 +157,7 @@ class QueryScp:
         if finder is None or request.AffectedSOPClassUID not in self._finders:
             raise QueryError(DOES_NOT_MATCH_SOP_CLASS, "nothing can be asked for by this SOP class")
         try:
-            return finder, read_keys(event.identifier)
+            return finder, read_keys(received(lambda: event.identifier))
         except DicomReadError as error:
             raise QueryError(UNABLE_TO_PROCESS, str(error)) from error
 

@@ -18,7 +18,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 from ..errors import DicomReadError, QueryError
 from ..settings import Settings
 from ..store.database import Database
-from .provider import check_length, number
+from .provider import check_length, number, received
 from .status import (
     ATTRIBUTES_UNSUPPORTED,
     INVALID_ARGUMENT,
@@ -68,7 +68,7 @@ class StepRequests:
             request = cast(N_SET, event.request)
             check_length(request.ModificationList)
             uid = str(request.RequestedSOPInstanceUID)
-            return self._actions.set(uid, event.modification_list), None
+            return self._actions.set(uid, received(lambda: event.modification_list)), None
 
         return _guarded(event, answer)
 
@@ -78,7 +78,8 @@ class StepRequests:
         def answer() -> Answer:
             request = cast(N_ACTION, event.request)
             check_length(request.ActionInformation)
-            uid, information = str(request.RequestedSOPInstanceUID), event.action_information
+            uid = str(request.RequestedSOPInstanceUID)
+            information = received(lambda: event.action_information)
             calling = event.assoc.requestor.ae_title
             match event.action_type:
                 case Action.CHANGE_STATE:

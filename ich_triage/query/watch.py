@@ -42,6 +42,7 @@ class Watch:
                     for step in made:
                         report = state_report(step)
                         ups_events.publish(session, step, EventType.STATE_REPORT, report, now=_now())
+            log.info("steps_scheduled", steps=len(made))
             total += len(made)
 
     def _tell_changes(self) -> int:

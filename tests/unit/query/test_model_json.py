@@ -6,7 +6,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from ich_triage.errors import HeaderError
-from ich_triage.query.model_json import from_json, to_json
+from ich_triage.query.model_json import from_json, kept
 
 
 def test_there_and_back() -> None:
@@ -16,7 +16,8 @@ def test_there_and_back() -> None:
     ds.PatientName = "Müller^Jörg"
     ds.ScheduledWorkitemCodeSequence = [item]
     ds.ProcedureStepProgress = "50"
-    again = from_json(to_json(ds))
+    names = ("PatientName", "ScheduledWorkitemCodeSequence", "ProcedureStepProgress")
+    again = from_json(kept(ds, names))
     assert again.PatientName == "Müller^Jörg"
     assert again.ScheduledWorkitemCodeSequence[0].CodeMeaning == "Kopf größer"
     assert again.ProcedureStepProgress == 50
@@ -30,4 +31,18 @@ def test_what_could_not_be_sent_again_is_refused() -> None:
     ds.add_new(0x00741004, "DS", "1")
     ds[0x00741004]._value = "not a number"
     with pytest.raises(HeaderError):
-        to_json(ds)
+        kept(ds, ["ProcedureStepProgress"])
+
+
+def test_only_what_is_named_is_kept_and_nothing_private() -> None:
+    """A peer's own elements have no place in our database."""
+    ds, item = Dataset(), Dataset()
+    item.CodeMeaning = "Read"
+    item.private_block(0x0011, "SOMEBODY", create=True).add_new(1, "LO", "x")
+    ds.ScheduledWorkitemCodeSequence = [item]
+    ds.PatientName = "Doe^John"
+    again = from_json(kept(ds, ["ScheduledWorkitemCodeSequence", "PatientID"]))
+    assert [element.keyword for element in again.iterall()] == [
+        "ScheduledWorkitemCodeSequence",
+        "CodeMeaning",
+    ]
