@@ -21,8 +21,8 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from ich_triage.intake import assembly, indexer, scp, spool, stream
 from ich_triage.intake import receiver as receivers
-from ich_triage.outputs import courier, outbox
-from ich_triage.pipeline import masks, queue, stages, triage, worker
+from ich_triage.outputs import courier, masks, outbox
+from ich_triage.pipeline import queue, stages, triage, worker
 
 _STAGES = ("select", "analyse", "render", "store")
 
