@@ -48,6 +48,10 @@ class Watch:
         context.on("weberror", lambda error: self.errors.append(str(error.error)))
         context.on("dialog", lambda dialog: (self.errors.append(f"dialog {dialog.message}"), dialog.accept()))
 
+    def forget(self) -> None:
+        """What was said so far was to be expected."""
+        self.errors.clear()
+
     def _said(self, kind: str, words: str) -> None:
         if kind in ("error", "warning") and not words.startswith(_ANSWERED):
             self.errors.append(words)

@@ -6,15 +6,16 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from pydicom.dataset import Dataset
 from sqlalchemy import update
 
 from ich_triage.domain.roles import Role
 from ich_triage.domain.states import FINAL_STATES
-from ich_triage.store import migrate
+from ich_triage.store import migrate, workers
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Study
 from tests.chromium import Watch, chromium
@@ -31,6 +32,8 @@ Wait = Callable[..., None]
 Open = Callable[..., Page]
 #: who has accounts
 READER, SECOND, ADMIN = "dr reader", "dr second", "the admin"
+#: how long a page may take on a busy machine, ms
+_PATIENCE_MS = 20_000
 #: the oldest time there is: what is moved there is on no list
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 VIEWER = "https://viewer.example/open?study={study_instance_uid}&accession={accession_number}"
@@ -49,15 +52,18 @@ class Site:
 
     def __init__(self, folder: Path, forks: Forks, pacs: Pacs, wait_until: Wait) -> None:
         self._folder, self._forks, self._wait = folder, forks, wait_until
+        self._sent: list[str] = []
+        #: cookies of those who have logged in, by name
+        self.sessions: dict[str, Any] = {}
         self.spool = folder / "spool"
         self.hold = folder / "hold"
-        self.dicom_port, self._web_port = probe_port(), probe_port()
-        self.url = f"http://127.0.0.1:{self._web_port}"
+        self.dicom_port, self.web_port = probe_port(), probe_port()
+        self.url = f"http://127.0.0.1:{self.web_port}"
         self._config = write_config(
             folder,
             port=self.dicom_port,
             destinations=[destination("pacs", pacs.peer)],
-            web={"host": "127.0.0.1", "port": self._web_port},
+            web={"host": "127.0.0.1", "port": self.web_port},
             dicom={"ae_title": "ICH_TEST", "host": "127.0.0.1", "port": self.dicom_port},
             worklist={"page_size": 20, "viewer_url": VIEWER},
             assembly={"settle_s": 0.2, "quiet_s": 1.0, "sweep_s": 0.1},
@@ -67,10 +73,14 @@ class Site:
         for name, role in ((READER, Role.RADIOLOGIST), (SECOND, Role.RADIOLOGIST), (ADMIN, Role.ADMIN)):
             add_account(self.database, name, role)
         self.receiver = self.start("receiver")
-        self.worker = self.start("worker", hold=str(self.hold), breaks_at=BROKEN_HU)
+        self.start_worker()
         self.web = self.start("web")
-        for port in (self.dicom_port, self._web_port):
+        for port in (self.dicom_port, self.web_port):
             self.until(lambda port=port: is_open(port), what=f"port {port}")
+
+    def start_worker(self) -> None:
+        """Start the only worker."""
+        self.worker = self.start("worker", hold=str(self.hold), breaks_at=BROKEN_HU)
 
     def start(self, role: str, **options: object) -> Fork:
         """Start one process."""
@@ -85,7 +95,9 @@ class Site:
     def send(self, datasets: Sequence[Dataset]) -> str:
         """C-STORE a study; returns its UID."""
         assert set(send(self.dicom_port, datasets)) == {0}
-        return str(datasets[0].StudyInstanceUID)
+        uid = str(datasets[0].StudyInstanceUID)
+        self._sent.append(uid)
+        return uid
 
     def study(self, uid: str) -> Json:
         """What is known of a study."""
@@ -97,13 +109,20 @@ class Site:
             self.until(lambda uid=uid: self._settled(uid), what=uid)
 
     def _settled(self, uid: str) -> bool:
-        known = {each["study_instance_uid"]: each["state"] for each in worklist(self.database)}
-        return known.get(uid) in FINAL_STATES and all(
-            each["state"] != "pending" for each in all_deliveries(self.database, uid)
-        )
+        if uid not in {each["study_instance_uid"] for each in worklist(self.database)}:
+            return False
+        pending = any(each["state"] == "pending" for each in all_deliveries(self.database, uid))
+        return self.study(uid)["state"] in FINAL_STATES and not pending
+
+    def workers_alive(self) -> bool:
+        """Whether any is, as the list sees it."""
+        with self.database.read() as session:
+            return bool(workers.living(session, dead_after_s=2.0))
 
     def empty(self) -> None:
-        """Move all studies so far back that no list shows them."""
+        """Move all studies so far back that no list shows them, once nothing more happens to them."""
+        self.until_final(*self._sent)
+        self._sent.clear()
         with self.database.write() as session:
             session.execute(update(Study).values(first_slice_at=_LONG_AGO))
 
@@ -125,41 +144,51 @@ def site(whole_site: Site) -> Iterator[Site]:
     """The service with an empty list."""
     yield whole_site
     whole_site.hold.unlink(missing_ok=True)
-    whole_site.until_final(*(each["study_instance_uid"] for each in worklist(whole_site.database)))
     whole_site.empty()
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One Chromium for a file of tests: its library keeps an event loop in this thread while it runs."""
+    expect.set_options(timeout=_PATIENCE_MS)
     with chromium() as started:
         yield started
 
 
 @pytest.fixture
-def visitor(browser: Browser, site: Site) -> Iterator[Open]:
-    """Opens a window of a person who is not logged in; whatever goes wrong on its pages fails the test."""
-    opened: list[tuple[BrowserContext, Watch]] = []
-
-    def open_window(**looks: object) -> Page:
-        context = browser.new_context(base_url=site.url, **looks)  # type: ignore[arg-type]
-        context.set_default_timeout(20_000)
-        opened.append((context, Watch(context)))
-        return context.new_page()
-
-    yield open_window
-    for context, _ in opened:
-        context.close()
-    assert [watch.errors for _, watch in opened] == [[]] * len(opened)
+def watches() -> list[Watch]:
+    """What each window of a test complains about, in the order in which they were opened."""
+    return []
 
 
 @pytest.fixture
-def person(visitor: Open) -> Open:
-    """Opens the worklist of a person who has logged in."""
+def visitor(browser: Browser, site: Site, watches: list[Watch]) -> Iterator[Open]:
+    """Opens a window of a person who is not logged in; whatever goes wrong on its pages fails the test."""
+    opened: list[BrowserContext] = []
+
+    def open_window(**looks: object) -> Page:
+        context = browser.new_context(base_url=site.url, **looks)  # type: ignore[arg-type]
+        opened.append(context)
+        watches.append(Watch(context))
+        return context.new_page()
+
+    yield open_window
+    for context in opened:
+        context.close()
+    assert [error for watch in watches for error in watch.errors] == []
+
+
+@pytest.fixture
+def person(visitor: Open, site: Site) -> Open:
+    """Opens the worklist of a person who has logged in; the log-in itself is done once for each."""
 
     def open_list(name: str = READER, **looks: object) -> Page:
-        page = visitor(**looks)
-        log_in(page, name)
+        page = visitor(storage_state=site.sessions.get(name), **looks)
+        if name in site.sessions:
+            page.goto("/")
+        else:
+            log_in(page, name)
+            site.sessions[name] = page.context.storage_state()
         return page
 
     return open_list
