@@ -119,6 +119,12 @@ class Site:
         with self.database.read() as session:
             return bool(workers.living(session, dead_after_s=2.0))
 
+    def touch(self, uid: str) -> None:
+        """Write a study as it is, so that open lists are renewed."""
+        with self.database.write() as session:
+            now = datetime.now(UTC)
+            session.execute(update(Study).where(Study.study_instance_uid == uid).values(changed_at=now))
+
     def empty(self) -> None:
         """Move all studies so far back that no list shows them, once nothing more happens to them."""
         self.until_final(*self._sent)

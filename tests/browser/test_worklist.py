@@ -217,7 +217,7 @@ def test_who_reads_further_down_is_left_there(site: Site, page: Page) -> None:
     page.keyboard.press("j")
     page.mouse.move(600, 400)
     page.mouse.wheel(0, 900)
-    page.wait_for_function("window.scrollY > 300")
+    page.wait_for_function("() => window.scrollY > 300")
     before = page.evaluate("window.scrollY")
     put_on_list(site.database, "Phantom^New", StudyState.NOT_FLAGGED)
     expect(page.locator(".pager")).to_contain_text("21 studies")

@@ -135,7 +135,7 @@
   strip.addEventListener("click", (event) => go(Math.floor((event.offsetX / strip.clientWidth) * count)));
   stage.addEventListener("wheel", (event) => {
     event.preventDefault();
-    go(at + Math.sign(event.deltaY));
+    go(at - Math.sign(event.deltaY)); /* down is towards the feet, as with the keys */
   }, { passive: false });
   let drag = null;
   stage.addEventListener("pointerdown", (event) => {
