@@ -46,7 +46,7 @@ from tests.web import PASSWORD, add_account
 PICTURES = REPOSITORY / "docs" / "pictures"
 READER = "dr reader"
 _WIDE, _PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-_COLOURS = 96
+_COLOURS = 256
 #: when the last slice of a study came, on the pages that tell the time of day
 _MORNING = datetime(2026, 1, 2, 7, 30, tzinfo=UTC)
 #: ledger of each study, from its last slice, s
@@ -73,7 +73,7 @@ class Patient:
 
 
 PATIENTS = {
-    "Phantom^Subdural": Patient(seed=102, bleeds=(Subtype.SUBDURAL,), minutes=14),
+    "Phantom^Subdural": Patient(seed=108, bleeds=(Subtype.SUBDURAL,), minutes=14),
     "Phantom^Mixed": Patient(
         seed=109, bleeds=(Subtype.INTRAPARENCHYMAL, Subtype.INTRAVENTRICULAR), stat=True, minutes=2
     ),
@@ -128,10 +128,12 @@ def main() -> None:
             )
             scene = Scene(folder, settings, page)
             with _web(scene):
+                _set_clock(scene, uids, _minutes_ago)
                 _outside(scene)
                 _lists(scene, uids)
                 _studies(scene, uids)
                 _others(scene, uids)
+            _set_clock(scene, uids, _minutes_ago)
             _lost(scene)
 
 
@@ -199,14 +201,22 @@ def _set_state(database: Database, uid: str, state: StudyState) -> None:
 
 
 def _set_clock(scene: Scene, uids: dict[str, str], last_slice: Callable[[Patient], datetime]) -> None:
-    """Every study as if its last slice had come then, and a worker that lives."""
-    now = datetime.now(UTC)
+    """Every study as if its last slice had come then."""
     with scene.database.write() as session:
         for name, uid in uids.items():
             _shift(session, uid, last_slice(PATIENTS[name]))
-        session.merge(
-            Worker(id="w", host="w", pid=0, started_at=now, seen_at=now + timedelta(hours=1), package=None)
-        )
+
+
+def _minutes_ago(patient: Patient) -> datetime:
+    """When its last slice came, on pages that tell how long it has waited."""
+    return datetime.now(UTC) - timedelta(minutes=patient.minutes)
+
+
+def _begin_work(database: Database) -> None:
+    """From now on a worker lives."""
+    now = datetime.now(UTC)
+    with database.write() as session:
+        session.add(Worker(id="w", host="w", pid=0, started_at=now, seen_at=now + timedelta(hours=1)))
 
 
 def _shift(session: Session, uid: str, last_slice: datetime) -> None:
@@ -250,8 +260,7 @@ def _type_in(page: Page, password: str) -> None:
 
 
 def _lists(scene: Scene, uids: dict[str, str]) -> None:
-    now = datetime.now(UTC)
-    _set_clock(scene, uids, lambda patient: now - timedelta(minutes=patient.minutes))
+    _begin_work(scene.database)
     put_on_list(scene.database, "Phantom^Waiting", StudyState.NOT_FLAGGED, minutes=262)
     put_on_list(scene.database, "Phantom^Coming", StudyState.RECEIVING, minutes=0.2)
     answered = put_on_list(scene.database, "Phantom^Answered", minutes=47)
@@ -280,7 +289,7 @@ def _lists(scene: Scene, uids: dict[str, str]) -> None:
 def _studies(scene: Scene, uids: dict[str, str]) -> None:
     _set_clock(scene, uids, lambda patient: _MORNING)
     page = scene.page
-    scene.go(f"/studies/{uids['Phantom^Subdural']}")
+    scene.go(f"/studies/{uids['Phantom^Mixed']}")
     scene.shoot("study-flagged", whole=True)
     page.keyboard.press("o")
     scene.shoot("study-outlines-off")
@@ -298,7 +307,7 @@ def _studies(scene: Scene, uids: dict[str, str]) -> None:
 
 
 def _others(scene: Scene, uids: dict[str, str]) -> None:
-    scene.go(f"/studies/{uids['Phantom^Subdural']}/report")
+    scene.go(f"/studies/{uids['Phantom^Mixed']}/report")
     scene.shoot("report")
     scene.go("/studies/1.2.3")
     scene.shoot("refused")

@@ -242,6 +242,7 @@ def test_what_was_not_analysed_never_looks_negative(page: Page, studies: Studies
         assert "No model has answered. This is not a negative result." in words
         assert "There is no result to agree with." in words
         assert "flagged" not in words.lower()
+        expect(page.locator("#strip")).to_be_hidden()
 
 
 def test_a_study_in_progress_says_so(site: Site, page: Page) -> None:

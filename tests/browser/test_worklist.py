@@ -288,14 +288,14 @@ def test_a_lost_connection_shows_and_mends_itself(site: Site, page: Page, watche
 
 
 def test_a_dead_worker_shows_though_no_study_comes(site: Site, clocked: Page) -> None:
-    """Nobody tells a page that a worker has died: it looks every half minute."""
+    """Nobody tells a page that a worker has died: it looks every minute."""
     site.worker.kill()
     site.until(lambda: not site.workers_alive(), what="the worker's silence")
-    clocked.clock.fast_forward(31_000)
+    clocked.clock.fast_forward(61_000)
     expect(clocked.get_by_text("No worker is alive")).to_be_visible()
     site.start_worker()
     site.until(site.workers_alive, what="a worker")
-    clocked.clock.fast_forward(31_000)
+    clocked.clock.fast_forward(61_000)
     expect(clocked.get_by_text("No worker is alive")).to_be_hidden()
 
 
@@ -304,11 +304,11 @@ def test_a_service_that_hangs_shows(site: Site, clocked: Page, watches: list[Wat
     clocked.evaluate("document.querySelector('#filters').setAttribute('hx-request', '{\"timeout\": 300}')")
     os.kill(site.web.pid, signal.SIGSTOP)
     try:
-        clocked.clock.fast_forward(31_000)
+        clocked.clock.fast_forward(61_000)
         expect(clocked.locator("#lost")).to_be_visible()
     finally:
         os.kill(site.web.pid, signal.SIGCONT)
-    clocked.clock.fast_forward(31_000)
+    clocked.clock.fast_forward(61_000)
     expect(clocked.locator("#lost")).to_be_hidden()
     watches[0].forget()
 

@@ -87,7 +87,7 @@
     return line;
   }
 
-  /* A bar for each slice; the slice in view and the flagging threshold stand out by form, not by colour alone. */
+  /* A bar for each slice, as high as its probability; the slice in view is framed. None without an analysis: empty bars would look like an answer. */
   function drawStrip() {
     strip.width = strip.clientWidth;
     const context = strip.getContext("2d");
@@ -193,6 +193,7 @@
       const told = await (await asked("/pictures")).json();
       count = told.slices;
       outlines = told.outlines;
+      outlinesButton.disabled = !outlines.length;
     } catch (error) {
       tell(`No picture can be shown: ${error.message}`);
       return;
