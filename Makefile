@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test chaos fuzz recipes lint bench train venv lock
+.PHONY: demo test chaos fuzz recipes lint bench train screenshots venv lock
 
 venv: $(READY)
 
@@ -49,6 +49,10 @@ bench: $(READY)
 # The package that ships with the product, from nothing.
 train: $(READY)
 	$(BIN)/python -m train embedded --out ich_triage/model/embedded --log train/LOG.md
+
+# The pictures of docs/worklist.md: every page and state, in a real Chromium.
+screenshots: $(READY)
+	$(BIN)/python -m tests.browser.screenshots
 
 # After a change of dependencies: pins and hashes, and no host in it.
 lock: $(READY)

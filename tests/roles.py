@@ -14,6 +14,8 @@ from ich_triage.pipeline import stages as _stages
 from ich_triage.pipeline import worker as _worker  # noqa: F401
 from ich_triage.store.database import Database
 from ich_triage.telemetry import logs
+from ich_triage.worklist import app as _app  # noqa: F401
+from ich_triage.worklist import server as _server  # noqa: F401
 from tests import boundaries
 from tests.analyser import ThresholdAnalyser
 
@@ -49,6 +51,13 @@ def receiver(*, config: str, plan: str | None = None) -> None:
     loaded = settings.load(Path(config))
     logs.configure(loaded.log, process="receiver")
     _run(bootstrap.receiver(loaded, Database(loaded.database.url)))
+
+
+def web(*, config: str) -> None:
+    """`ich-triage web`."""
+    loaded = settings.load(Path(config))
+    logs.configure(loaded.log, process="web")
+    _run(bootstrap.web(loaded, Database(loaded.database.url)))
 
 
 def _run(process: Any) -> None:

@@ -9,41 +9,57 @@
   const keys = document.getElementById("keys");
   const KEPT = "ich-triage-filters";
   let chosen = null;
+  let after = null; /* the study that came after the chosen one before its answer moved it */
   let readAt = performance.now();
 
   const rows = () => [...list.querySelectorAll(".row")];
   const rowOf = (uid) => rows().find((row) => row.dataset.uid === uid);
 
-  function choose(row, scroll = true) {
+  function choose(row) {
+    if (row.dataset.uid !== chosen) after = null;
+    chosen = row.dataset.uid;
     for (const each of rows()) each.classList.toggle("chosen", each === row);
-    chosen = row ? row.dataset.uid : null;
-    if (row && scroll) {
-      row.scrollIntoView({ block: "nearest" });
-      row.querySelector("a").focus({ preventScroll: true });
-    }
   }
+
+  const focus = (row) => row.querySelector("a").focus({ preventScroll: true });
 
   function step(by) {
     const all = rows();
     if (!all.length) return;
+    const others = all.filter((row) => row.dataset.uid !== chosen);
+    const next = after ? others.findIndex((row) => row.dataset.uid === after) : -1;
     const at = all.findIndex((row) => row.dataset.uid === chosen);
-    choose(all[Math.min(all.length - 1, Math.max(0, at < 0 ? 0 : at + by))]);
+    const to = next >= 0 ? next + Math.min(by, 0) : at < 0 ? 0 : at + by;
+    const among = next >= 0 ? others : all;
+    const row = among[Math.min(among.length - 1, Math.max(0, to))];
+    choose(row);
+    row.scrollIntoView({ block: "nearest" });
+    focus(row);
+  }
+
+  function say(words, bad) {
+    said.textContent = words;
+    said.className = bad ? "banner bad" : "hidden";
   }
 
   async function answer(agrees) {
     const row = rowOf(chosen);
     if (!row) return;
-    const sent = await fetch(`/api/v1/studies/${encodeURIComponent(chosen)}/feedback`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf },
-      body: JSON.stringify({ agrees }),
-    });
-    if (sent.status === 401) return void window.location.reload();
-    const told = await sent.json();
-    said.textContent = sent.ok ? `Kept: ${agrees ? "agrees" : "disagrees"}` : told.detail;
-    said.classList.toggle("hidden", sent.ok);
-    said.classList.toggle("banner", !sent.ok);
-    if (sent.ok) htmx.trigger(form, "again");
+    after ??= row.nextElementSibling?.dataset.uid;
+    let sent;
+    try {
+      sent = await fetch(`/api/v1/studies/${encodeURIComponent(chosen)}/feedback`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf },
+        body: JSON.stringify({ agrees }),
+      });
+    } catch {
+      return say("Not kept: no connection to the service. Answer again once it is back.", true);
+    }
+    if (sent.status === 401) return window.location.reload();
+    if (!sent.ok) return say(`Not kept: ${(await sent.json()).detail}`, true);
+    say(`Kept: ${agrees ? "agrees" : "disagrees"}`, false);
+    htmx.trigger(form, "again");
   }
 
   /* Waiting times run here, so that rows stay as they are until the list changes. */
@@ -71,23 +87,28 @@
     if (search.value || kept.boxes.some(Boolean)) htmx.trigger(form, "again");
   }
 
-  const places = new Map();
-  function remember() { rows().forEach((row, i) => places.set(row.dataset.uid, `${i} ${row.className}`)); }
+  /* How the list was before it is replaced: what each study showed, whether the chosen one was in sight and held the focus. */
+  const before = { shown: new Map(), inSight: false, focused: false };
+  const look = (row) => row.className.replace(/ (chosen|moved)/g, "");
 
   document.body.addEventListener("htmx:beforeSwap", (event) => {
-    if (event.detail.target === list) { places.clear(); remember(); }
+    if (event.detail.target !== list) return;
+    before.shown = new Map(rows().map((row) => [row.dataset.uid, look(row)]));
+    const place = rowOf(chosen)?.getBoundingClientRect();
+    before.inSight = Boolean(place) && place.bottom > 0 && place.top < window.innerHeight;
+    before.focused = Boolean(document.activeElement.closest(".row"));
   });
   document.body.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target !== list) return;
     readAt = performance.now();
     lost.hidden = true;
     tick();
-    rows().forEach((row) => {
-      const was = places.get(row.dataset.uid);
-      if (!was || was.split(" ").slice(1).join(" ").replace(" chosen", "").replace(" moved", "") !== row.className) row.classList.add("moved");
-    });
-    const row = chosen && rowOf(chosen);
-    if (row) choose(row, document.activeElement === document.body);
+    for (const row of rows()) row.classList.toggle("moved", before.shown.get(row.dataset.uid) !== look(row));
+    const row = rowOf(chosen);
+    if (!row) return;
+    choose(row);
+    if (before.inSight && !after) row.scrollIntoView({ block: "nearest" });
+    if (before.focused) focus(row);
   });
   for (const name of ["htmx:sseError", "htmx:sendError", "htmx:timeout"])
     document.body.addEventListener(name, () => { lost.hidden = false; });
@@ -107,11 +128,11 @@
       window.scrollTo(0, 0);
     }
     const row = event.target.closest(".row");
-    if (row) choose(row, false);
+    if (row) choose(row);
   });
   list.addEventListener("focusin", (event) => {
     const row = event.target.closest(".row");
-    if (row && row.dataset.uid !== chosen) choose(row, false);
+    if (row && row.dataset.uid !== chosen) choose(row);
   });
   document.getElementById("help").addEventListener("click", () => keys.showModal());
   document.addEventListener("keydown", (event) => {

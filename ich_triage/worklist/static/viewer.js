@@ -87,7 +87,7 @@
     return line;
   }
 
-  /* A bar for each slice; the slice in view and the flagging threshold stand out by form, not by colour alone. */
+  /* A bar for each slice, as high as its probability; the slice in view is framed. None without an analysis: empty bars would look like an answer. */
   function drawStrip() {
     strip.width = strip.clientWidth;
     const context = strip.getContext("2d");
@@ -135,7 +135,7 @@
   strip.addEventListener("click", (event) => go(Math.floor((event.offsetX / strip.clientWidth) * count)));
   stage.addEventListener("wheel", (event) => {
     event.preventDefault();
-    go(at + Math.sign(event.deltaY));
+    go(at - Math.sign(event.deltaY)); /* down is towards the feet, as with the keys */
   }, { passive: false });
   let drag = null;
   stage.addEventListener("pointerdown", (event) => {
@@ -200,6 +200,7 @@
       const told = await (await asked("/pictures")).json();
       count = told.slices;
       outlines = told.outlines;
+      outlinesButton.disabled = !outlines.length;
     } catch (error) {
       tell(`No picture can be shown: ${error.message}`);
       return;

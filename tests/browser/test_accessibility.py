@@ -1,0 +1,139 @@
+"""Every page and state by axe-core: dark and light, 1280 pixels and a phone; nothing moves by itself."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from ich_triage.domain.states import StudyState
+from tests.browser.conftest import Open, Site
+from tests.chromium import accessibility
+from tests.heads import tiny_head
+from tests.listed import put_on_list
+
+pytestmark = pytest.mark.peer
+
+WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+#: where everything that must not move is
+BOXES = """() => [...document.querySelectorAll('.bar, .filters, .filters *, .list th, .list td, .pager')].map(
+  each => { const {x, y, width, height} = each.getBoundingClientRect(); return [x, y, width, height]; })"""
+#: sums up what the Layout Instability API reports from now on
+COUNT_SHIFTS = """() => {
+  window.shifts = 0;
+  new PerformanceObserver(list => { for (const each of list.getEntries()) window.shifts += each.value; })
+    .observe({ type: 'layout-shift' });
+}"""
+#: states that stand for all of a study page's
+SHOWN = (StudyState.FLAGGED, StudyState.NOT_FLAGGED, StudyState.NOT_ANALYSED, StudyState.RECEIVING)
+
+
+def judge(page: Page) -> None:
+    """No violation and nothing to scroll to at the side, whatever it is looked at with."""
+    for scheme, size in product(("light", "dark"), (PHONE, WIDE)):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size(size)
+        assert accessibility(page) == [], (scheme, size)
+        wide = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert wide[0] <= wide[1], (scheme, size)
+
+
+def full(site: Site) -> dict[StudyState, str]:
+    """A study in each state, one of them answered, one with names that fit nowhere."""
+    found = {state: put_on_list(site.database, f"Phantom^{state}", state) for state in StudyState}
+    put_on_list(site.database, "Very" * 30, stat=True, patient_id="9" * 64, study_description="head " * 30)
+    put_on_list(site.database, "Phantom^Waits", StudyState.NOT_FLAGGED, minutes=300)
+    return found
+
+
+@pytest.fixture(scope="module")
+def sent(whole_site: Site) -> str:
+    """A study with a clot, sent by DICOM."""
+    uid = whole_site.send(tiny_head(name="Phantom^Bleed", clot=True))
+    whole_site.until_final(uid)
+    return uid
+
+
+def test_the_worklist_is_accessible_in_every_state(site: Site, page: Page) -> None:
+    """Empty, full, with a chosen row, answered, filtered to nothing, with help open, out of date."""
+    judge(page)
+    full(site)
+    expect(page.locator(".row")).to_have_count(8)
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    expect(page.locator(".mark-of")).to_have_count(1)
+    page.wait_for_function("() => !document.getAnimations().length")
+    judge(page)
+    page.evaluate("document.getElementById('lost').hidden = false")
+    page.keyboard.press("?")
+    judge(page)
+    page.keyboard.press("Escape")
+    page.locator("#search").fill("nobody at all")
+    expect(page.locator(".none")).to_be_visible()
+    judge(page)
+
+
+def test_a_study_page_is_accessible_in_every_state(site: Site, page: Page) -> None:
+    """With and without a result; the pictures of these are gone, which is a state, too."""
+    uids = full(site)
+    for state in SHOWN:
+        page.goto(f"/studies/{uids[state]}")
+        expect(page.locator("#trouble")).to_be_visible()
+        judge(page)
+    page.goto(f"/studies/{uids[StudyState.FLAGGED]}/report")
+    judge(page)
+
+
+def test_a_study_with_pictures_and_its_report_are_accessible(page: Page, sent: str) -> None:
+    """Slices, outlines, strip, findings, an answer; and the report as text."""
+    page.goto(f"/studies/{sent}")
+    expect(page.locator("#where")).not_to_be_empty()
+    page.keyboard.press("a")
+    expect(page.locator("#kept")).not_to_be_empty()
+    judge(page)
+    page.goto(f"/studies/{sent}/report")
+    expect(page.locator(".report")).to_be_visible()
+    judge(page)
+
+
+def test_the_quality_page_is_accessible(site: Site, page: Page) -> None:
+    """Figures of a package, week by week."""
+    full(site)
+    page.goto("/quality")
+    expect(page.locator(".quality")).not_to_have_count(0)
+    judge(page)
+
+
+def test_a_refusal_is_accessible(page: Page) -> None:
+    """In words, with a way back."""
+    page.goto("/studies/1.2.3")
+    judge(page)
+
+
+def test_the_log_in_is_accessible(visitor: Open) -> None:
+    """As it comes, and with an error."""
+    page = visitor()
+    page.goto("/login")
+    judge(page)
+    page.get_by_label("Name").fill("nobody at all")
+    page.get_by_label("Password").fill("not a password")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    judge(page)
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_nothing_moves_when_nothing_has_changed(site: Site, person: Open, size: dict[str, int]) -> None:
+    """Over a refresh each row and the header keep their boxes, and the browser counts no layout shift."""
+    page = person(viewport=size)
+    uids = full(site)
+    expect(page.locator(".row")).to_have_count(8)
+    page.reload()
+    page.evaluate(COUNT_SHIFTS)
+    before = page.evaluate(BOXES)
+    page.evaluate("document.querySelector('.row').dataset.old = 'yes'")
+    site.touch(uids[StudyState.RECEIVING])
+    page.wait_for_function("() => !document.querySelector('.row').dataset.old")
+    assert page.evaluate(BOXES) == before
+    assert page.evaluate("window.shifts") == 0
