@@ -1,4 +1,4 @@
-"""the list: when a study was last written
+"""the list: when a study was last written; answers that were taken back
 
 Revision ID: 0006
 Revises: 0005
@@ -20,9 +20,15 @@ def upgrade() -> None:
     with op.batch_alter_table("studies", schema=None) as batch_op:
         batch_op.alter_column("changed_at", nullable=False)
         batch_op.create_index(batch_op.f("ix_studies_changed_at"), ["changed_at"], unique=False)
+    with op.batch_alter_table("feedback", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("withdrawn", sa.Boolean(), nullable=False, server_default=sa.false()))
+    with op.batch_alter_table("feedback", schema=None) as batch_op:
+        batch_op.alter_column("withdrawn", server_default=None)
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("feedback", schema=None) as batch_op:
+        batch_op.drop_column("withdrawn")
     with op.batch_alter_table("studies", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_studies_changed_at"))
         batch_op.drop_column("changed_at")

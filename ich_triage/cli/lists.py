@@ -26,7 +26,7 @@ def worklist(
     context: typer.Context,
     as_json: JsonOption = False,
     live: Annotated[bool, typer.Option("--live", help="Stay and re-sort as results come in.")] = False,
-    hours: Annotated[float, typer.Option(help="Show studies received in the last so many hours.")] = 24.0,
+    hours: Annotated[float, typer.Option(help="Show studies with news in the last so many hours.")] = 24.0,
     limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 50,
     config: ConfigOption = None,
 ) -> None:

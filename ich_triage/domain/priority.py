@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -59,29 +58,22 @@ def state_while_reopened(state: StudyState) -> StudyState:
 class Order:
     """Places on the list at one moment: the rank, and what waiting adds to it, so that nobody starves.
 
-    A study that has waited for `rise_after` is read with those one step more urgent (a step is flagged,
-    unknown, not flagged; an urgent request stays one), after twice as long two, up to `rise_to`. Among equals
-    the longest waiting comes first.
+    A study that was not flagged and has waited for `rise_after` is read beside the unknown; an urgent request
+    stays one. Nothing that was not flagged is ever read before what is. Among equals the longest waiting
+    comes first.
     """
 
     #: when
     now: datetime
-    #: waiting time for one step; None raises nobody
+    #: waiting time after which a study rises; None raises nobody
     rise_after: timedelta | None
-    #: the most urgent place of a routine study that waiting can lead to
-    rise_to: Rank
 
     def place(self, rank: Rank, first_slice_at: datetime) -> Rank:
         """Where a study of `rank` stands."""
-        waited = self.now - first_slice_at
-        reached = (place for of, limit, place in self.rises() if of is rank and waited >= limit)
-        return next(reached, rank)
+        if self.rise_after is None or self.now - first_slice_at < self.rise_after:
+            return rank
+        return RISEN.get(rank, rank)
 
-    def rises(self) -> Iterator[tuple[Rank, timedelta, Rank]]:
-        """Who rises after how long to which place; of each rank the longest wait first."""
-        if self.rise_after is None:
-            return
-        for rank in Rank:
-            top = self.rise_to - (rank % 2)
-            for steps in range((rank - top) // 2, 0, -1):
-                yield rank, steps * self.rise_after, Rank(rank - 2 * steps)
+
+#: whom waiting raises, and to where
+RISEN = {Rank.NOT_FLAGGED_STAT: Rank.UNKNOWN_STAT, Rank.NOT_FLAGGED: Rank.UNKNOWN}

@@ -128,6 +128,12 @@ class Outbox:
         return path.as_posix()
 
 
+def written(spool: Path, study_instance_uid: str, revision: int | None, kind: OutputKind) -> Path | None:
+    """The object of this kind that was made of a revision; None where there is none, or not any more."""
+    folder = spool / FOLDER / folder_name(study_instance_uid) / str(revision)
+    return next(iter(sorted(folder.glob(f"{kind}_*.dcm"))), None)
+
+
 def folder_name(study_instance_uid: str) -> str:
     """A UID is its own folder name; anything else that a sender put in its place is hashed."""
     if _UID.fullmatch(study_instance_uid) and len(study_instance_uid) <= 64:

@@ -85,7 +85,7 @@ class Stages:
                 code=previous.reason_code,
                 reason=previous.reason,
                 analysis=previous.analysis,
-                same_as=previous.number,
+                same_as=previous.same_as or previous.number,
             )
         return {"state": None}
 

@@ -45,14 +45,12 @@ class Web(Section):
 class Worklist(Section):
     """Who is read first, and what the list shows."""
 
-    #: how long a study stays on the list after its first slice, h
+    #: how long a study stays on the list after the last news of it, h
     hours: float = Field(default=72.0, gt=0)
     #: studies on one page
     page_size: int = Field(default=50, ge=1, le=500)
-    #: waiting time after which a study is read one step more urgent, s; 0 raises nobody
+    #: waiting time after which who was not flagged is read beside the not analysed, s; 0 raises nobody
     rise_after_s: float = Field(default=14_400.0, ge=0)
-    #: the most urgent place that waiting leads to: that of the not analysed, or of the flagged
-    rise_to: Literal["unknown", "flagged"] = "unknown"
     #: address of a study in the site's own viewer, with {study_instance_uid} or {accession_number} in it
     viewer_url: str = ""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session, aliased, contains_eager, joinedload
+from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from ..domain.labels import Subtype
 from ..domain.states import ANALYSED_STATES, StudyState
@@ -84,34 +84,50 @@ def of_study(session: Session, study: Study) -> Sequence[Feedback]:
     return of_studies(session, [study.id])
 
 
+def withdraw(session: Session, study: Study, reader: str, now: datetime) -> None:
+    """Take the reader's answer back; it stays as history. Raises FeedbackError where there is none."""
+    given = next((each for each in of_study(session, study) if each.reader == reader), None)
+    if given is None:
+        raise FeedbackError(f"study {study.study_instance_uid} has no answer of yours to take back")
+    copy = Feedback(revision_id=given.revision_id, reader=reader, agrees=given.agrees, at=now, withdrawn=True)
+    copy.weights_sha256 = given.weights_sha256
+    session.add(copy)
+    study.changed_at = now
+
+
 def of_studies(session: Session, ids: Sequence[int]) -> Sequence[Feedback]:
     """The same for several, by id."""
     given = session.scalars(
         select(Feedback)
         .join(Feedback.revision)
         .where(Revision.study_id.in_(ids))
-        .order_by(Feedback.at, Feedback.id)
+        .order_by(Feedback.id)
         .options(contains_eager(Feedback.revision).joinedload(Revision.study))
     )
     latest = {(each.revision.study_id, each.reader): each for each in given}
-    return [latest[key] for key in sorted(latest)]
+    return [latest[key] for key in sorted(latest) if not latest[key].withdrawn]
 
 
 def all_that_count(session: Session) -> Sequence[Feedback]:
     """The latest feedback of each reader on each study, studies in order of receipt."""
-    return session.scalars(_counting().order_by(Revision.study_id, Feedback.reader)).all()
-
-
-def _counting() -> Select[Feedback]:
-    """Feedback that no later one of the same reader on the same study replaces, with revision and study."""
-    other = aliased(Revision)
-    turn = func.row_number().over(
-        partition_by=(other.study_id, Feedback.reader), order_by=(Feedback.at.desc(), Feedback.id.desc())
-    )
-    ranked = select(Feedback.id, turn.label("turn")).join(other, other.id == Feedback.revision_id).subquery()
-    return (
+    return session.scalars(
         select(Feedback)
         .join(Feedback.revision)
-        .where(Feedback.id.in_(select(ranked.c.id).where(ranked.c.turn == 1)))
+        .where(Feedback.id.in_(counting_ids()))
+        .order_by(Revision.study_id, Feedback.reader)
         .options(joinedload(Feedback.revision).joinedload(Revision.study))
+    ).all()
+
+
+def counting_ids() -> Select[int]:
+    """Feedback that no later one of the same reader on the same study replaces, and that was not taken back.
+
+    Later by number, not by the clock of the host that took it.
+    """
+    last = func.max(Feedback.id).label("id")
+    by_reader = select(last).join(Feedback.revision).group_by(Revision.study_id, Feedback.reader).subquery()
+    return (
+        select(Feedback.id)
+        .join(by_reader, by_reader.c.id == Feedback.id)
+        .where(Feedback.withdrawn.is_(False))
     )

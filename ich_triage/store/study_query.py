@@ -14,13 +14,13 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from ..domain.priority import Rank
 from ..domain.states import ANALYSED_STATES, FINAL_STATES, StudyState
+from . import text
 from .tables import Instance, Revision, Study
 
 Json = dict[str, Any]
 
 #: studies fetched at once
 _BATCH = 200
-_ESCAPE = "\\"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,18 +148,5 @@ def conditions(by: Narrowing) -> list[ColumnElement[bool]]:
         found.append(and_(Study.study_date <= last, Study.study_date != ""))
     for name, pattern in by.patterns.items():
         column: InstrumentedAttribute[str] = getattr(Study, name)
-        found.append(func.lower(column).like(_like(pattern), escape=_ESCAPE))
+        found.append(func.lower(column).like(text.matching(pattern), escape=text.ESCAPE))
     return found
-
-
-def _like(pattern: str) -> str:
-    """Anywhere in the text. Characters beyond ASCII match anything: SQLite knows no case of theirs."""
-    translated = []
-    for character in pattern:
-        if character in "%_" + _ESCAPE:
-            translated.append(_ESCAPE + character)
-        elif character == "?":
-            translated.append("_")
-        else:
-            translated.append(character.lower() if character.isascii() and character != "*" else "%")
-    return f"%{''.join(translated)}%"

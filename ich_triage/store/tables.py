@@ -268,6 +268,8 @@ class Feedback(Base):
     at: Mapped[datetime]
     #: SHA-256 of the weights that gave the result, hex
     weights_sha256: Mapped[str] = mapped_column(String(64))
+    #: takes the reader's answers on this study back
+    withdrawn: Mapped[bool] = mapped_column(default=False)
 
     revision: Mapped[Revision] = relationship(back_populates="feedback")
 

@@ -10,10 +10,13 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, or_, select
 from sqlalchemy.orm import Session, aliased, selectinload
 
-from ..domain.priority import Order
+from ..domain.priority import RISEN, Order
 from ..domain.states import FINAL_STATES, StudyState
+from ..domain.step import StepState
 from . import feedback, studies
 from .tables import Feedback, Revision, Study
+from .text import ESCAPE, anywhere
+from .ups_tables import ProcedureStep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +34,18 @@ class Row:
     #: feedback that counts, by name of the reader
     feedback: Sequence[Feedback] = ()
 
+    @property
+    def covers_all(self) -> bool:
+        """Whether `decided` is about all slices: none came since that another revision is to cover."""
+        waiting = self.newest is not None and self.newest.state not in FINAL_STATES
+        return not waiting and self.study.assembling_since is None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """Which studies."""
 
-    #: received after
+    #: with news since: slices, a state, a reader's answer
     since: datetime
     #: in one of these states; none means any
     states: frozenset[StudyState] = frozenset()
@@ -51,7 +60,7 @@ def page(session: Session, wanted: Wanted, order: Order, *, limit: int, offset: 
     found = session.scalars(
         select(Study)
         .where(*_matching(wanted))
-        .order_by(Study.id.in_(_answered()), _place(order), Study.first_slice_at)
+        .order_by(Study.id.in_(_answered()), _place(order), Study.first_slice_at, Study.id)
         .limit(limit)
         .offset(offset)
     ).all()
@@ -77,33 +86,64 @@ def changed_since(session: Session, moment: datetime) -> dict[int, datetime]:
 
 
 def _matching(wanted: Wanted) -> list[ColumnElement[bool]]:
-    conditions = [Study.first_slice_at >= wanted.since]
+    conditions = [Study.changed_at >= wanted.since]
     if wanted.states:
         conditions.append(Study.state.in_(wanted.states))
     columns = (Study.patient_name, Study.patient_id, Study.accession_number, Study.study_description)
     for word in wanted.words:
-        conditions.append(or_(*(column.icontains(word, autoescape=True) for column in columns)))
+        pattern = anywhere(word.strip(",^"))
+        conditions.append(or_(*(func.lower(column).like(pattern, escape=ESCAPE) for column in columns)))
     if wanted.unanswered:
         conditions.append(Study.id.not_in(_answered()))
     return conditions
 
 
 def _answered() -> Select[int]:
-    """Studies whose present result a reader has answered: none that is newer has come, or is on its way."""
+    """Studies whose present result somebody has dealt with: nothing newer has come, or is on its way.
+
+    A reader has answered it, other than by seeing a bleed where none was flagged; or its procedure step
+    has been completed. What came to nothing after a flag is no newer result.
+    """
     newer = aliased(Revision)
-    superseded = exists().where(
-        newer.study_id == Revision.study_id, newer.number > Revision.number, newer.same_as.is_(None)
+    said_nothing = newer.state.in_([StudyState.NOT_ANALYSED, StudyState.FAILED])
+    newer_result = exists().where(
+        newer.study_id == Revision.study_id,
+        newer.number > Revision.number,
+        newer.same_as.is_(None),
+        ~(said_nothing & (Revision.state == StudyState.FLAGGED)),
     )
-    return select(Revision.study_id).join(Feedback, Feedback.revision_id == Revision.id).where(~superseded)
+    overlooked = and_(Feedback.agrees.is_(False), Revision.state == StudyState.NOT_FLAGGED)
+    answered = (
+        select(Revision.id)
+        .join(Feedback, Feedback.revision_id == Revision.id)
+        .where(Feedback.id.in_(feedback.counting_ids()), ~overlooked)
+    )
+    completed = select(Revision.id).join(
+        ProcedureStep,
+        and_(
+            ProcedureStep.study_id == Revision.study_id,
+            ProcedureStep.ended_revision == Revision.number,
+            ProcedureStep.state == StepState.COMPLETED,
+        ),
+    )
+    return (
+        select(Revision.study_id)
+        .join(Study, Study.id == Revision.study_id)
+        .where(
+            or_(Revision.id.in_(answered), Revision.id.in_(completed)),
+            Study.assembling_since.is_(None),
+            ~newer_result,
+        )
+    )
 
 
 def _place(order: Order) -> ColumnElement[int]:
     """`Order.place` as the database computes it."""
-    risen = [
-        (and_(Study.rank == rank, Study.first_slice_at <= order.now - waited), literal(int(place)))
-        for rank, waited, place in order.rises()
-    ]
-    return case(*risen, else_=Study.rank) if risen else Study.rank.expression
+    if order.rise_after is None:
+        return Study.rank.expression
+    waited = Study.first_slice_at <= order.now - order.rise_after
+    risen = [(and_(Study.rank == rank, waited), literal(int(place))) for rank, place in RISEN.items()]
+    return case(*risen, else_=Study.rank)
 
 
 def revisions(session: Session, study: Study) -> Sequence[Revision]:
@@ -128,9 +168,9 @@ def _rows(session: Session, found: Sequence[Study]) -> list[Row]:
         .options(selectinload(Revision.deliveries))
     ):
         newest[revision.study_id] = revision
-        if revision.state in FINAL_STATES:
-            if revision.study_id not in flagged or revision.state == StudyState.FLAGGED:
-                decided[revision.study_id] = revision
+        holds = revision.study_id not in flagged or revision.state == StudyState.FLAGGED
+        if revision.state in FINAL_STATES and holds:
+            decided[revision.study_id] = revision
             if revision.same_as is None:
                 reported[revision.study_id] = revision
     answers: defaultdict[int, list[Feedback]] = defaultdict(list)

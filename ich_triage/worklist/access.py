@@ -109,10 +109,12 @@ def audited(
     minute for each session.
     """
     record = _record(request, principal, event, study_instance_uid=study_instance_uid, rows=rows)
-    if not parts(request).bundle.is_news(record, (principal and principal.csrf_token) or record.address):
+    bundle, log_in = parts(request).bundle, (principal and principal.csrf_token) or record.address
+    if not bundle.is_news(record, log_in):
         return
     with parts(request).database.write() as session:
         audit_store.append(session, record)
+    bundle.kept(record, log_in)
     audit_log.tell(record)
 
 

@@ -20,13 +20,19 @@ class Bundle:
 
     def is_news(self, record: AuditRecord, session: str) -> bool:
         """Whether the record is to be kept; `session` tells two log-ins of one person apart."""
-        if record.event not in _BUNDLED:
-            return True
-        key, now = (record.event, record.actor, record.study_instance_uid, session), monotonic()
+        now = monotonic()
         with self._lock:
             while self._recorded and now - next(iter(self._recorded.values())) > _WINDOW_S:
                 del self._recorded[next(iter(self._recorded))]
-            if key in self._recorded:
-                return False
-            self._recorded[key] = now
-            return True
+            return _key(record, session) not in self._recorded
+
+    def kept(self, record: AuditRecord, session: str) -> None:
+        """The record is in the database: the next like it within a minute says nothing more."""
+        if record.event in _BUNDLED:
+            with self._lock:
+                self._recorded.pop(_key(record, session), None)
+                self._recorded[_key(record, session)] = monotonic()
+
+
+def _key(record: AuditRecord, session: str) -> tuple[object, ...]:
+    return (record.event, record.actor, record.study_instance_uid, session)

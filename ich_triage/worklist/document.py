@@ -39,6 +39,7 @@ def study(row: Row, revisions: Sequence[Revision], problems: Sequence[Problem], 
     shown = row.decided or row.newest
     return summary(row, order) | {
         "label": PRIORITISATION_ONLY,
+        "reported_revision": row.reported.number if row.reported else None,
         "series": _series(shown),
         "slices": _slices(row.decided),
         "revisions": [_revision(revision) for revision in revisions],
@@ -69,7 +70,7 @@ def summary(row: Row, order: Order) -> Json:
         "stat": row.study.stat,
         "waiting_s": round((order.now - row.study.first_slice_at).total_seconds(), 3),
         "revision": row.study.revision,
-        "analysis": _analysis(row.decided),
+        "analysis": _analysis(row),
         "ledger": _ledger(row.study, shown),
         "deliveries": [delivery(each) for each in sent.deliveries] if sent else [],
         "feedback": [opinion(each) for each in row.feedback],
@@ -123,13 +124,16 @@ def _reason(of: Study | Revision) -> Json | None:
     return {"code": of.reason_code, "text": of.reason} if of.reason_code else None
 
 
-def _analysis(revision: Revision | None) -> Json | None:
+def _analysis(row: Row) -> Json | None:
     """What the model said; the slices stand apart, since they are many."""
+    revision = row.decided
     if revision is None or revision.analysis is None:
         return None
     analysis = revision.analysis
     package = analysis["package"]
     return {
+        "revision": revision.number,
+        "covers_all": row.covers_all,
         "package": package,
         "warning": SYNTHETIC if package["synthetic"] else None,
         "operating_point": analysis["operating_point"],

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from ..store import worklist as query
@@ -76,7 +75,7 @@ class Changes:
         while True:
             try:
                 changed = await run_in_threadpool(self._read)
-            except SQLAlchemyError:
+            except Exception:  # noqa: BLE001 - the pages' only look at the database: it must go on
                 log.warning("changes_not_read")  # pages see that the list is stale when they ask for it
                 changed = {}
             if changed.items() - self._seen.items():

@@ -100,10 +100,8 @@ def report(told: Json) -> Json:
 
 def _subject(told: Json) -> Json:
     """By identifier: the patient's resource is the hospital's."""
-    return {
-        "identifier": {"value": told["patient_id"] or "unknown"},
-        "display": told["patient_name"] or "unknown",
-    }
+    identifier = {"identifier": {"value": told["patient_id"]}} if told["patient_id"] else {}
+    return {**identifier, "display": told["patient_name"] or "unknown"}
 
 
 def _conclusion(told: Json, state: StudyState, analysis: Json | None) -> list[str]:

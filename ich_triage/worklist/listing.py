@@ -11,7 +11,6 @@ from pydantic import BaseModel, Field
 
 from ..domain.audit import AuditEvent
 from ..domain.states import StudyState
-from ..store import workers
 from ..store import worklist as query
 from . import document
 from .access import Principal, audited, viewer
@@ -19,6 +18,7 @@ from .document import Json
 from .events import Changes
 from .order import reading_order
 from .parts import Parts, parts
+from .schema import NO_NUL
 
 router = APIRouter(include_in_schema=False)
 
@@ -37,7 +37,7 @@ class Filters(BaseModel):
     #: of `KINDS`; none means all
     kind: list[str] = Field(default=[], max_length=len(KINDS))
     #: words of name, id, accession number or description
-    search: str = Field(default="", max_length=200)
+    search: str = Field(default="", max_length=200, pattern=NO_NUL)
     #: leave out what a reader has answered
     unanswered: bool = False
     #: 1, 2, …
@@ -75,7 +75,8 @@ def rows(
         told = _read(own, filters)
         return own.templates.get_template("rows.html").render(told, fragment=True), len(told["studies"])
 
-    page, count = own.shared.get((filters.model_dump_json(), changes.version), make)
+    key = (filters.model_dump_json(), changes.version, own.workers_alive())
+    page, count = own.shared.get(key, make)
     audited(request, who, AuditEvent.LIST_REFRESHED, rows=count)
     return HTMLResponse(page)
 
@@ -87,15 +88,16 @@ def _read(own: Parts, filters: Filters) -> Json:
     wanted = filters.wanted(order.now - timedelta(hours=settings.worklist.hours))
     size = settings.worklist.page_size
     with own.database.read() as session:
-        found = query.page(session, wanted, order, limit=size, offset=(filters.page - 1) * size)
         counts = query.counts(session, wanted)
-        alive = len(workers.living(session, dead_after_s=settings.worker.dead_after_s))
-        told = document.worklist(found, counts, order, workers=alive)
-    matching = sum(number for state, number in counts.items() if not wanted.states or state in wanted.states)
+        matching = sum(n for state, n in counts.items() if not wanted.states or state in wanted.states)
+        pages = max(1, -(-matching // size))
+        page = min(filters.page, pages)  # the list may have become shorter
+        found = query.page(session, wanted, order, limit=size, offset=(page - 1) * size)
+        told = document.worklist(found, counts, order, workers=own.workers_alive())
     by_kind = {kind: sum(counts.get(state, 0) for state in states) for kind, states in KINDS.items()}
     return told | {
         "by_kind": by_kind,
-        "page": filters.page,
-        "pages": max(1, -(-matching // size)),
+        "page": page,
+        "pages": pages,
         "matching": matching,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ..domain.priority import Order, Rank
+from ..domain.priority import Order
 from ..settings import Worklist
 
 
@@ -13,5 +13,4 @@ def reading_order(settings: Worklist, now: datetime) -> Order:
     return Order(
         now=now,
         rise_after=timedelta(seconds=settings.rise_after_s) if settings.rise_after_s else None,
-        rise_to=Rank[settings.rise_to.upper()],
     )

@@ -11,6 +11,9 @@ from ..domain.finding import Side
 from ..domain.labels import Subtype
 from ..domain.states import CompletedBy, DeliveryState, StudyState
 
+#: PostgreSQL keeps no such character
+NO_NUL = r"^[^\x00]*$"
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -65,6 +68,10 @@ class Finding(_Part):
 class Analysis(_Part):
     """What a model said."""
 
+    #: of which revision
+    revision: int
+    #: whether it is about all slices; else some came since, and another revision is to follow
+    covers_all: bool
     package: Package
     #: the synthetic stamp
     warning: str | None
@@ -219,6 +226,8 @@ class Study(Summary):
     """Everything known of one study."""
 
     label: str
+    #: the revision whose report holds
+    reported_revision: int | None
     series: SeriesChoice | None
     slices: list[SliceScore]
     revisions: list[Revision]
@@ -230,12 +239,14 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    #: number of the revision that the reader has seen; another one has other results
+    revision: int = Field(ge=1, le=2**31 - 1)
     #: whether the reader, too, sees a bleed where one was flagged, and none where none was
     agrees: bool
-    #: which subtypes there are; left out where the reader does not say
+    #: which subtypes there are; null where the reader does not say
     subtypes: list[Subtype] | None = Field(default=None, max_length=len(Subtype))
-    #: free text
-    note: str = Field(default="", max_length=4000)
+    #: free text; what is left out stays as it was while `agrees` does
+    note: str = Field(default="", max_length=4000, pattern=NO_NUL)
 
 
 class Outline(_Part):
@@ -251,6 +262,8 @@ class Outline(_Part):
 class Pictures(_Part):
     """The images that a reader scrolls through."""
 
+    #: names this very stack: what other images or another analysis make of the study has another name
+    stack: str
     #: how many
     slices: int
     #: whether they are the analysed ones; else the largest stack of the study

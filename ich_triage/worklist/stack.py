@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -36,6 +38,8 @@ _FINENESS = 0.25
 class Stack:
     """Images in the order of the analysis, towards the head."""
 
+    #: follows from study, revision and number of images
+    name: str
     #: one for each
     headers: tuple[SliceHeader, ...]
     #: outlines of the bleeds: `slice`, `subtype`, `line` of x, y in pixels of the picture, flat
@@ -72,8 +76,10 @@ class Stacks:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
+        name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+        decided = row.decided
         stack = (
-            self._analysed(row, row.decided) if row.decided and row.decided.analysis else self._largest(row)
+            self._analysed(name, row, decided) if decided and decided.analysis else self._largest(name, row)
         )
         with self._lock:
             self._kept[key] = stack
@@ -81,7 +87,7 @@ class Stacks:
                 self._kept.popitem(last=False)
         return stack
 
-    def _analysed(self, row: Row, revision: Revision) -> Stack:
+    def _analysed(self, name: str, row: Row, revision: Revision) -> Stack:
         analysis, selection = revision.analysis or {}, revision.selection or {}
         headers = self._headers(row, (selection.get("chosen") or {}).get("series_instance_uid"))
         by_image = {(header.sop_instance_uid, header.frame_number): header for header in headers}
@@ -92,11 +98,11 @@ class Stacks:
                 f"an analysed image of study {row.study.study_instance_uid} is not in the spool any more"
             )
         whole = tuple(header for header in found if header is not None)
-        return Stack(headers=whole, outlines=tuple(self._outlines(row, revision)))
+        return Stack(name=name, headers=whole, outlines=tuple(self._outlines(row, revision)))
 
-    def _largest(self, row: Row) -> Stack:
+    def _largest(self, name: str, row: Row) -> Stack:
         stacks = split(header for header in self._headers(row, None) if header.is_ct_image)
-        return Stack(headers=max((each.headers for each in stacks), key=len, default=()))
+        return Stack(name=name, headers=max((each.headers for each in stacks), key=len, default=()))
 
     def _headers(self, row: Row, series: str | None) -> Sequence[SliceHeader]:
         with self._database.read() as session:
@@ -104,9 +110,15 @@ class Stacks:
         return read_study(paths)[0]
 
     def _outlines(self, row: Row, revision: Revision) -> list[Json]:
-        try:
-            masks = self._masks.load(row.study.study_instance_uid, revision.same_as or revision.number)
-        except OSError:
+        masks = None
+        # A revision that shares an earlier one's result has no masks of its own, nor may that one.
+        for number in range(revision.same_as or revision.number, 0, -1):
+            with suppress(OSError):
+                masks = self._masks.load(row.study.study_instance_uid, number)
+                break
+            if revision.same_as is None:
+                break
+        if masks is None:
             return []  # of a release that kept none
         return [
             {"slice": int(z), "subtype": str(SUBTYPES[k]), "line": line}

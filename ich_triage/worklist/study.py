@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from string import Formatter
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
@@ -14,6 +15,7 @@ from ..domain.audit import AuditEvent
 from ..domain.input_spec import BONE, BRAIN, STROKE, SUBDURAL
 from ..domain.labels import SUBTYPES
 from ..domain.states import OutputKind
+from ..outputs.outbox import written
 from .access import audited, viewer
 from .api import Own, Uid, Viewer, study_document
 from .document import Json
@@ -69,21 +71,26 @@ def report(request: Request, uid: Uid, own: Own, who: Viewer) -> Response:
     """The structured report as text, as it went out."""
     told = study_document(own, uid)
     audited(request, who, AuditEvent.STUDY_VIEWED, study_instance_uid=uid)
-    reports = [each for each in told["deliveries"] if each["kind"] == OutputKind.SR]
-    path = own.settings.spool.path / reports[0]["path"] if reports else None
-    there = path is not None and path.is_file()
-    return own.page(request, "report.html", {"lines": lines(dcmread(path)) if path and there else None})
+    path = written(own.settings.spool.path, uid, told["reported_revision"], OutputKind.SR)
+    return own.page(request, "report.html", {"lines": lines(dcmread(path)) if path else None})
 
 
 def _version(told: Json) -> str:
     """Another one for each state, revision and delivery; feedback is shown as it is given."""
     deliveries = [each["state"] for each in told["deliveries"]]
-    told_of = [told["state"], told["revision"], told["reason"], told["instances"], deliveries]
+    analysis = told["analysis"] or {}
+    told_of = [
+        *(told[name] for name in ("state", "revision", "reason", "instances")),
+        *(analysis.get(name) for name in ("revision", "covers_all")),
+        deliveries,
+    ]
     return hashlib.sha256(json.dumps(told_of).encode()).hexdigest()[:16]
 
 
 def _viewer(own: Parts, told: Json) -> str | None:
     """Address of the study in the site's own viewer."""
     template = own.settings.worklist.viewer_url
-    names = ("study_instance_uid", "accession_number")
-    return template.format(**{name: quote(told[name], safe="") for name in names}) if template else None
+    values = {name: quote(told[name], safe="") for name in ("study_instance_uid", "accession_number")}
+    named = [name for _, name, _, _ in Formatter().parse(template) if name]
+    # without a value the other viewer would open whatever it finds
+    return template.format(**values) if named and all(values[name] for name in named) else None

@@ -9,6 +9,7 @@
   const keys = document.getElementById("keys");
   const KEPT = "ich-triage-filters";
   let chosen = null;
+  let answered = null; /* the study that this page has answered last */
   let after = null; /* the study that came after the chosen one before its answer moved it */
   let readAt = performance.now();
 
@@ -51,14 +52,31 @@
       sent = await fetch(`/api/v1/studies/${encodeURIComponent(chosen)}/feedback`, {
         method: "POST",
         headers: { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf },
-        body: JSON.stringify({ agrees }),
+        body: JSON.stringify({ agrees, revision: Number(row.dataset.revision) || 1 }),
       });
     } catch {
       return say("Not kept: no connection to the service. Answer again once it is back.", true);
     }
     if (sent.status === 401) return window.location.reload();
     if (!sent.ok) return say(`Not kept: ${(await sent.json()).detail}`, true);
-    say(`Kept: ${agrees ? "agrees" : "disagrees"}`, false);
+    answered = chosen;
+    say(`Kept: ${agrees ? "agrees" : "disagrees"}. Key u takes it back.`, false);
+    htmx.trigger(form, "again");
+  }
+
+  /* A slip sends the study to the end of everybody's list, perhaps to another page: this brings it back. */
+  async function takeBack() {
+    if (!answered) return;
+    const sent = await fetch(`/api/v1/studies/${encodeURIComponent(answered)}/feedback`, {
+      method: "DELETE",
+      headers: { "X-CSRF-Token": document.body.dataset.csrf },
+    }).catch(() => null);
+    if (!sent) return say("Not taken back: no connection to the service.", true);
+    if (sent.status === 401) return window.location.reload();
+    if (!sent.ok) return say(`Not taken back: ${(await sent.json()).detail}`, true);
+    chosen = answered;
+    after = answered = null;
+    say("Taken back.", false);
     htmx.trigger(form, "again");
   }
 
@@ -146,6 +164,7 @@
       k: () => step(-1),
       a: () => answer(true),
       d: () => answer(false),
+      u: takeBack,
       "/": () => search.focus(),
       "?": () => keys.showModal(),
       Enter: () => event.target.tagName !== "A" && event.target.tagName !== "BUTTON" && rowOf(chosen)?.querySelector("a").click(),

@@ -14,7 +14,7 @@
   const scores = [...document.querySelectorAll("#scores li")].map((each) => each.dataset);
   const base = `/api/v1/studies/${encodeURIComponent(viewer.dataset.uid)}`;
   const slices = new Map();
-  let count = 0, at = 0, level = 40, width = 80, outlines = [], shown = true;
+  let stack = "", count = 0, at = 0, level = 40, width = 80, outlines = [], shown = true;
 
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
@@ -32,7 +32,7 @@
 
   function load(index) {
     if (!slices.has(index)) {
-      const coming = asked(`/pictures/${index}`).then(async (answer) => ({
+      const coming = asked(`/pictures/${index}?stack=${stack}`).then(async (answer) => ({
         rows: Number(answer.headers.get("X-Rows")),
         columns: Number(answer.headers.get("X-Columns")),
         spacing: answer.headers.get("X-Pixel-Spacing").split("\\").map(Number),
@@ -149,26 +149,54 @@
 
   const form = document.getElementById("feedback");
   const kept = document.getElementById("kept");
+  async function send(method, body) {
+    let sent;
+    try {
+      sent = await fetch(`${base}/feedback`, {
+        method,
+        headers: { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf },
+        body: body && JSON.stringify(body),
+      });
+    } catch {
+      return say("Not kept: no connection to the service. Answer again once it is back.", true);
+    }
+    if (sent.status === 401) return window.location.reload();
+    if (!sent.ok) return say(`Not kept: ${(await sent.json()).detail}`, true);
+    return true;
+  }
+
+  function say(words, bad) {
+    kept.classList.toggle("error", bad);
+    kept.textContent = words;
+    return false;
+  }
+
+  function show(agrees) {
+    form.dataset.agrees = agrees;
+    document.getElementById("back").disabled = agrees === "";
+    for (const each of form.querySelectorAll("button[data-agrees]"))
+      each.setAttribute("aria-pressed", String(each.dataset.agrees === String(agrees)));
+  }
+
   async function answer(agrees) {
     const subtypes = [...form.querySelectorAll("[name=subtype]:checked")].map((each) => each.value);
-    const sent = await fetch(`${base}/feedback`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf },
-      body: JSON.stringify({ agrees, subtypes: subtypes.length ? subtypes : null, note: form.elements.note.value }),
-    });
-    if (sent.status === 401) return void window.location.reload();
-    const told = await sent.json();
-    kept.classList.toggle("error", !sent.ok);
-    kept.textContent = sent.ok ? `Kept: you ${agrees ? "agree" : "disagree"}.` : told.detail;
-    if (!sent.ok) return;
-    form.dataset.agrees = agrees;
-    for (const each of form.querySelectorAll("[data-agrees]"))
-      each.setAttribute("aria-pressed", String(each.dataset.agrees === String(agrees)));
+    const note = form.elements.note.value;
+    const revision = Number(form.dataset.revision);
+    if (!(await send("POST", { agrees, revision, subtypes: subtypes.length ? subtypes : null, note }))) return;
+    say(`Kept: you ${agrees ? "agree" : "disagree"}.`, false);
+    show(agrees);
+  }
+
+  async function takeBack() {
+    if (form.dataset.agrees === "" || !(await send("DELETE"))) return;
+    say("Taken back.", false);
+    show("");
   }
   if (form) {
     form.addEventListener("submit", (event) => event.preventDefault());
     for (const each of form.querySelectorAll("button[data-agrees]"))
       each.addEventListener("click", () => answer(each.dataset.agrees === "true"));
+    document.getElementById("back").addEventListener("click", takeBack);
     form.addEventListener("change", () => { if (form.dataset.agrees) answer(form.dataset.agrees === "true"); });
   }
 
@@ -179,7 +207,7 @@
     const act = {
       ArrowDown: () => go(at - 1), ArrowUp: () => go(at + 1), j: () => go(at - 1), k: () => go(at + 1),
       o: toggleOutlines,
-      a: () => form && answer(true), d: () => form && answer(false),
+      a: () => form && answer(true), d: () => form && answer(false), u: () => form && takeBack(),
       Escape: () => { window.location.href = "/"; },
     }[event.key] || (presets[Number(event.key) - 1] && (() => presets[Number(event.key) - 1].click()));
     if (!act) return;
@@ -189,16 +217,28 @@
   window.addEventListener("resize", drawStrip);
 
   /* The page stays as it is under the reader's eyes, and says when it no longer tells how things are. */
-  new EventSource("/events").addEventListener("changed", async () => {
-    const answer = await fetch(`/studies/${encodeURIComponent(viewer.dataset.uid)}/version`);
-    if (!answer.ok) return;
-    document.getElementById("news").hidden = (await answer.json()).version === viewer.dataset.version;
-  });
+  /* It asks now and then, and holds no connection: a browser has six for all its tabs. */
+  async function look() {
+    if (document.hidden) return;
+    const lost = document.getElementById("lost");
+    try {
+      const answer = await fetch(`/studies/${encodeURIComponent(viewer.dataset.uid)}/version`);
+      if (answer.status === 401) return void window.location.reload();
+      lost.hidden = answer.ok;
+      if (answer.ok) document.getElementById("news").hidden = (await answer.json()).version === viewer.dataset.version;
+    } catch {
+      lost.hidden = false;
+    }
+  }
+  setInterval(look, 10000);
+  document.addEventListener("visibilitychange", look);
 
   (async () => {
     try {
       const told = await (await asked("/pictures")).json();
+      stack = told.stack;
       count = told.slices;
+      if (count && !told.analysed) document.getElementById("window").before("Largest series so far, not analysed. ");
       outlines = told.outlines;
       outlinesButton.disabled = !outlines.length;
     } catch (error) {

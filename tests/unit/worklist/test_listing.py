@@ -87,6 +87,22 @@ def test_pages_follow_each_other(site: Callable[..., TestClient], studies: dict[
     assert all("5 studies" in page for page in pages)
 
 
+def test_a_list_that_became_shorter_has_no_empty_page(
+    site: Callable[..., TestClient], studies: dict[StudyState, str]
+) -> None:
+    """The last page there is; the form follows."""
+    page = _rows(site(page_size=2), page=9)
+    assert (len(_uids(page)), "page 3 of 3" in page) == (1, True)
+    assert 'name="page" value="3"' in page
+
+
+def test_search_finds_what_the_row_shows(reader: TestClient, sqlite: Database, spool: Path) -> None:
+    """Whatever the case, umlauts and commas included."""
+    add_analysed(sqlite, spool, "1.2.9", name="MÜLLER^HANS")
+    for words in ("müller", "Müller, Hans", "hans MÜL"):
+        assert _uids(_rows(reader, search=words)) == ["1.2.9"], words
+
+
 def test_a_name_is_text_whatever_it_holds(reader: TestClient, sqlite: Database, spool: Path) -> None:
     """DICOM names are written by others."""
     add_analysed(sqlite, spool, "1.2.9", name='"><script>alert(1)</script>')

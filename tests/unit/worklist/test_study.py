@@ -13,7 +13,7 @@ from ich_triage.domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ich_triage.domain.states import StudyState
 from ich_triage.outputs.outbox import Outbox
 from ich_triage.settings import DicomDestination
-from ich_triage.store import deliveries, feedback, studies
+from ich_triage.store import feedback, studies
 from ich_triage.store import worklist as query
 from ich_triage.store.database import Database
 from tests import service
@@ -54,6 +54,17 @@ def test_without_an_answer_nothing_looks_like_a_negative(
     assert "Not flagged" not in page.split("<footer")[0]
 
 
+def test_an_analysis_that_slices_have_overtaken_says_so(
+    reader: TestClient, sqlite: Database, spool: Path
+) -> None:
+    """On the page and on the list: it does not cover them."""
+    add_analysed(sqlite, spool, UID, StudyState.NOT_FLAGGED)
+    assert "came after this analysis" not in reader.get(f"/studies/{UID}").text
+    service.complete(sqlite, UID)
+    assert "came after this analysis" in reader.get(f"/studies/{UID}").text
+    assert "before the latest slices" in reader.get("/").text
+
+
 def test_the_sites_viewer_is_linked_without_patient_data(
     site: Callable[..., TestClient], sqlite: Database, spool: Path
 ) -> None:
@@ -61,6 +72,9 @@ def test_the_sites_viewer_is_linked_without_patient_data(
     add_analysed(sqlite, spool, UID)
     client = site(viewer_url="https://viewer.example/?study={study_instance_uid}&acc={accession_number}")
     assert "https://viewer.example/?study=1.2.3&amp;acc=ACC9" in client.get(f"/studies/{UID}").text
+    with sqlite.write() as session:
+        studies.get(session, UID).accession_number = ""
+    assert "viewer.example" not in client.get(f"/studies/{UID}").text  # it would open whatever it finds
 
 
 def test_the_report_is_shown_as_it_went_out(reader: TestClient, sqlite: Database, spool: Path) -> None:
@@ -69,11 +83,7 @@ def test_the_report_is_shown_as_it_went_out(reader: TestClient, sqlite: Database
     assert "No structured report" in reader.get(f"/studies/{UID}/report").text
     header = made_header(StudyInstanceUID=UID, PatientID="ID7", PatientName="DOE^JANE")
     pacs = DicomDestination(name="pacs", host="pacs", port=104, ae_title="PACS", outputs=("sr",))
-    planned = Outbox(spool, [pacs]).render(report_of([header], study_instance_uid=UID), [header])
-    with sqlite.write() as session:
-        revision = query.one(session, UID).newest
-        assert revision is not None
-        deliveries.plan(session, revision, planned)
+    Outbox(spool, [pacs]).render(report_of([header], study_instance_uid=UID), [header])
     page = reader.get(f"/studies/{UID}/report").text
     for words in ("Imaging Measurement Report", "Flagged: intracranial hemorrhage suspected", "0.97"):
         assert words in page
