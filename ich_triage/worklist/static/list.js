@@ -42,13 +42,20 @@
     said.className = bad ? "banner bad" : "hidden";
   }
 
-  async function answer(agrees) {
+  /* One after the other: of two answers in quick succession, the later one must be the one that is kept. */
+  let answering = Promise.resolve();
+  function answer(agrees) {
     const row = rowOf(chosen);
     if (!row) return;
     after ??= row.nextElementSibling?.dataset.uid;
+    const uid = chosen;
+    answering = answering.then(() => send(uid, agrees));
+  }
+
+  async function send(uid, agrees) {
     let sent;
     try {
-      sent = await fetch(`/api/v1/studies/${encodeURIComponent(chosen)}/feedback`, {
+      sent = await fetch(`/api/v1/studies/${encodeURIComponent(uid)}/feedback`, {
         method: "POST",
         headers: { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf },
         body: JSON.stringify({ agrees }),

@@ -149,21 +149,36 @@
 
   const form = document.getElementById("feedback");
   const kept = document.getElementById("kept");
-  async function answer(agrees) {
+  /* One after the other: of two answers in quick succession, the later one must be the one that is kept. */
+  let answering = Promise.resolve();
+  function answer(agrees) {
     const subtypes = [...form.querySelectorAll("[name=subtype]:checked")].map((each) => each.value);
-    const sent = await fetch(`${base}/feedback`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf },
-      body: JSON.stringify({ agrees, subtypes: subtypes.length ? subtypes : null, note: form.elements.note.value }),
-    });
-    if (sent.status === 401) return void window.location.reload();
-    const told = await sent.json();
-    kept.classList.toggle("error", !sent.ok);
-    kept.textContent = sent.ok ? `Kept: you ${agrees ? "agree" : "disagree"}.` : told.detail;
-    if (!sent.ok) return;
+    const said = { agrees, subtypes: subtypes.length ? subtypes : null, note: form.elements.note.value };
     form.dataset.agrees = agrees;
-    for (const each of form.querySelectorAll("[data-agrees]"))
-      each.setAttribute("aria-pressed", String(each.dataset.agrees === String(agrees)));
+    answering = answering.then(() => send(said));
+  }
+
+  function tellKept(words, bad) {
+    kept.textContent = words;
+    kept.classList.toggle("error", bad);
+  }
+
+  async function send(said) {
+    let sent;
+    try {
+      sent = await fetch(`${base}/feedback`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf },
+        body: JSON.stringify(said),
+      });
+    } catch {
+      return tellKept("Not kept: no connection to the service. Answer again once it is back.", true);
+    }
+    if (sent.status === 401) return window.location.reload();
+    if (!sent.ok) return tellKept(`Not kept: ${(await sent.json()).detail}`, true);
+    tellKept(`Kept: you ${said.agrees ? "agree" : "disagree"}.`, false);
+    for (const each of form.querySelectorAll("button[data-agrees]"))
+      each.setAttribute("aria-pressed", String(each.dataset.agrees === String(said.agrees)));
   }
   if (form) {
     form.addEventListener("submit", (event) => event.preventDefault());
