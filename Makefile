@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test chaos recipes lint bench train screenshots venv lock
+.PHONY: demo test chaos fuzz recipes lint bench train screenshots venv lock
 
 venv: $(READY)
 
@@ -27,6 +27,10 @@ test: $(READY)
 # The long form of the chaos tests: more deaths at each boundary.
 chaos: $(READY)
 	$(BIN)/pytest tests/chaos -m long
+
+# The long form of the API's fuzz test: so many requests for each route.
+fuzz: $(READY)
+	FUZZ_EXAMPLES=2000 $(BIN)/pytest tests/unit/worklist/test_api_fuzz.py --timeout 1800
 
 # The long form of the recipes' tests: every published network.
 recipes: $(READY)

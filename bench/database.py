@@ -33,7 +33,7 @@ REPEATS = 30
 def run() -> Rows:
     """Medians; sizes take turns."""
     with tempfile.TemporaryDirectory(prefix="bench-database-") as folder:
-        databases = {size: _filled(Path(folder) / f"{size}.sqlite", size) for size in SIZES}
+        databases = {size: filled(Path(folder) / f"{size}.sqlite", size) for size in SIZES}
         works = {
             "worklist, 50 rows": lambda database: read_worklist(
                 Settings(), database, hours=24 * 365, limit=50
@@ -70,7 +70,7 @@ def _sweep(database: Database) -> None:
     ).sweep()
 
 
-def _filled(path: Path, size: int) -> Database:
+def filled(path: Path, size: int) -> Database:
     """Final studies with results as large as real ones, and a few that are still receiving."""
     database = Database(f"sqlite:///{path}")
     migrate.upgrade(database)
@@ -96,6 +96,7 @@ def _study(number: int, now: datetime) -> dict[str, object]:
         "first_slice_at": received,
         "last_slice_at": received,
         "assembling_since": received if receiving else None,
+        "changed_at": min(received, now - timedelta(hours=1)),
     }
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .model.registry import PackageFolder, Registry
     from .pipeline.models import Models
     from .pipeline.worker import Worker
+    from .query.service import QueryService
     from .worklist.server import WebServer
 
 
@@ -35,6 +36,13 @@ def receiver(settings: Settings, database: Database) -> Receiver:
             deliveries.commitment_result(session, result, policy=settings.delivery, now=datetime.now(UTC))
 
     return Receiver(settings, database, on_commitment=on_commitment)
+
+
+def query(settings: Settings, database: Database) -> QueryService:
+    """What other systems ask for studies and their priorities."""
+    from .query.service import QueryService
+
+    return QueryService(settings, database)
 
 
 def models(settings: Settings, database: Database) -> Models:

@@ -14,6 +14,7 @@ IchTriageError
 ├── DeliveryError          a destination did not take an object
 │   └── DeliveryRefusedError   it answered with a failure status
 ├── UnknownStudyError      no such study in the database
+├── QueryError             another system's question or request cannot be answered as it is
 ├── FeedbackError          a reader's feedback cannot be taken as it is
 ├── AccountError           an account or a token cannot be made or changed as wanted
 ├── LoginError             a log-in failed
@@ -26,6 +27,9 @@ Each class's docstring is its default message. Messages carry UIDs and our own i
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class IchTriageError(Exception):
@@ -99,6 +103,17 @@ class UnknownStudyError(IchTriageError):
     """No such study in the database."""
 
 
+class QueryError(IchTriageError):
+    """The question or request cannot be answered as it is.
+
+    ``status`` is the DIMSE status that the peer is given.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class FeedbackError(IchTriageError):
     """The feedback cannot be taken as it is."""
 
@@ -130,3 +145,12 @@ class TrainingError(IchTriageError):
 
 class DatabaseVersionError(IchTriageError):
     """The database schema is not the one that this release needs; run `ich-triage db upgrade`."""
+
+
+#: pydantic's error types that users meet most, in our words
+_WORDS = {"missing": "missing", "extra_forbidden": "unknown key"}
+
+
+def wrong_value(found: Mapping[str, Any]) -> str:
+    """What is wrong with a value: one of a pydantic ValidationError's `errors()`, in words."""
+    return _WORDS.get(found["type"], str(found["msg"]))

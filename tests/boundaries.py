@@ -21,7 +21,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from ich_triage.intake import assembly, indexer, scp, spool, stream
 from ich_triage.intake import receiver as receivers
-from ich_triage.outputs import courier, masks, outbox
+from ich_triage.outputs import courier, dicom_courier, masks, mllp, outbox
 from ich_triage.pipeline import queue, stages, triage, worker
 
 _STAGES = ("select", "analyse", "render", "store")
@@ -41,6 +41,7 @@ WORKER = (
     *("inside the transaction of store", "inside the transaction of claim", "after claim"),
     *("before C-STORE", "after C-STORE", "inside the transaction of sent", "after sent"),
     *("before commitment request", "after commitment request", "inside the transaction of request"),
+    *("before message", "after message"),
 )
 RECEIVER = (
     *("inside object", "before sync of file", "after sync of file", "before sync of inbox"),
@@ -143,12 +144,13 @@ def arm_worker(path: Path) -> None:
         after="inside the transaction of claim",
         when=lambda claimed, *_: claimed,
     )
-    plan.around(courier.Courier, "_associate", before="after claim")
-    plan.around(courier.Link, "store", before="before C-STORE", after="after C-STORE")
+    plan.around(dicom_courier.DicomCourier, "_associate", before="after claim")
+    plan.around(dicom_courier.Link, "store", before="before C-STORE", after="after C-STORE")
+    plan.around(mllp.MllpLink, "send", before="before message", after="after message")
     plan.around(courier.deliveries, "mark_sent", after="inside the transaction of sent")
-    plan.around(courier.Courier, "_sent", after="after sent")
+    plan.around(dicom_courier.DicomCourier, "_sent", after="after sent")
     plan.around(
-        courier.Link,
+        dicom_courier.Link,
         "request_commitment",
         before="before commitment request",
         after="after commitment request",

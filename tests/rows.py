@@ -22,11 +22,19 @@ def add_revision(
         rank=rank(state, stat=False),
         first_slice_at=now,
         last_slice_at=now,
-        revision=1,
+        revision=0,
     )
+    session.add(study)
+    return later_revision(session, study, state)
+
+
+def later_revision(session: Session, study: Study, state: StudyState) -> Revision:
+    """The next revision of `study`, in its final `state`."""
+    now = datetime.now(UTC)
+    study.revision += 1
     revision = Revision(
         study=study,
-        number=1,
+        number=study.revision,
         state=state,
         completed_by=CompletedBy.QUIET,
         last_instance_id=0,
@@ -34,6 +42,6 @@ def add_revision(
         last_slice_at=now,
         complete_at=now,
     )
-    session.add_all([study, revision])
+    session.add(revision)
     session.flush()
     return revision

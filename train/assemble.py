@@ -79,8 +79,8 @@ def assemble(
     require_both(parts)
     weights = packages.pack_weights(trained.network)
     network = packages.unpack_weights(_like(trained.network), weights)  # in half precision, as it is read
-    predicted = {part: _predict(network, part, paths) for part, paths in parts.items()}
-    manifest, by_part = _calibrated(_provisional(trained, weights), predicted)
+    found = {part: predicted(network, part, paths) for part, paths in parts.items()}
+    manifest, by_part = _calibrated(_provisional(trained, weights), found)
     if trained.start:
         manifest = manifest.model_copy(update={"rival": _rival(trained.start, parts["test"])})
     drawn = generator_sha256 is not None
@@ -95,7 +95,7 @@ def assemble(
     )
     material = Material(
         manifest=manifest,
-        predicted=predicted,
+        predicted=found,
         figures=by_part,
         generator_sha256=generator_sha256,
         pictures=PICTURES if drawn else 0,  # a package goes where its patients' pictures must not
@@ -125,9 +125,13 @@ def _like(network: Network) -> Network:
     return IchNet(network.spec) if isinstance(network, IchNet) else ChainNet(network.spec)
 
 
-def _predict(network: Network, part: str, paths: Sequence[Path]) -> Predictions:
+def predicted(
+    network: Network, part: str, paths: Sequence[Path], *, mask_thresholds: Sequence[float] = MASK_THRESHOLDS
+) -> Predictions:
+    """What `network` says of the cases, on the GPU where there is one, with progress."""
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return predict(network, paths, watch=Progress(part, len(paths)).watch)
+    watch = Progress(part, len(paths)).watch
+    return predict(network, paths, watch=watch, mask_thresholds=mask_thresholds)
 
 
 def _provisional(trained: Trained, weights: bytes) -> Manifest:
@@ -158,7 +162,7 @@ def _golden(network: Network, spec: InputSpec) -> Golden:
 def _rival(package: Package, paths: Sequence[Path]) -> Rival:
     """What the package that training went on from scores on the same test studies."""
     manifest = package.manifest
-    found = _predict(package.network, "in force", paths)
+    found = predicted(package.network, "in force", paths)
     package.network.to("cpu")
     return Rival(key=manifest.identity.key, metrics=frozen_figures(found, manifest))
 

@@ -19,14 +19,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from ich_triage import imaging
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.domain.labels import SUBTYPES
 from ich_triage.errors import IchTriageError, TrainingDataError
 
-from .cases import Case, Facts, Pixels, image_name
+from .cases import Case, Facts, Pixels, image_name, spec_json
 from .gates import hyperdense_ml
 from .parallel import one_thread, run
 from .sources import source
@@ -36,7 +35,6 @@ from .sources.source import LabelledStudy
 
 Labels = NDArray[np.float32]
 
-_SPEC = TypeAdapter(InputSpec)
 #: What must stay free on the disk beside the cases, bytes.
 _SPARE = 1 << 30
 
@@ -53,8 +51,7 @@ class Cache:
     @classmethod
     def at(cls, root: Path, spec: InputSpec) -> Cache:
         """The folder of this input below `root`."""
-        told = _SPEC.dump_json(_SPEC.validate_python(vars(spec)))  # 40 and 40.0 are one level
-        name = hashlib.sha256(told + _code()).hexdigest()[:12]
+        name = hashlib.sha256(spec_json(spec) + _code()).hexdigest()[:12]
         return cls(folder=root / f"studies_{spec.size}_{name}", spec=spec)
 
     def fill(self, sources: Sources, table: pd.DataFrame, *, workers: int) -> pd.DataFrame:

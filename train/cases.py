@@ -54,7 +54,7 @@ class Facts:
     hyperdense_ml: float = 0.0
 
 
-_FACTS = TypeAdapter(Facts)
+_FACTS, _SPEC = TypeAdapter(Facts), TypeAdapter(InputSpec)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +107,11 @@ def load_input(path: Path) -> NDArray[np.uint8]:
     """The input alone of the case at `path`, mapped, not read."""
     found: NDArray[np.uint8] = np.load(_input_path(path), mmap_mode="r")
     return found
+
+
+def spec_json(spec: InputSpec) -> bytes:
+    """What the network is fed, for hashes: 40 and 40.0 are one level."""
+    return _SPEC.dump_json(_SPEC.validate_python(asdict(spec)))
 
 
 def image_name(sop_instance_uid: str, frame: int | None) -> str:

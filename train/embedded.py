@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import structlog
 import torch
-from pydantic import TypeAdapter
 
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.model import package as packages
@@ -22,14 +21,13 @@ from ich_triage.phantom.records import PhantomSpec
 from ich_triage.phantom.spec import draw
 
 from .assemble import Trained, assemble, require_both
+from .cases import spec_json
 from .drawn import FIRST_SEED, draw_case, generator_sha256, training_spec
 from .fit import Cases, FitSettings, fit, start_from
 from .parallel import one_thread, run
 from .progress import Progress
 
 log = structlog.get_logger(__name__)
-
-_INPUT_SPEC = TypeAdapter(InputSpec)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +131,7 @@ def _input_name(spec: InputSpec) -> str:
     """The size; with what else differs from the default, so that no other network's input is read."""
     if spec == InputSpec(size=spec.size):
         return str(spec.size)
-    told = _INPUT_SPEC.dump_json(_INPUT_SPEC.validate_python(asdict(spec)))  # 40 and 40.0 are one level
-    return f"{spec.size}-{hashlib.sha256(told).hexdigest()[:8]}"
+    return f"{spec.size}-{hashlib.sha256(spec_json(spec)).hexdigest()[:8]}"
 
 
 def _train(plan: Plan, paths: Sequence[Path]) -> bytes:

@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from ich_triage.errors import PackageError, TrainingError
 from ich_triage.model.manifest import Manifest
 from ich_triage.model.package import MANIFEST, Package
 
 from . import data
-from .assemble import frozen_figures
+from .assemble import frozen_figures, predicted
 from .drawn import generator_sha256
 from .embedded import Plan, draw_parts
-from .evaluation import gate_figures, predict
+from .evaluation import gate_figures
 from .progress import Progress
 from .report.content import PICTURES, Material, Table
 from .report.files import write
@@ -66,24 +64,18 @@ def evaluate_package(evaluation: Evaluation) -> Path:
     """Write both files and return the JSON's path. Raises IchTriageError, OSError."""
     package = _load(evaluation.package)
     manifest = package.manifest
-    network = package.network.to("cuda" if torch.cuda.is_available() else "cpu")
     drawn = isinstance(evaluation.studies, DrawnStudies)
     paths = _paths(evaluation.studies, package)
-    predicted = {
-        part: predict(
-            network,
-            files,
-            watch=Progress(part, len(files)).watch,
-            mask_thresholds=(manifest.mask.threshold,),
-        )
+    found = {
+        part: predicted(package.network, part, files, mask_thresholds=(manifest.mask.threshold,))
         for part, files in paths.items()
     }
     material = Material(
         manifest=manifest,
-        predicted=predicted,
+        predicted=found,
         figures={
-            part: frozen_figures(found, manifest) | gate_figures(found)
-            for part, found in Progress("figures", len(predicted)).watch(predicted.items())
+            part: frozen_figures(each, manifest) | gate_figures(each)
+            for part, each in Progress("figures", len(found)).watch(found.items())
         },
         generator_sha256=generator_sha256() if drawn else None,
         reproduced=evaluation.reproduced,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ich_triage.domain.input_spec import BONE, BRAIN, SOFT, STROKE, SUBDURAL, InputSpec, Window
 from ich_triage.domain.labels import SUBTYPES
-from ich_triage.errors import SettingsError
+from ich_triage.errors import SettingsError, wrong_value
 from ich_triage.model.network import ArchitectureSpec
 
 from .fit import FitSettings, Stage
@@ -165,6 +165,7 @@ class StudyRecipe(_NetworkRecipe):
 
 NetworkRecipe = Annotated[SliceRecipe | StudyRecipe, Field(discriminator="kind")]
 Recipe = Annotated[ForestRecipe | SliceRecipe | StudyRecipe, Field(discriminator="kind")]
+_KINDS: dict[str, type[_Recipe]] = {"forest": ForestRecipe, "slices": SliceRecipe, "study": StudyRecipe}
 _RECIPE: TypeAdapter[ForestRecipe | SliceRecipe | StudyRecipe] = TypeAdapter(Recipe)
 
 
@@ -191,7 +192,9 @@ def load(recipe: str, overrides: Sequence[str] = ()) -> ForestRecipe | SliceReci
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or "the whole"
-        raise SettingsError(f"recipe {recipe}: {where}: {first['msg']}") from error
+        kind = _KINDS.get(values.get("kind", ""))
+        keys = f"; its keys are {', '.join(kind.model_fields)}" if kind and len(first["loc"]) == 2 else ""
+        raise SettingsError(f"recipe {recipe}: {where}: {wrong_value(first)}{keys}") from error
 
 
 def load_network(recipe: str, overrides: Sequence[str] = ()) -> SliceRecipe | StudyRecipe:

@@ -54,14 +54,13 @@ def retrain(retraining: Retraining, *, workers: int) -> Package:
         log.info("source_read", source=summary.source, studies=summary.studies, problems=problems)
     before = Package.load(retraining.start)
     chosen = recipe.load_network(retraining.recipe, (*_as(before), *retraining.overrides))
-    start = Start(package=retraining.start)
-    found = data.load(tables, chosen.input_spec, seen=before.trained_on, workers=workers)
+    start = Start(package=before)
+    found = data.load(tables, chosen.input_spec, seen=start.seen, workers=workers)
     require_both(found.judged())  # before any training
     run = retraining.work / "runs" / runs.name_of(chosen, found, start)
     runs.train(chosen, found, run, start)
-    trained, found = runs.from_runs(
-        [run], tables, retraining.name, retraining.start, command="ich-triage retrain"
-    )
+    command = "ich-triage retrain"
+    trained = runs.from_runs([run], found, before, name=retraining.name, command=command)
     return assemble(retraining.out, trained, found.judged())
 
 

@@ -15,7 +15,7 @@ from . import data, rate, recipe, runs
 from .assemble import Trained, assemble
 from .recipe import SliceRecipe
 from .retrain import Retraining, retrain
-from .runs import Start, from_runs
+from .runs import Record, Start, from_runs
 from .sources.commands import one_line_errors
 
 Data = Annotated[Path, typer.Option("--data", help="folder that `metadata` wrote")]
@@ -59,7 +59,7 @@ def lr_find(
         chosen = recipe.load_network(name, overrides or ())
         found = data.load(folder, chosen.input_spec)
         out = out or _run_folder(name)
-        begin = Start(package=start, pretrained=pretrained)
+        begin = Start.at(start, pretrained=pretrained)
         best = rate.find(runs.learner(chosen, found, begin), out, title=name)
         typer.echo(
             f"steepest fall at {best:.1e}; believe it where the plot shows a fall: {out / rate.PLOT}; "
@@ -78,7 +78,7 @@ def fit(
     """Train a recipe; run again to resume."""
     with one_line_errors():
         chosen = recipe.load_network(name, overrides or ())
-        begin = Start(package=start, pretrained=pretrained)
+        begin = Start.at(start, pretrained=pretrained)
         found = data.load(folder, chosen.input_spec, seen=begin.seen)
         out = out or _run_folder(name)
         runs.train(chosen, found, out, begin)
@@ -101,9 +101,11 @@ def package(
 ) -> None:
     """Calibrate and evaluate a trained run on patients that it never saw, and write a package."""
     with one_line_errors():
-        trained, found = from_runs(
-            [run, second] if second else [run], folder, name, start, command="python -m train package"
-        )
+        begin = Start.at(start)
+        found = data.load(folder, Record.read(run).recipe.input_spec, seen=begin.seen)
+        folders = [run, second] if second else [run]
+        command = "python -m train package"
+        trained = from_runs(folders, found, begin.package, name=name, command=command)
         out = out or _package_folder(name)
         _say(assemble(out, trained, found.judged()))
         _next(out)

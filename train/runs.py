@@ -31,7 +31,6 @@ from ich_triage.model.network import IchNet
 from ich_triage.model.package import Package
 
 from . import classifier, fit
-from . import data as sources
 from .assemble import Trained
 from .data import Data, Slices
 from .loop import Learner, save_whole
@@ -77,15 +76,20 @@ class Record(BaseModel):
 class Start:
     """What a run begins with, if not at random."""
 
-    #: folder of a package whose weights to go on from
-    package: Path | None = None
+    #: a package whose weights to go on from
+    package: Package | None = None
     #: file of pretrained weights of the backbone
     pretrained: Path | None = None
 
     @property
     def seen(self) -> frozenset[str]:
-        """Studies that the package has learned from. Raises PackageError."""
-        return Package.load(self.package).trained_on if self.package else frozenset()
+        """Studies that the package has learned from."""
+        return self.package.trained_on if self.package else frozenset()
+
+    @classmethod
+    def at(cls, package: Path | None, *, pretrained: Path | None = None) -> Start:
+        """With the package in a folder. Raises PackageError."""
+        return cls(package=Package.load(package) if package else None, pretrained=pretrained)
 
 
 def train(recipe: SliceRecipe | StudyRecipe, data: Data, folder: Path, start: Start) -> None:
@@ -221,7 +225,7 @@ def _network(recipe: StudyRecipe, start: Start) -> IchNet:
     torch.manual_seed(recipe.seed)
     network = IchNet(recipe.architecture)
     if start.package:
-        fit.start_from(network, Package.load(start.package))
+        fit.start_from(network, start.package)
     else:
         network.load_backbone(start.pretrained)
     return network
@@ -232,7 +236,7 @@ def _cases(recipe: StudyRecipe, data: Data) -> fit.Cases:
 
 
 def _record(recipe: SliceRecipe | StudyRecipe, data: Data, start: Start) -> Record:
-    before = Package.load(start.package).manifest if start.package else None
+    before = start.package.manifest if start.package else None
     return Record(
         recipe=recipe,
         data=data.told(),
@@ -262,44 +266,38 @@ def _claim(folder: Path, record: Record) -> None:
 
 
 def from_runs(
-    folders: Sequence[Path], tables: Path, name: str, start: Path | None, *, command: str
-) -> tuple[Trained, Data]:
-    """The trained network of one study recipe, or of a binary and a multilabel classifier, and its data.
+    folders: Sequence[Path], found: Data, began: Package | None, *, name: str, command: str
+) -> Trained:
+    """The trained network of one study recipe, or of a binary and a multilabel classifier.
 
-    `start`: the package that the run went on from. Raises TrainingError where the runs are no such, were
-    trained on other data than the tables have now, or on slices of the patients that would judge them.
+    `began`: the package that the run went on from. Raises TrainingError where the runs are no such, were
+    trained on other data than `found`, or on slices of the patients that would judge them.
     """
     records, networks = zip(*[trained(folder) for folder in folders], strict=True)
-    began = Package.load(start) if start else None
     if records[0].started_from_sha256 != (began.manifest.weights_sha256 if began else None):
         raise TrainingError(f"name the package that the run in {folders[0]} went on from with --start")
-    seen = began.trained_on if began else frozenset()
-    spec = records[0].recipe.input_spec
-    found = sources.load(tables, spec, seen=seen)
     told = found.told()
     for folder, record in zip(folders, records, strict=True):
-        _require_judgeable(folder, record, told, tables)
+        _require_judgeable(folder, record, told)
     return Trained(
         name=name,
         network=_one_network(records, networks),
-        input_spec=spec,
+        input_spec=found.spec,
         synthetic=any(record.synthetic for record in records),
         data={**told, **({"started_from_sha256": began.manifest.weights_sha256} if began else {})},
         command=command,
         created=datetime.fromtimestamp((folders[-1] / WEIGHTS).stat().st_mtime, UTC),
-        trained_on=found.trained_on() | seen,
+        trained_on=found.trained_on() | found.seen,
         start=began,
-    ), found
+    )
 
 
-def _require_judgeable(
-    folder: Path, record: Record, told: Mapping[str, str | int | float], tables: Path
-) -> None:
-    """Raise TrainingError where the tables' test patients say nothing about the run."""
+def _require_judgeable(folder: Path, record: Record, told: Mapping[str, str | int | float]) -> None:
+    """Raise TrainingError where the data's test patients say nothing about the run."""
     if record.data != told:
         raise TrainingError(
-            f"the run in {folder} was trained on other studies or labels than {tables} has now: its test "
-            "patients may differ; train it again (`python -m train fit`)"
+            f"the run in {folder} was trained on other studies or labels than the tables have now: its "
+            "test patients may differ; train it again (`python -m train fit`)"
         )
     if isinstance(record.recipe, SliceRecipe) and record.recipe.split == "slice":
         raise TrainingError(

@@ -9,7 +9,7 @@ import typer
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ..errors import IchTriageError
-from . import db, demo, doctor, lists, models, processes, repair, retrain, send
+from . import db, demo, doctor, lists, models, processes, repair, retrain, send, users
 from .options import ConfigOption
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command()(processes.serve)
 app.command()(processes.receiver)
 app.command()(processes.worker)
 app.command()(processes.web)
+app.command()(processes.query)
 app.command()(demo.demo)
 app.command()(send.send)
 app.command()(lists.worklist)
@@ -39,6 +40,7 @@ app.command()(repair.redeliver)
 app.command()(repair.reprocess)
 app.add_typer(models.app, name="models")
 app.command()(retrain.retrain)
+app.add_typer(users.app, name="users")
 app.add_typer(db.app, name="db")
 app.command()(doctor.doctor)
 

@@ -14,7 +14,7 @@ from ..errors import IchTriageError
 from ..settings import Settings, load
 from ..store import workers
 from ..store.database import Database
-from .demo_pacs import StandInPacs
+from .demo_pacs import StandInPacs, free_port
 from .options import console
 
 _START_LIMIT_S = 120.0
@@ -28,6 +28,8 @@ url = "sqlite:///{folder}/ich.sqlite"
 [spool]
 path = "{folder}/spool"
 reserve_bytes = 100000000
+[web]
+port = {web_port}
 [log]
 level = "info"
 [[destinations]]
@@ -44,9 +46,8 @@ commitment = {commitment}
 def write_config(folder: Path, port: int, pacs: StandInPacs) -> Path:
     """A configuration that keeps everything in `folder`, listens on `port` and reports to `pacs`."""
     config = folder / "config.toml"
-    config.write_text(
-        _CONFIG.format(folder=folder, port=port, pacs_port=pacs.port, commitment=str(pacs.commitment).lower())
-    )
+    values = {"folder": folder, "port": port, "web_port": free_port(), "pacs_port": pacs.port}
+    config.write_text(_CONFIG.format(**values, commitment=str(pacs.commitment).lower()))
     return config
 
 

@@ -16,8 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..dicom import scu
 from ..domain.label import SYNTHETIC
 from ..errors import IchTriageError
-from ..settings import Destination, Settings
-from ..store import deliveries, migrate, problems, results, workers
+from ..outputs import webhook
+from ..outputs.mllp import MllpLink
+from ..settings import Dicom, DicomDestination, MllpDestination, Query, Settings, WebhookDestination
+from ..store import accounts, deliveries, migrate, problems, results, ups_events, workers
 from ..store.database import Database
 from .options import ConfigOption, JsonOption, config_path, console, print_json, settings
 
@@ -37,6 +39,8 @@ class Finding:
 
 
 Check = Callable[[Settings], Iterator[Finding]]
+#: process that listens → its section of the configuration
+_SECTIONS = {"receiver": "dicom", "query": "query"}
 _SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
 
@@ -50,7 +54,16 @@ def doctor(
     loaded = settings(context, config)
     named = config_path(context, config)
     found = [_ok("configuration", str(named) if named else "built-in defaults and environment")]
-    checks: tuple[Check, ...] = (_port, _spool, _database, _backlog, _destinations)
+    checks: tuple[Check, ...] = (
+        _port,
+        _query,
+        _spool,
+        _database,
+        _backlog,
+        _access,
+        _provider,
+        _destinations,
+    )
     for check in (*checks, _registry, _model) if model else checks:
         found += check(loaded)
     if as_json:
@@ -77,27 +90,47 @@ def _warning(subject: str, *, seen: str, remedy: str) -> Finding:
 
 
 def _port(loaded: Settings) -> Iterator[Finding]:
+    """Of the receiver."""
+    yield from _listener("DICOM port", loaded.dicom, "receiver", loaded, calling="ICH_DOCTOR")
+
+
+def _query(loaded: Settings) -> Iterator[Finding]:
+    """What other systems ask, and whether those who want to hear of changes can be told."""
+    if not loaded.query.enabled:
+        return
+    callers = loaded.query.calling_ae_titles
+    yield from _listener("query port", loaded.query, "query", loaded, calling=(*callers, "ICH_DOCTOR")[0])
+    if not callers:
+        yield _ok("query", "no calling_ae_titles: every program on this machine may ask for patients")
+    for subscriber in loaded.query.subscribers:
+        peer = scu.Peer(host=subscriber.host, port=subscriber.port, ae_title=subscriber.ae_title)
+        yield _echo(f"subscriber {subscriber.name}", peer, calling=loaded.query.ae_title, loaded=loaded)
+
+
+def _listener(
+    subject: str, listener: Dicom | Query, process: str, loaded: Settings, *, calling: str
+) -> Iterator[Finding]:
     """Either nothing listens yet, or it is us."""
-    listener = loaded.dicom
     where = f"{listener.host}:{listener.port}"
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((listener.host, listener.port))
-        yield _ok("DICOM port", f"{where} is free, the receiver is not running")
+        yield _ok(subject, f"{where} is free, the {process} process is not running")
         return
     except OSError as error:
         reason = error.strerror
     host = "127.0.0.1" if listener.host == "0.0.0.0" else listener.host
     try:
         us = scu.Peer(host=host, port=listener.port, ae_title=listener.ae_title)
-        scu.echo(us, calling="ICH_DOCTOR", timeout_s=loaded.delivery.timeout_s)
-        yield _ok("DICOM port", f"{where} answers as {listener.ae_title}")
+        scu.echo(us, calling=calling, timeout_s=loaded.delivery.timeout_s)
+        yield _ok(subject, f"{where} answers as {listener.ae_title}")
     except IchTriageError as error:
         yield _error(
-            "DICOM port",
+            subject,
             seen=f"{where} cannot be used ({reason}), nor does {listener.ae_title} answer there: {error}",
-            remedy="stop the other program, or set [dicom] host and port (a port below 1024 needs a right)",
+            remedy=f"stop the other program, or set [{_SECTIONS[process]}] host and port "
+            "(a port below 1024 needs a right)",
         )
 
 
@@ -164,6 +197,7 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
         waiting = [*results.waiting(session), *results.in_queue(session)]
         alive = workers.living(session, dead_after_s=loaded.worker.dead_after_s)
         off_course = workers.off_course(session, dead_after_s=loaded.worker.dead_after_s)
+        untold = {ae: why for ae, (_, why) in ups_events.waiting(session).items() if why}
     if waiting and not alive:
         yield _error(
             "workers",
@@ -176,6 +210,12 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
             seen=f"the worker on {worker.host} did not take the model package in force and runs "
             f"{worker.package}: {worker.package_problem}",
             remedy="mend what it says; or `ich-triage models rollback`",
+        )
+    for ae_title, why in untold.items():
+        yield _warning(
+            "events",
+            seen=f"{ae_title} cannot be told of changes to the list: {why}",
+            remedy="mend what it says; events wait meanwhile, and are told again by themselves",
         )
     for uid in dead:
         yield _error(
@@ -191,6 +231,67 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
         )
 
 
+def _access(loaded: Settings) -> Iterator[Finding]:
+    """Whether somebody can log in and look after the others."""
+    database = Database(loaded.database.url)
+    try:
+        migrate.require_current(database)
+    except Exception:  # noqa: BLE001 - told by the check of the database
+        return
+    with database.read() as session:
+        there_is_one = accounts.has_admin(session)
+    if there_is_one:
+        yield _ok("web access", "there is an admin")
+    elif loaded.access.passwords:
+        yield _warning(
+            "web access",
+            seen="there is no admin: nobody can make accounts on the pages",
+            remedy="follow the link that `ich-triage web` prints at its start, or run "
+            "`ich-triage users add NAME --role admin`",
+        )
+    else:
+        yield _warning(
+            "web access",
+            seen="no admin has logged in through the provider yet",
+            remedy="log in as somebody whose group [oidc] roles maps to admin",
+        )
+
+
+def _provider(loaded: Settings) -> Iterator[Finding]:
+    """Whether the OpenID provider answers, and is who it should be."""
+    if not loaded.oidc.issuer:
+        return
+    import httpx2  # takes longer to load than most commands to run
+
+    address = loaded.oidc.issuer.rstrip("/") + "/.well-known/openid-configuration"
+    said = f"{address} does not answer as it should"
+    try:
+        loaded.oidc.secret()
+        issuer = httpx2.get(address, timeout=loaded.delivery.timeout_s).raise_for_status().json()["issuer"]
+    except IchTriageError as error:
+        yield _error(
+            "OpenID provider", seen=str(error), remedy="make the file readable for the service's user"
+        )
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+        yield _error(
+            "OpenID provider",
+            seen=f"{said} ({type(error).__name__}): nobody gets in through it",
+            remedy="check [oidc] issuer, the network, and whether this machine trusts its certificate",
+        )
+    else:
+        yield _issuer(loaded.oidc.issuer, issuer)
+
+
+def _issuer(expected: str, told: object) -> Finding:
+    if told == expected:
+        return _ok("OpenID provider", f"{expected} answers")
+    return _error(
+        "OpenID provider",
+        seen=f"it calls itself {told!r}, [oidc] issuer is {expected!r}: nobody gets in through it",
+        remedy="set [oidc] issuer to exactly what the provider calls itself",
+    )
+
+
 def _destinations(loaded: Settings) -> Iterator[Finding]:
     if not loaded.destinations:
         yield _warning(
@@ -199,19 +300,49 @@ def _destinations(loaded: Settings) -> Iterator[Finding]:
             remedy="add [[destinations]] to the configuration",
         )
     for destination in loaded.destinations:
-        yield _echo(destination, loaded)
+        match destination:
+            case DicomDestination():
+                peer, calling = scu.Peer.of(destination), loaded.dicom.ae_title
+                yield _echo(f"destination {destination.name}", peer, calling=calling, loaded=loaded)
+            case MllpDestination():
+                yield _connects(destination, loaded)
+            case WebhookDestination():
+                yield _answers(destination, loaded)
 
 
-def _echo(destination: Destination, loaded: Settings) -> Finding:
+def _connects(destination: MllpDestination, loaded: Settings) -> Finding:
+    """Whether somebody listens; nothing is sent, so it is not known whether that speaks HL7."""
     subject = f"destination {destination.name}"
-    where = f"{destination.ae_title} at {destination.host}:{destination.port}"
     try:
-        scu.echo(scu.Peer.of(destination), calling=loaded.dicom.ae_title, timeout_s=loaded.delivery.timeout_s)
+        with MllpLink(destination, timeout_s=loaded.delivery.timeout_s):
+            pass
+    except IchTriageError as error:
+        return _error(
+            subject, seen=str(error), remedy="check host, port and tls, and that the interface is started"
+        )
+    how = "TLS" if destination.tls else "no encryption"
+    return _ok(subject, f"{destination.host}:{destination.port} takes connections, {how}")
+
+
+def _answers(destination: WebhookDestination, loaded: Settings) -> Finding:
+    """Whether the host answers; nothing is posted, so it is not known whether the URL is right."""
+    subject = f"destination {destination.name}"
+    try:
+        webhook.check(destination, timeout_s=loaded.delivery.timeout_s)
+    except IchTriageError as error:
+        return _error(subject, seen=str(error), remedy="check url, ca_file and the secret (docs/webhook.md)")
+    return _ok(subject, "the host of its url takes connections, and there is a secret to sign with")
+
+
+def _echo(subject: str, peer: scu.Peer, *, calling: str, loaded: Settings) -> Finding:
+    where = f"{peer.ae_title} at {peer.host}:{peer.port}"
+    try:
+        scu.echo(peer, calling=calling, timeout_s=loaded.delivery.timeout_s)
     except IchTriageError as error:
         return _error(
             subject,
             seen=f"{where} does not answer C-ECHO: {error}",
-            remedy=f"check host, port and AE title; the PACS must know us as {loaded.dicom.ae_title}",
+            remedy=f"check host, port and AE title; it must know us as {calling}",
         )
     return _ok(subject, f"{where} answers C-ECHO")
 

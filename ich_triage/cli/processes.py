@@ -1,13 +1,15 @@
-"""`ich-triage serve`, `receiver`, `worker` and `web`: the processes."""
+"""`ich-triage serve`, `receiver`, `worker`, `web` and `query`: the processes."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 import structlog
 import typer
 
 from .. import bootstrap
 from ..errors import SettingsError
-from ..store import migrate
+from ..store import first_admin, migrate
 from ..store.database import Database
 from .options import ConfigOption, config_path, open_database, process_settings
 from .supervise import END_S, stop_event, supervise
@@ -16,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 def serve(context: typer.Context, config: ConfigOption = None) -> None:
-    """Run the whole service: receiver, worker and web pages, started again when they die."""
+    """Run the whole service: receiver, worker, web, query where enabled; started again when they die."""
     loaded = process_settings(context, config, "serve")
     database = Database(loaded.database.url)
     if migrate.current(database) is None:
@@ -24,7 +26,8 @@ def serve(context: typer.Context, config: ConfigOption = None) -> None:
         log.info("schema_created", version=migrate.head())
     migrate.require_current(database)
     database.close()
-    supervise(("receiver", "worker", "web"), config_path(context, config), stop_event())
+    processes = ("receiver", "worker", "web", *(("query",) if loaded.query.enabled else ()))
+    supervise(processes, config_path(context, config), stop_event())
 
 
 def receiver(context: typer.Context, config: ConfigOption = None) -> None:
@@ -37,6 +40,22 @@ def receiver(context: typer.Context, config: ConfigOption = None) -> None:
         process.start()
     except OSError as error:
         where = f"{loaded.dicom.host}:{loaded.dicom.port}"
+        raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
+    stop.wait()
+    process.stop()
+    database.close()
+
+
+def query(context: typer.Context, config: ConfigOption = None) -> None:
+    """Run what other systems ask by DICOM alone: studies, priorities, procedure steps."""
+    loaded = process_settings(context, config, "query")
+    stop = stop_event(limit_s=END_S)
+    database = open_database(loaded)
+    process = bootstrap.query(loaded, database)
+    try:
+        process.start()
+    except OSError as error:
+        where = f"{loaded.query.host}:{loaded.query.port}"
         raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
     stop.wait()
     process.stop()
@@ -66,6 +85,20 @@ def web(context: typer.Context, config: ConfigOption = None) -> None:
     except OSError as error:
         where = f"{loaded.web.host}:{loaded.web.port}"
         raise SettingsError(f"cannot serve on {where}: {error.strerror}; see `ich-triage doctor`") from error
+    if loaded.access.passwords:
+        _invite_first_admin(database, process.url)
     stop.wait()
     process.stop()
     database.close()
+
+
+def _invite_first_admin(database: Database, url: str) -> None:
+    """While there is no admin, show the link that makes one: on the console, not in the structured log."""
+    with database.write() as session:
+        secret = first_admin.renew(session, datetime.now(UTC))
+    if secret is not None:
+        typer.echo(
+            "There is no admin yet. Make the first one within 24 hours, behind this link, which works once:\n"
+            f"  {url}/first-admin?secret={secret}",
+            err=True,
+        )

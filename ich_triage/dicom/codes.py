@@ -111,3 +111,7 @@ PIXEL_DATA_COLUMNS = Code("110911", "DCM", "Pixel Data Columns")
 
 #: PS3.16 CID 7202 Source Image Purposes of Reference
 SOURCE_IMAGE_FOR_PROCESSING = Code("121322", "DCM", "Source image for image processing operation")
+
+# Procedure steps of readers
+INTERPRETATION = Code("110005", "DCM", "Interpretation")  # CID 9231
+DISCONTINUED = Code("110513", "DCM", "Discontinued for unspecified reason")  # CID 9300

@@ -1,4 +1,4 @@
-"""Our requests to other AEs: echo, store, storage commitment (PS3.4 Annexes A, B, J)."""
+"""Our requests to other AEs: echo, store, storage commitment, events (PS3.4 Annexes A, B, J, CC)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import ImplicitVRLittleEndian
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, _config, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
+    UnifiedProcedureStepEvent,
+    UnifiedProcedureStepPush,
     Verification,
 )
 
 from ..domain.commitment import CommitmentResult
-from ..errors import DeliveryError, SettingsError
-from ..settings import Destination
+from ..errors import DeliveryError, DeliveryRefusedError, SettingsError
+from ..settings import DicomDestination
 from .uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 # Files go out byte for byte as they lie on disk, in chunks, without being decoded.
@@ -40,6 +42,8 @@ _HIGH, _MEDIUM = 1, 0
 #: time for another thread to take what was given back, s
 _YIELD_S = 0.01
 _PROCESSING_FAILURE = 0x0110
+#: answers after which another attempt may do: Processing Failure, Resource Limitation (PS3.7 Annex C)
+_TRANSIENT = frozenset({_PROCESSING_FAILURE, 0x0213})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,7 @@ class Peer:
     ae_title: str
 
     @classmethod
-    def of(cls, destination: Destination) -> Self:
+    def of(cls, destination: DicomDestination) -> Self:
         """The peer that a configured destination names."""
         return cls(host=destination.host, port=destination.port, ae_title=destination.ae_title)
 
@@ -127,6 +131,7 @@ class Link:
             contexts=list(contexts)[:_MAX_CONTEXTS],
             ae_title=peer.ae_title,
             max_pdu=_MAX_PDU_BYTES,
+            ext_neg=_roles(contexts),
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, self._connection_open),
                 (evt.EVT_N_EVENT_REPORT, self._event_report),
@@ -189,6 +194,26 @@ class Link:
             raise DeliveryError(f"commitment not requested: {_one_line(error)}") from error
         if status.get("Status") != 0:
             raise DeliveryError(f"commitment request: {_status_text(status)}")
+
+    def report(self, event_type: int, information: Dataset, *, step: str) -> None:
+        """N-EVENT-REPORT about a procedure step (PS3.4 section CC.2.4).
+
+        Raises DeliveryRefusedError when it never will be taken, DeliveryError when it may be another time.
+        """
+        try:
+            status, _ = self._association.send_n_event_report(
+                information,
+                event_type,
+                UnifiedProcedureStepPush,
+                step,
+                meta_uid=UnifiedProcedureStepEvent,
+            )
+        except (ValueError, RuntimeError) as error:
+            raise DeliveryError(f"event not reported: {_one_line(error)}") from error
+        code = int(status.get("Status", _PROCESSING_FAILURE))
+        if not Stored(status=code).ok:
+            kind = DeliveryError if code in _TRANSIENT else DeliveryRefusedError
+            raise kind(f"event report: {_status_text(status)}")
 
     @property
     def is_open(self) -> bool:
@@ -288,6 +313,11 @@ def commitment_context() -> PresentationContext:
     return build_context(StorageCommitmentPushModel)
 
 
+def event_context() -> PresentationContext:
+    """UPS Event, we as its SCP."""
+    return build_context(UnifiedProcedureStepEvent)
+
+
 def read_commitment_result(information: Dataset) -> CommitmentResult:
     """The Event Information of a commitment result (PS3.4 Table J.3-2). Raises AttributeError."""
     return CommitmentResult(
@@ -300,6 +330,12 @@ def read_commitment_result(information: Dataset) -> CommitmentResult:
             for item in information.get("FailedSOPSequence") or ()
         },
     )
+
+
+def _roles(contexts: Sequence[PresentationContext]) -> list[Any]:
+    """Of UPS Event we are the SCP, though it is we who open the association (PS3.7 section D.3.3.4)."""
+    about_steps = any(context.abstract_syntax == UnifiedProcedureStepEvent for context in contexts)
+    return [build_role(UnifiedProcedureStepEvent, scp_role=True)] if about_steps else []
 
 
 def _kinds(files: Sequence[Path]) -> Iterator[tuple[str, str]]:

@@ -85,12 +85,14 @@ class DeliveryState(StrEnum):
 
     #: waits for its next attempt
     PENDING = "pending"
-    #: stored by the destination, no commitment asked or still awaited
+    #: stored or acknowledged by the destination, no commitment asked or still awaited
     SENT = "sent"
     #: the destination has committed to keep it
     COMMITTED = "committed"
     #: gave up; `ich-triage redeliver` tries again
     DEAD = "dead"
+    #: not sent, since a later revision's message to the same destination says what holds now
+    SUPERSEDED = "superseded"
 
 
 class OutputKind(StrEnum):
@@ -100,3 +102,13 @@ class OutputKind(StrEnum):
     SR = "sr"
     #: key-image secondary capture
     CAPTURE = "capture"
+    #: HL7 v2 message, ORU^R01
+    HL7 = "hl7"
+    #: signed JSON
+    WEBHOOK = "webhook"
+
+
+#: messages: whoever gets several of them about one study takes the last for what holds
+MESSAGE_KINDS = frozenset({OutputKind.HL7, OutputKind.WEBHOOK})
+#: each says the result of a revision, whether or not anything else is sent
+REPORT_KINDS = MESSAGE_KINDS | {OutputKind.SR}

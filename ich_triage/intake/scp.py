@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from socketserver import BaseServer
-from threading import Thread
-from time import monotonic
-from typing import Any, cast
+from typing import cast
 
 import structlog
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     Verification,
 )
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import AssociationSocket
 
 from ..dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from ..dicom.scu import read_commitment_result
+from ..dicom.transport import PatientSocket, Server, rejection
 from ..dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..domain.commitment import CommitmentResult
 from ..errors import SpoolError
 from ..settings import Dicom
 from .associations import Associations
 from .spool import Arrival, Spool
-from .stream import IncomingObject, PatientSocket, SpoolingProvider
+from .stream import IncomingObject, SpoolingProvider
 
 log = structlog.get_logger(__name__)
 
@@ -39,12 +36,6 @@ OUT_OF_RESOURCES = 0xA700
 CANNOT_UNDERSTAND = 0xC000
 #: PS3.7 section C
 PROCESSING_FAILURE = 0x0110
-
-#: A-ASSOCIATE-RJ (source, reason), PS3.8 Table 9-21, in words for the log
-_REJECTIONS: dict[tuple[int | None, int | None], str] = {
-    (1, 7): "called_ae_title_not_recognized",
-    (3, 2): "local_limit_exceeded",
-}
 
 
 class Listener:
@@ -71,46 +62,27 @@ class Listener:
         """Bind and listen. Raises OSError when the address cannot be had."""
         # pynetdicom's own handlers log identifiers, and cost a fifth of the throughput
         _config.LOG_HANDLER_LEVEL = "none"
-        self._ae = _application_entity(self._settings)
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self._commitment_result),
-            (evt.EVT_CONN_CLOSE, _wake_if_not_negotiated),
             (evt.EVT_REJECTED, _log_rejection),
             (evt.EVT_ESTABLISHED, _log_established),
         ]
-        self._server = cast(
-            ThreadedAssociationServer,
-            self._ae.make_server(
-                (self._settings.host, self._settings.port),
-                evt_handlers=handlers,
-                server_class=_Server,
-                request_handler=lambda *arguments: _Connection(self, *arguments),
-            ),
+        self._server = Server(
+            _application_entity(self._settings),
+            (self._settings.host, self._settings.port),
+            handlers=handlers,
+            serve=self.serve,
         )
-        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True)
-        self._thread.start()
 
     @property
     def port(self) -> int:
         """The port bound, also when the system chose it."""
-        return int(self._server.server_address[1])
+        return self._server.port
 
     def stop(self, *, patience_s: float) -> None:
         """Accept nothing more, let running associations finish for a while, then abort them."""
-        BaseServer.shutdown(self._server)
-        self._server.server_close()
-        self._thread.join()
-        self._join(patience_s)
-        for association in self._ae.active_associations:
-            association.abort(block=False)
-        self._join(patience_s)
-
-    def _join(self, patience_s: float) -> None:
-        """Wait for all associations together."""
-        deadline = monotonic() + patience_s
-        for association in self._ae.active_associations:
-            association.join(timeout=max(0.0, deadline - monotonic()))
+        self._server.stop(patience_s=patience_s)
 
     def serve(self, association: Association) -> None:
         """Run one association to its end, whatever the end is."""
@@ -182,43 +154,15 @@ def _application_entity(settings: Dicom) -> AE:
     return ae
 
 
-class _Server(ThreadedAssociationServer):
-    daemon_threads = True
-
-
-class _Connection(RequestHandler):
-    """One accepted connection, in a thread of its own that outlives the association."""
-
-    def __init__(self, listener: Listener, *arguments: Any) -> None:
-        self._listener = listener
-        super().__init__(*arguments)
-
-    def handle(self) -> None:
-        self._listener.serve(self._create_association())
-
-
 def _number(event: evt.Event) -> int:
     return cast(SpoolingProvider, event.assoc.dimse).number
 
 
-def _wake_if_not_negotiated(event: evt.Event) -> None:
-    """End an association whose peer left before it asked for anything.
-
-    pynetdicom would keep it for the ACSE time-out: a port monitor would fill up all places.
-    """
-    association = event.assoc
-    if association.requestor.primitive is None:
-        association.is_aborted = True
-        association.dul.to_user_queue.put(A_P_ABORT())
-
-
 def _log_rejection(event: evt.Event) -> None:
-    sent = event.assoc.acceptor.primitive
-    source, reason = (sent.result_source, sent.diagnostic) if sent else (None, None)
     log.warning(
         "association_rejected",
         association=_number(event),
-        reason=_REJECTIONS.get((source, reason), f"source {source} reason {reason}"),
+        reason=rejection(event.assoc),
         calling_ae_title=event.assoc.requestor.ae_title,
     )
 

@@ -1,4 +1,4 @@
-"""pynetdicom's transport and DIMSE provider, changed where a hospital network needs it.
+"""pynetdicom's DIMSE provider, changed so that an object goes to the spool as it arrives.
 
 pynetdicom can receive a data set in chunks by itself (`STORE_RECV_CHUNKED_DATASET`), but then a full disk
 in the middle of an object kills the association without a status, and an abort leaves the half file
@@ -7,20 +7,17 @@ behind. Here an :class:`IncomingObject` takes the place of the message's data se
 
 from __future__ import annotations
 
-import socket
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from queue import Empty
 from struct import pack
-from time import monotonic
 from typing import BinaryIO, cast
 
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.transport import AssociationSocket
 
 from ..dicom.uids import IMPLEMENTATION_CLASS_UID
 from ..errors import SpoolError
@@ -28,39 +25,6 @@ from .spool import Arrival, Spool
 
 #: Priority (0000,0700) HIGH, PS3.7 Table 9.1-1
 PRIORITY_HIGH = 0x0001
-#: an A-ASSOCIATE-RQ has no maximum length (PS3.8 section 9.3.2); the largest sensible one is far below
-_LARGEST_NEGOTIATION_BYTES = 1 << 20
-
-
-class PatientSocket(AssociationSocket):
-    """A PDU must arrive within the network time-out and be no longer than agreed.
-
-    pynetdicom waits forever for the rest of a PDU, and takes any length that a peer claims.
-    """
-
-    def __init__(self, accepted: AssociationSocket, *, timeout_s: float, max_pdu_bytes: int) -> None:
-        vars(self).update(vars(accepted))
-        self._timeout_s = timeout_s
-        self._longest = max(max_pdu_bytes, _LARGEST_NEGOTIATION_BYTES)
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read exactly `nr_bytes`, fewer only at the end of the stream. Raises OSError, TimeoutError."""
-        if nr_bytes > self._longest:
-            raise OSError(f"a PDU of {nr_bytes} bytes is longer than agreed")
-        peer = cast(socket.socket, self.socket)
-        deadline = monotonic() + self._timeout_s
-        data = bytearray(nr_bytes)
-        view, read = memoryview(data), 0
-        while read < nr_bytes:
-            peer.settimeout(max(deadline - monotonic(), 0.001))
-            count = peer.recv_into(view[read:])
-            if count == 0:
-                break
-            read += count
-        peer.settimeout(self._timeout_s)
-        view.release()
-        del data[read:]
-        return data
 
 
 class IncomingObject(BytesIO):

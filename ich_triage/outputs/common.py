@@ -1,4 +1,4 @@
-"""What every object that we create has in common: patient, study, series, equipment, file meta."""
+"""What all outputs have in common: words; and DICOM objects: patient, study, series, equipment, file meta."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from ..dicom.patient_study import copy_patient_study
 from ..dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ..domain.states import StudyState
 from .report import MANUFACTURER, MODEL_NAME, Report
 
 
@@ -19,6 +20,25 @@ def ascii_text(text: str, *, limit: int | None = None) -> str:
     """
     plain = text.encode("ascii", "replace").decode("ascii").translate({ord("\\"): "/", ord("~"): "-"})
     return plain[:limit] if limit else plain
+
+
+def comments(report: Report) -> list[str]:
+    """What a report says in words: the labels, why there is no analysis, what became of an earlier flag."""
+    comments = list(report.labels)
+    if report.analysis is None:
+        word = "Not analysed" if report.state is StudyState.NOT_ANALYSED else "Analysis failed"
+        comments.insert(0, f"{word}: {report.reason or report.reason_code or 'reason unknown'}")
+    if report.takes_down_flag:
+        comments.append("An earlier report flagged this study; this one replaces it, key images included.")
+    if report.leaves_flag_up:
+        comments.insert(0, "An earlier report flagged this study; that flag stands.")
+    if report.series:
+        description = report.series.description or "without description"
+        comments.append(
+            f"Analysed series: {description} (number {report.series.number or 'unknown'}, "
+            f"{report.series.series_instance_uid})"
+        )
+    return comments
 
 
 def local_time(report: Report, source: Dataset) -> datetime:

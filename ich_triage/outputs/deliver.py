@@ -2,7 +2,8 @@
 
 Within a destination, flagged studies go first, then older revisions before newer ones. An older report
 that fails does not hold back the newer one, which is what the radiologist needs: it names the older one
-in Predecessor Documents Sequence whether or not that has arrived.
+in Predecessor Documents Sequence whether or not that has arrived. Of messages, which name no older one, the
+older is then not sent at all (`deliveries.supersede`).
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from time import monotonic
 
 import structlog
 
-from ..settings import Settings
+from ..settings import Destination, DicomDestination, Settings
 from ..store import deliveries
 from ..store.database import Database
 from .courier import Courier
+from .dicom_courier import DicomCourier
+from .message_courier import MessageCourier
 
 log = structlog.get_logger(__name__)
 
@@ -38,14 +41,8 @@ class Deliverer:
         self._stopping = Event()
         self._ended = Event()
         self._wakes = {destination.name: Event() for destination in settings.destinations}
-        self._couriers = {
-            destination.name: Courier(
-                settings,
-                destination,
-                database,
-                worker_id=f"{process}:{destination.name}",
-                wake=self._wakes[destination.name],
-            )
+        self._couriers: dict[str, Courier] = {
+            destination.name: self._courier(destination, worker_id=f"{process}:{destination.name}")
             for destination in settings.destinations
         }
         self._threads: list[Thread] = []
@@ -79,6 +76,12 @@ class Deliverer:
         for thread in self._threads:
             thread.join(max(0.0, deadline - monotonic()))
         self._ended.set()
+
+    def _courier(self, destination: Destination, *, worker_id: str) -> Courier:
+        wake = self._wakes[destination.name]
+        if isinstance(destination, DicomDestination):
+            return DicomCourier(self._settings, destination, self._database, worker_id=worker_id, wake=wake)
+        return MessageCourier(self._settings, destination, self._database, worker_id=worker_id, wake=wake)
 
     def _run(self, name: str) -> None:
         courier, wake = self._couriers[name], self._wakes[name]

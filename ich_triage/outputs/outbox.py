@@ -1,4 +1,4 @@
-"""The outbox: objects on disk before anyone is told of them, and who shall get which."""
+"""The outbox: objects and messages on disk before anyone is told of them, and who shall get which."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,13 @@ from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from ..domain.states import OutputKind
 from ..imaging.volume import Volume
-from ..settings import Destination
+from ..settings import Destination, DicomDestination, MllpDestination, WebhookDestination
 from ..store.deliveries import Planned as Planned
 from .capture import build_capture
+from .hl7 import build_oru
 from .report import Report
 from .sr import build_sr
+from .webhook_body import build_body
 
 log = structlog.get_logger(__name__)
 
@@ -65,40 +69,63 @@ class Outbox:
             builders[OutputKind.CAPTURE] = lambda: build_capture(
                 report, sources[0], volume=volume, masks=masks
             )
-        return tuple(
-            planned
-            for kind, build in builders.items()
-            for planned in self._plan(report, kind, self._write_once(report, kind, build))
-        )
+        objects = [
+            planned for kind, build in builders.items() for planned in self._object(report, kind, build)
+        ]
+        return (*objects, *self._messages(report, sources[0]))
 
-    def _write_once(self, report: Report, kind: OutputKind, build: Callable[[], Dataset]) -> Path:
-        """Path relative to the spool. An object that is there already stays as it is.
-
-        So whatever is sent under one SOP Instance UID is the same bytes, whoever repeats the stage.
-        """
-        folder = Path(FOLDER) / folder_name(report.study_instance_uid) / str(report.revision)
-        path = folder / f"{kind}_{report.uid(kind, 'instance')}.dcm"
-        if not (self._spool / path).exists():
-            _write_durably(self._spool / path, build())
-        return path
-
-    def _plan(self, report: Report, kind: OutputKind, path: Path) -> list[Planned]:
+    def _object(self, report: Report, kind: OutputKind, build: Callable[[], Dataset]) -> list[Planned]:
+        """One DICOM object, the same file for all who want it."""
+        uid = report.uid(kind, "instance")
+        path = self._write_once(report, f"{kind}_{uid}.dcm", lambda: _encoded(build()))
         return [
             Planned(
                 destination=destination.name,
                 kind=kind,
                 sop_class_uid=SOP_CLASSES[kind],
-                sop_instance_uid=report.uid(kind, "instance"),
-                path=path.as_posix(),
+                sop_instance_uid=uid,
+                path=path,
             )
-            for destination in self._destinations
-            if kind in destination.outputs and (report.flagged or self._wants_unflagged(report, destination))
+            for destination in self._wanting(report)
+            if isinstance(destination, DicomDestination) and kind in destination.outputs
         ]
 
-    @staticmethod
-    def _wants_unflagged(report: Report, destination: Destination) -> bool:
-        """All reports, or the one that takes back a report which it was sent before."""
-        return destination.send == "all" or destination.name in report.predecessor_held_by
+    def _messages(self, report: Report, source: Dataset) -> Iterator[Planned]:
+        """A file for each destination that takes messages, since each message names its destination."""
+        for destination in self._wanting(report):
+            match destination:
+                case MllpDestination():
+                    kind, suffix = OutputKind.HL7, "hl7"
+                    build = partial(build_oru, report, source, destination)
+                case WebhookDestination():
+                    kind, suffix = OutputKind.WEBHOOK, "json"
+                    build = partial(build_body, report, source, destination)
+                case _:
+                    continue
+            uid = report.message_uid(kind, destination.name)
+            path = self._write_once(report, f"{kind}_{uid}.{suffix}", build)
+            yield Planned(
+                destination=destination.name, kind=kind, sop_class_uid="", sop_instance_uid=uid, path=path
+            )
+
+    def _wanting(self, report: Report) -> list[Destination]:
+        """Who gets this report: a flagged one all; another those who want all, or who hold an earlier one."""
+        return [
+            each
+            for each in self._destinations
+            if report.flagged or each.send == "all" or each.name in report.predecessor_held_by
+        ]
+
+    def _write_once(self, report: Report, name: str, build: Callable[[], bytes]) -> str:
+        """Path relative to the spool. What is there already stays as it is.
+
+        So whatever is sent under one id is the same bytes, whoever repeats the stage.
+        """
+        folder = Path(FOLDER) / folder_name(report.study_instance_uid) / str(report.revision)
+        path = folder / name
+        if not (self._spool / path).exists():
+            _write_durably(self._spool / path, build())
+        return path.as_posix()
 
 
 def folder_name(study_instance_uid: str) -> str:
@@ -108,14 +135,20 @@ def folder_name(study_instance_uid: str) -> str:
     return hashlib.sha256(study_instance_uid.encode()).hexdigest()
 
 
-def _write_durably(path: Path, ds: Dataset) -> None:
+def _encoded(ds: Dataset) -> bytes:
+    file = BytesIO()
+    dcmwrite(file, ds, enforce_file_format=True)
+    return file.getvalue()
+
+
+def _write_durably(path: Path, content: bytes) -> None:
     """Bytes, name and new folders are on stable storage when this returns."""
     for folder in reversed([path.parent, *path.parent.parents]):
         if not folder.exists():
             folder.mkdir(exist_ok=True)
             _sync_folder(folder.parent)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        dcmwrite(file, ds, enforce_file_format=True)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(file.name, path)

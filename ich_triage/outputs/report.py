@@ -8,8 +8,9 @@ from datetime import datetime
 from pydicom.uid import Comprehensive3DSRStorage
 
 from ..dicom.uids import derived_uid, named_uid
-from ..domain.finding import Analysis
+from ..domain.finding import Analysis, Finding
 from ..domain.label import PRIORITISATION_ONLY, SYNTHETIC
+from ..domain.priority import Rank, rank
 from ..domain.states import FINAL_STATES, OutputKind, ReasonCode, StudyState
 
 MANUFACTURER = "ICH Triage"
@@ -84,6 +85,8 @@ class Report:
     predecessor: DocumentReference | None = None
     #: whether the last analysis before this revision had flagged the study
     flag_stood: bool = False
+    #: an urgent request
+    stat: bool = False
     #: names of the destinations that have a report of an earlier revision
     predecessor_held_by: frozenset[str] = frozenset()
     #: us
@@ -107,6 +110,11 @@ class Report:
         return self.state is StudyState.FLAGGED
 
     @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings that are told: those of a flagged study."""
+        return self.analysis.findings if self.analysis is not None and self.flagged else ()
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The honest labels that every output carries."""
         synthetic = self.analysis is not None and self.analysis.package.synthetic
@@ -123,6 +131,10 @@ class Report:
         decision = (self.state, self.reason_code or "", *rule)
         return derived_uid(self.study_instance_uid, self.revision, self.objects_sha256, *decision, kind, part)
 
+    def message_uid(self, kind: OutputKind, destination: str) -> str:
+        """The id of this report's message of `kind` to `destination`: a repeated one has the same."""
+        return self.uid(kind, f"message/{destination}")
+
     @property
     def document(self) -> DocumentReference:
         """This report's own SR, as its successor must name it."""
@@ -135,6 +147,11 @@ class Report:
     def takes_down_flag(self) -> bool:
         """Whether an analysis finds nothing where the one before had flagged the study."""
         return self.flag_stood and self.state is StudyState.NOT_FLAGGED
+
+    @property
+    def rank(self) -> Rank:
+        """The study's place on the list with this report."""
+        return rank(StudyState.FLAGGED if self.leaves_flag_up else self.state, stat=self.stat)
 
     @property
     def leaves_flag_up(self) -> bool:

@@ -13,8 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from ..dicom import codes
 from ..domain.finding import Analysis, ImageReference
-from ..domain.states import StudyState
-from .common import ascii_text, finish
+from .common import ascii_text, comments, finish
 from .report import MANUFACTURER, MODEL_NAME, Report
 from .sr_measurements import measurement_groups
 
@@ -133,31 +132,13 @@ def _qualitative_evaluations(report: Report) -> sr.ContainerContentItem:
         evaluations.append((codes.INTRACRANIAL_HEMORRHAGE, finding))
     for name, value in evaluations:
         container.ContentSequence.extend(sr.QualitativeEvaluation(name=name, value=value))
-    for text in _comments(report):
+    for text in comments(report):
         container.ContentSequence.append(
             sr.TextContentItem(
                 name=codes.COMMENT, value=ascii_text(text), relationship_type=Relation.CONTAINS
             )
         )
     return container
-
-
-def _comments(report: Report) -> list[str]:
-    comments = list(report.labels)
-    if report.analysis is None:
-        word = "Not analysed" if report.state is StudyState.NOT_ANALYSED else "Analysis failed"
-        comments.insert(0, f"{word}: {report.reason or report.reason_code or 'reason unknown'}")
-    if report.takes_down_flag:
-        comments.append("An earlier report flagged this study; this one replaces it, key images included.")
-    if report.leaves_flag_up:
-        comments.insert(0, "An earlier report flagged this study; that flag stands.")
-    if report.series:
-        description = report.series.description or "without description"
-        comments.append(
-            f"Analysed series: {description} (number {report.series.number or 'unknown'}, "
-            f"{report.series.series_instance_uid})"
-        )
-    return comments
 
 
 def _key_images(analysis: Analysis) -> sr.ContainerContentItem:

@@ -220,6 +220,7 @@ class Stages:
                 created_at=datetime.fromisoformat(outcome["at"]),
                 predecessor=self._predecessor(session, replaced) if replaced else None,
                 flag_stood=flag_stood,
+                stat=revision.study.stat,
                 predecessor_held_by=results.report_holders(session, revision),
                 device=self._device,
             )

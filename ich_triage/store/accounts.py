@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -19,6 +19,7 @@ from .account_tables import Account
 MAX_NAME = 64
 #: what a name has beside letters and digits
 _MARKS = frozenset(" .,'@+_-")
+_ADMINS = select(Account.id).where(Account.role == Role.ADMIN, Account.disabled.is_(False))
 
 
 def checked_name(name: str) -> str:
@@ -65,7 +66,7 @@ def everybody(session: Session) -> Sequence[Account]:
 
 def has_admin(session: Session) -> bool:
     """Whether anybody can look after the accounts."""
-    return _admins(session) > 0
+    return session.scalar(_ADMINS.limit(1)) is not None
 
 
 def add(session: Session, account: Account, *, now: datetime) -> Account:
@@ -92,8 +93,14 @@ def set_role(session: Session, account: Account, role: str) -> None:
     if wanted == account.role:
         return
     _keep_an_admin(session, account)
-    account.role = wanted
-    sessions.end_all(session, account)
+    follow_role(session, account, wanted)
+
+
+def follow_role(session: Session, account: Account, role: str) -> None:
+    """Take over the role that an OpenID provider gives, even from the last admin."""
+    if account.role != role:
+        account.role = _personal(role)
+        sessions.end_all(session, account)
 
 
 def set_password_hash(session: Session, account: Account, password_hash: str) -> None:
@@ -121,10 +128,7 @@ def _personal(role: str) -> str:
 
 
 def _keep_an_admin(session: Session, account: Account) -> None:
-    if account.role == Role.ADMIN and not account.disabled and _admins(session) == 1:
+    """Of two admins who close each other at the same moment, the second waits and is refused."""
+    admins = session.scalars(_ADMINS.order_by(Account.id).with_for_update()).all()
+    if admins == [account.id]:
         raise AccountError(f"{account.name} is the last admin: make another one first")
-
-
-def _admins(session: Session) -> int:
-    query = select(func.count(Account.id)).where(Account.role == Role.ADMIN, Account.disabled.is_(False))
-    return session.scalar(query) or 0

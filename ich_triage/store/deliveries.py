@@ -3,7 +3,8 @@
 A delivery is due when it is pending, or sent with a commitment still to be asked for or overdue, and its
 `next_attempt_at` has come. Workers claim with one conditional UPDATE, so that each due delivery goes to
 one worker at a time; a claim that is not renewed runs out. A delivery that is sent twice after all (the
-worker died between the destination's answer and our commit) carries the same bytes and UID.
+worker died between the destination's answer and our commit) carries the same bytes and UID. A message has
+an id in the place of the UID.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sqlalchemy import ColumnElement, Update, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from ..domain.commitment import CommitmentResult
-from ..domain.states import DeliveryState, OutputKind
+from ..domain.states import ANALYSED_STATES, MESSAGE_KINDS, DeliveryState, OutputKind, StudyState
 from ..settings import Delivery as Policy
 from .tables import Delivery, Revision, Study
 
@@ -34,9 +35,9 @@ class Planned:
     destination: str
     #: what it is
     kind: OutputKind
-    #: SOP Class UID of the object
+    #: SOP Class UID of the object; empty for a message
     sop_class_uid: str
-    #: SOP Instance UID of the object
+    #: SOP Instance UID of the object; of a message the id under which it goes
     sop_instance_uid: str
     #: path of the file, relative to the spool
     path: str
@@ -127,13 +128,20 @@ def mark_sent(
 
 
 def mark_failed(
-    session: Session, ids: Collection[int], *, error: str, policy: Policy, now: datetime
+    session: Session,
+    ids: Collection[int],
+    *,
+    error: str,
+    policy: Policy,
+    now: datetime,
+    wait_s: float = 0.0,
 ) -> list[int]:
     """An attempt to send failed: wait longer each time, give up after `policy.max_attempts`.
 
-    Those that failed together are due together again. Returns the ids that were given up.
+    Those that failed together are due together again. `wait_s` is what the destination asked for at least.
+    Returns the ids that were given up.
     """
-    retry = _Retry(policy, now)
+    retry = _Retry(policy, now, at_least_s=wait_s)
     failed = session.scalars(select(Delivery).where(Delivery.id.in_(ids))).all()
     for delivery in failed:
         delivery.attempts += 1
@@ -145,6 +153,30 @@ def mark_failed(
 def mark_dead(session: Session, delivery_id: int, *, error: str) -> None:
     """Nothing can come of another attempt."""
     _give_up(session.get_one(Delivery, delivery_id), error)
+
+
+def supersede(session: Session, delivery_id: int) -> bool:
+    """End a message that a later revision's message to the same destination makes obsolete; whether it was.
+
+    A revision without an analysis does so to no message that says "flagged".
+    """
+    delivery = session.get_one(Delivery, delivery_id)
+    says = delivery.revision
+    after = (
+        select(Delivery.id)
+        .join(Revision, Revision.id == Delivery.revision_id)
+        .where(Revision.study_id == says.study_id, Revision.number > says.number)
+        .where(Delivery.destination == delivery.destination, Delivery.kind == delivery.kind)
+        .limit(1)
+    )
+    if says.state == StudyState.FLAGGED:
+        after = after.where(Revision.state.in_(ANALYSED_STATES))
+    if delivery.kind not in MESSAGE_KINDS or session.scalar(after) is None:
+        return False
+    delivery.state = DeliveryState.SUPERSEDED
+    delivery.last_error = None
+    delivery.next_attempt_at = None
+    return True
 
 
 def give_up_elsewhere(session: Session, destinations: Collection[str]) -> int:
@@ -294,9 +326,10 @@ def _commitment_failed(delivery: Delivery, error: str, retry: _Retry, *, resend:
 class _Retry:
     """One growing wait with one jitter for all that failed together."""
 
-    def __init__(self, policy: Policy, now: datetime) -> None:
+    def __init__(self, policy: Policy, now: datetime, *, at_least_s: float = 0.0) -> None:
         self._policy = policy
         self._now = now
+        self._at_least_s = at_least_s
         self._jitter = random.uniform(*_JITTER)
 
     def __call__(self, delivery: Delivery, state: DeliveryState, attempts: int) -> None:
@@ -305,8 +338,9 @@ class _Retry:
             _give_up(delivery, delivery.last_error or "")
             return
         wait = min(self._policy.backoff_s * 2 ** min(attempts - 1, 30), self._policy.backoff_max_s)
+        asked = min(self._at_least_s, self._policy.backoff_max_s)
         delivery.state = state
-        delivery.next_attempt_at = self._now + timedelta(seconds=wait * self._jitter)
+        delivery.next_attempt_at = self._now + timedelta(seconds=max(wait * self._jitter, asked))
         delivery.claimed_by = delivery.claimed_until = None
 
 

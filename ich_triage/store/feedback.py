@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session, aliased, joinedload
+from sqlalchemy.orm import Session, aliased, contains_eager, joinedload
 
 from ..domain.labels import Subtype
 from ..domain.states import ANALYSED_STATES, StudyState
@@ -86,7 +86,15 @@ def of_study(session: Session, study: Study) -> Sequence[Feedback]:
 
 def of_studies(session: Session, ids: Sequence[int]) -> Sequence[Feedback]:
     """The same for several, by id."""
-    return session.scalars(_counting(ids).order_by(Feedback.reader)).all()
+    given = session.scalars(
+        select(Feedback)
+        .join(Feedback.revision)
+        .where(Revision.study_id.in_(ids))
+        .order_by(Feedback.at, Feedback.id)
+        .options(contains_eager(Feedback.revision).joinedload(Revision.study))
+    )
+    latest = {(each.revision.study_id, each.reader): each for each in given}
+    return [latest[key] for key in sorted(latest)]
 
 
 def all_that_count(session: Session) -> Sequence[Feedback]:
@@ -94,17 +102,13 @@ def all_that_count(session: Session) -> Sequence[Feedback]:
     return session.scalars(_counting().order_by(Revision.study_id, Feedback.reader)).all()
 
 
-def _counting(ids: Sequence[int] | None = None) -> Select[Feedback]:
-    """Feedback that no later one of the same reader on the same study replaces, with revision and study.
-
-    `ids`: of these studies only.
-    """
+def _counting() -> Select[Feedback]:
+    """Feedback that no later one of the same reader on the same study replaces, with revision and study."""
     other = aliased(Revision)
     turn = func.row_number().over(
         partition_by=(other.study_id, Feedback.reader), order_by=(Feedback.at.desc(), Feedback.id.desc())
     )
-    each = select(Feedback.id, turn.label("turn")).join(other, other.id == Feedback.revision_id)
-    ranked = (each if ids is None else each.where(other.study_id.in_(ids))).subquery()
+    ranked = select(Feedback.id, turn.label("turn")).join(other, other.id == Feedback.revision_id).subquery()
     return (
         select(Feedback)
         .join(Feedback.revision)

@@ -54,5 +54,5 @@ def require_current(database: Database) -> None:
     if have != need:
         raise DatabaseVersionError(
             f"The database schema is {have or 'empty'}, this release needs {need}: "
-            "run `ich-triage db upgrade`."
+            "run `ich-triage db upgrade` with the same --config."
         )

@@ -9,7 +9,7 @@ from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from ..domain.priority import state_once_answered
-from ..domain.states import FINAL_STATES, OutputKind, ReasonCode, StudyState
+from ..domain.states import FINAL_STATES, REPORT_KINDS, OutputKind, ReasonCode, StudyState
 from . import studies
 from .tables import Delivery, Instance, Revision, Study
 
@@ -109,7 +109,7 @@ def _latest_before(revision: Revision, states: Collection[StudyState]) -> Select
 
 
 def report_holders(session: Session, revision: Revision) -> frozenset[str]:
-    """Names of the destinations that were to get a structured report of any earlier revision."""
+    """Names of the destinations that were to get a report, in whatever form, of any earlier revision."""
     return frozenset(
         session.scalars(
             select(Delivery.destination)
@@ -117,7 +117,7 @@ def report_holders(session: Session, revision: Revision) -> frozenset[str]:
             .where(
                 Revision.study_id == revision.study_id,
                 Revision.number < revision.number,
-                Delivery.kind == OutputKind.SR,
+                Delivery.kind.in_(REPORT_KINDS),
             )
         )
     )

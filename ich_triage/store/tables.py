@@ -205,7 +205,7 @@ class Revision(Base):
 
 
 class Delivery(Base):
-    """One object on its way to one destination."""
+    """One object or message on its way to one destination."""
 
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -219,9 +219,9 @@ class Delivery(Base):
     destination: Mapped[str] = mapped_column(String(32))
     #: OutputKind
     kind: Mapped[str] = mapped_column(String(16))
-    #: SOP Class UID of the object
+    #: SOP Class UID of the object; empty for a message
     sop_class_uid: Mapped[str] = mapped_column(Uid)
-    #: SOP Instance UID of the object
+    #: SOP Instance UID of the object; of a message the id under which it goes
     sop_instance_uid: Mapped[str] = mapped_column(Uid)
     #: path of the file, relative to the spool
     path: Mapped[str]
@@ -233,7 +233,7 @@ class Delivery(Base):
     next_attempt_at: Mapped[datetime | None]
     #: why the latest attempt failed, one line
     last_error: Mapped[str | None]
-    #: ledger: C-STORE answered with success
+    #: ledger: stored (C-STORE), acknowledged (HL7) or answered (webhook) with success
     sent_at: Mapped[datetime | None]
     #: requests for storage commitment so far
     commitment_attempts: Mapped[int] = mapped_column(default=0)

@@ -16,8 +16,17 @@ from .accounts import checked_name
 
 #: what every token begins with, so that one that was left lying about is recognised
 PREFIX = "ich_"
+#: days for which a token is valid at most, and unless told otherwise
+MAX_DAYS, DAYS = 730, 365
 #: the latest use is noted no more often, so that reading costs no writing
 _NOTED = timedelta(minutes=1)
+
+
+def checked_days(days: str | int) -> int:
+    """For how long a token is to be valid. Raises AccountError."""
+    if not str(days).isdecimal() or not 1 <= int(str(days)[:9]) <= MAX_DAYS:
+        raise AccountError(f"a token is valid for 1 to {MAX_DAYS} days: give a whole number of them")
+    return int(days)
 
 
 def make(session: Session, name: str, *, days: int, now: datetime) -> str:

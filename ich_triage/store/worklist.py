@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, or_, select
 from sqlalchemy.orm import Session, aliased, selectinload
 
-from ..domain.priority import Order, Rank
+from ..domain.priority import Order
 from ..domain.states import FINAL_STATES, StudyState
 from . import feedback, studies
 from .tables import Feedback, Revision, Study
@@ -77,7 +77,7 @@ def changed_since(session: Session, moment: datetime) -> dict[int, datetime]:
 
 
 def _matching(wanted: Wanted) -> list[ColumnElement[bool]]:
-    conditions = [Study.first_slice_at >= wanted.since, Study.rank.in_(list(Rank))]
+    conditions = [Study.first_slice_at >= wanted.since]
     if wanted.states:
         conditions.append(Study.state.in_(wanted.states))
     columns = (Study.patient_name, Study.patient_id, Study.accession_number, Study.study_description)

@@ -12,4 +12,5 @@ log = structlog.get_logger(__name__)
 def tell(record: AuditRecord) -> None:
     """Log one record; what is empty is left out."""
     told = {name: value for name, value in vars(record).items() if name not in ("at", "event")}
-    log.info(record.event.value, audit=True, **{name: value for name, value in told.items() if value})
+    kept = {name: value for name, value in told.items() if value not in (None, "")}
+    log.info(record.event.value, audit=True, **kept)

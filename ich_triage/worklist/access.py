@@ -9,11 +9,11 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, Request
+from sqlalchemy.orm import Session
 
 from ..domain.audit import AuditEvent, AuditRecord
 from ..domain.roles import Role
@@ -102,32 +102,40 @@ def audited(
     *,
     study_instance_uid: str | None = None,
     rows: int | None = None,
-    about: str | None = None,
 ) -> None:
     """Keep one record, in the database and in the log. Writes the database: call it from a thread.
 
-    `rows` counts the studies of a list; `about` is the account or token that was changed. Pictures of one
-    study, and renewals of an open list, are one record a minute for each session.
+    `rows` counts the studies of a list. Pictures of one study, and renewals of an open list, are one record a
+    minute for each session.
     """
-    found = record(request, principal, event)
-    whole = AuditRecord(
-        **vars(found) | {"study_instance_uid": study_instance_uid, "rows": rows, "about": about}
-    )
-    if not parts(request).bundle.is_news(whole, (principal and principal.csrf_token) or whole.address):
+    record = _record(request, principal, event, study_instance_uid=study_instance_uid, rows=rows)
+    if not parts(request).bundle.is_news(record, (principal and principal.csrf_token) or record.address):
         return
     with parts(request).database.write() as session:
-        audit_store.append(session, whole)
-    audit_log.tell(whole)
+        audit_store.append(session, record)
+    audit_log.tell(record)
 
 
-def record(request: Request, principal: Principal | None, event: AuditEvent) -> AuditRecord:
-    """A record of what happens now."""
+def audited_change(
+    session: Session, request: Request, principal: Principal | None, event: AuditEvent, *, about: str | None
+) -> None:
+    """Keep one record with the change that it tells: both are there, or neither.
+
+    `about` is the account or token that is changed.
+    """
+    record = _record(request, principal, event, about=about)
+    audit_store.append(session, record)
+    audit_log.tell(record)
+
+
+def _record(request: Request, principal: Principal | None, event: AuditEvent, **what: Any) -> AuditRecord:
     return AuditRecord(
         at=datetime.now(UTC),
         event=event,
         actor=principal.name if principal else "",
         role=principal.role if principal else "",
         address=address(request),
+        **what,
     )
 
 
@@ -142,7 +150,7 @@ def check_origin(request: Request) -> None:
     if site is not None:
         ours = site in ("same-origin", "none")
     else:
-        ours = origin is None or urlsplit(origin)[:2] == _own_origin(request)
+        ours = origin is None or origin.casefold() == own_url(request).casefold()
     if not ours:
         log.warning("foreign_origin_refused", address=address(request), path=request.url.path)
         raise Refused(
@@ -152,9 +160,9 @@ def check_origin(request: Request) -> None:
         )
 
 
-def _own_origin(request: Request) -> tuple[str, str]:
-    url = urlsplit(parts(request).settings.web.public_url or str(request.base_url))
-    return url.scheme, url.netloc
+def own_url(request: Request) -> str:
+    """The address under which the browser reaches us, without a slash at its end."""
+    return parts(request).settings.web.public_url or str(request.base_url).rstrip("/")
 
 
 def _allowed(request: Request, sent: str, roles: frozenset[Role], words: str) -> Principal:

@@ -105,6 +105,7 @@ def give_feedback(
         if row.decided is None or row.newest is not row.decided:
             raise Refused(409, f"study {uid} has no result, or slices came since: answer once it is analysed")
         told = document.opinion(feedback.give(session, row.decided, opinion, datetime.now(UTC)))
+    own.shared.forget()
     audited(request, who, AuditEvent.FEEDBACK_GIVEN, study_instance_uid=uid)
     return told
 

@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from ..settings import Settings
 from ..store.database import Database
-from . import accounts, api, events, fhir, listing, quality, refusals, study
+from . import api, doors, events, fhir, listing, quality, refusals, study
 from .headers import Headers
 from .parts import Parts
 
@@ -28,7 +28,7 @@ def create(settings: Settings, database: Database) -> FastAPI:
     app.state.changes = events.Changes(database)
     for routes in (listing, events, study, quality, api, fhir):
         app.include_router(routes.router)
-    accounts.install(app)
+    doors.install(app)
     refusals.install(app)
     app.add_middleware(Headers)
     static = resources.files(__package__) / "static"

@@ -18,6 +18,8 @@ from ..store.tables import Delivery, Feedback, Problem, Revision, Study
 from ..store.worklist import Row
 
 Json = dict[str, Any]
+#: what is not to be waited for
+_NEVER_SENT = (DeliveryState.DEAD, DeliveryState.SUPERSEDED)
 
 
 def worklist(rows: Sequence[Row], counts: dict[str, int], order: Order, *, workers: int) -> Json:
@@ -172,7 +174,7 @@ def _ledger(of: Study, revision: Revision | None) -> Json:
     """When each stage was reached, and seconds from the last slice to the last report stored elsewhere."""
     if revision is None:
         return {"first_slice": _time(of.first_slice_at), "last_slice": _time(of.last_slice_at)}
-    wanted = [each for each in revision.deliveries if each.state != DeliveryState.DEAD]
+    wanted = [each for each in revision.deliveries if each.state not in _NEVER_SENT]
     all_sent = bool(wanted) and all(each.sent_at for each in wanted)
     sent = max((each.sent_at for each in wanted if each.sent_at), default=None) if all_sent else None
     committed = max((each.committed_at for each in wanted if each.committed_at), default=None)

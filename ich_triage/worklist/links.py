@@ -9,15 +9,20 @@ _MAX = 2048
 
 
 def local_path(wanted: str) -> str:
-    """`wanted` where it is a path of ours, or the path of a whole URL; else the worklist."""
+    """`wanted` where it is a path of ours, with its query; else the worklist."""
     if len(wanted) > _MAX or not wanted.isascii() or not wanted.isprintable() or " " in wanted:
         return "/"
+    ours = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted
+    return wanted if ours else "/"
+
+
+def path_of(url: str) -> str:
+    """The path of one of our pages, with its query, from its whole URL."""
     try:
-        url = urlsplit(wanted)
+        split = urlsplit(url)
     except ValueError:
         return "/"
-    path = f"{url.path}?{url.query}" if url.query else url.path
-    return path if path.startswith("/") and not path.startswith("//") and "\\" not in path else "/"
+    return local_path(f"{split.path}?{split.query}" if split.query else split.path)
 
 
 def login_url(then: str) -> str:

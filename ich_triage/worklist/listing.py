@@ -16,6 +16,7 @@ from ..store import worklist as query
 from . import document
 from .access import Principal, audited, viewer
 from .document import Json
+from .events import Changes
 from .order import reading_order
 from .parts import Parts, parts
 
@@ -68,9 +69,15 @@ def rows(
     who: Annotated[Principal, Depends(viewer)],
 ) -> Response:
     """The rows alone, asked for again whenever the list or the form has changed."""
-    told = _read(own, filters)
-    audited(request, who, AuditEvent.LIST_REFRESHED, rows=len(told["studies"]))
-    return own.page(request, "rows.html", told | {"fragment": True})
+    changes: Changes = request.app.state.changes
+
+    def make() -> tuple[str, int]:
+        told = _read(own, filters)
+        return own.templates.get_template("rows.html").render(told, fragment=True), len(told["studies"])
+
+    page, count = own.shared.get((filters.model_dump_json(), changes.version), make)
+    audited(request, who, AuditEvent.LIST_REFRESHED, rows=count)
+    return HTMLResponse(page)
 
 
 def _read(own: Parts, filters: Filters) -> Json:

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from anyio import CapacityLimiter
+from fastapi import Request
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -23,6 +24,8 @@ _PAIR = RateLimitItemPerMinute(5, 5, namespace="pair")
 _ADDRESS = RateLimitItemPerMinute(30, 5, namespace="address")
 #: failures of one account from wherever, in an hour
 _ACCOUNT = RateLimitItemPerHour(50, 1, namespace="account")
+#: log-ins through a provider that are begun from one address, in five minutes: each is kept for a while
+_BEGUN = RateLimitItemPerMinute(60, 5, namespace="begun")
 #: an address from which the person has logged in within so long is not shut out by others' failures
 _AT_HOME = timedelta(days=30)
 
@@ -54,15 +57,23 @@ class Login:
             return account, False
         self._limiter.clear(_PAIR, accounts.key_of(name), address)
         if account and kept and (renewed := passwords.renewed(kept, password)):
-            self._keep(account, renewed)
+            self._keep(account.id, kept, renewed)
         return account, True
+
+    def begin_elsewhere(self, address: str) -> None:
+        """Count a log-in that goes through a provider. Raises LoginLimitedError."""
+        if not self._limiter.hit(_BEGUN, address):
+            raise self._limited(_BEGUN, (address,))
 
     def _wait(self, account: Account | None, name: str, address: str) -> None:
         for item, key in _limits(name, address):
             if self._limiter.test(item, *key) or (item is _ACCOUNT and self._at_home(account, address)):
                 continue
-            reset = self._limiter.get_window_stats(item, *key).reset_time
-            raise LoginLimitedError(max(1, math.ceil(reset - time.time())))
+            raise self._limited(item, key)
+
+    def _limited(self, item: RateLimitItem, key: tuple[str, ...]) -> LoginLimitedError:
+        reset = self._limiter.get_window_stats(item, *key).reset_time
+        return LoginLimitedError(max(1, math.ceil(reset - time.time())))
 
     def _at_home(self, account: Account | None, address: str) -> bool:
         if account is None:
@@ -71,10 +82,18 @@ class Login:
         with self._database.read() as session:
             return audit_store.logged_in_from(session, account.name, address, since=since)
 
-    def _keep(self, account: Account, renewed: str) -> None:
-        """The same password under today's parameters; sessions go on."""
+    def _keep(self, number: int, before: str, renewed: str) -> None:
+        """The same password under today's parameters, unless it was changed meanwhile; sessions go on."""
         with self._database.write() as session:
-            session.merge(account).password_hash = renewed
+            account = session.get_one(Account, number)
+            if account.password_hash == before:
+                account.password_hash = renewed
+
+
+def login_of(request: Request) -> Login:
+    """The passwords of this application."""
+    found: Login = request.app.state.login
+    return found
 
 
 def _limits(name: str, address: str) -> tuple[tuple[RateLimitItem, tuple[str, ...]], ...]:

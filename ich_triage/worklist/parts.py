@@ -14,6 +14,7 @@ from ..settings import Settings
 from ..store.database import Database
 from . import words
 from .bundle import Bundle
+from .shared import Shared
 from .stack import Stacks
 
 
@@ -29,6 +30,8 @@ class Parts:
     templates: Jinja2Templates
     #: audit records that would come by the hundred
     bundle: Bundle
+    #: rows that many pages ask for at once
+    shared: Shared
     #: images of the studies that were looked at last
     stacks: Stacks
 
@@ -45,6 +48,7 @@ class Parts:
             database=database,
             templates=templates,
             bundle=Bundle(),
+            shared=Shared(),
             stacks=Stacks(database, settings.spool.path),
         )
 

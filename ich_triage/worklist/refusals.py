@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from ..errors import DicomReadError, FeedbackError, IchTriageError, UnknownStudyError
-from .links import local_path, login_url
+from .links import login_url, path_of
 from .parts import parts
 
 PROBLEM = "application/problem+json"
@@ -94,7 +94,7 @@ def problem(refused: HTTPException) -> Response:
 def _to_login(request: Request) -> Response:
     """A page goes to the log-in and comes back; htmx is told to take the whole page there."""
     if request.headers.get("hx-request"):
-        page = local_path(request.headers.get("hx-current-url", ""))
+        page = path_of(request.headers.get("hx-current-url", ""))
         return Response(status_code=401, headers={"HX-Redirect": login_url(page)})
     wanted = request.url.path if request.method == "GET" else "/"
     if request.method == "GET" and request.url.query:

@@ -28,6 +28,13 @@ class WebServer:
         #: where it listens, once started
         self.port = settings.port
 
+    @property
+    def url(self) -> str:
+        """Under which people reach it."""
+        scheme = "https" if self._settings.tls_key else "http"
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        return self._settings.public_url or f"{scheme}://{host}:{self.port}"
+
     def start(self) -> None:
         """Listen and answer. Raises OSError where the address or the certificate cannot be used."""
         settings = self._settings
@@ -49,8 +56,7 @@ class WebServer:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web", daemon=True)
         self._thread.start()
-        scheme = "https" if settings.tls_key else "http"
-        log.info("web_listening", url=settings.public_url or f"{scheme}://{settings.host}:{self.port}")
+        log.info("web_listening", url=self.url)
 
     def stop(self) -> None:
         """Cut what is open and end."""

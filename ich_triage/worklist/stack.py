@@ -89,7 +89,7 @@ class Stacks:
         found = [by_image.get((each["sop_instance_uid"], each["frame_number"])) for each in images]
         if None in found:
             raise DicomReadError(
-                f"an analysed image of study {row.study.study_instance_uid} is not there any more"
+                f"an analysed image of study {row.study.study_instance_uid} is not in the spool any more"
             )
         whole = tuple(header for header in found if header is not None)
         return Stack(headers=whole, outlines=tuple(self._outlines(row, revision)))

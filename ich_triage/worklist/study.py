@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 from pydicom import dcmread
 
@@ -12,7 +14,7 @@ from ..domain.audit import AuditEvent
 from ..domain.input_spec import BONE, BRAIN, STROKE, SUBDURAL
 from ..domain.labels import SUBTYPES
 from ..domain.states import OutputKind
-from .access import audited
+from .access import audited, viewer
 from .api import Own, Uid, Viewer, study_document
 from .document import Json
 from .parts import Parts
@@ -51,8 +53,15 @@ def page(request: Request, uid: Uid, own: Own, who: Viewer) -> Response:
         "subtypes": SUBTYPES,
         "windows": _WINDOWS,
         "steps": _STEPS,
+        "version": _version(told),
     }
     return own.page(request, "study.html", more)
+
+
+@router.get("/{uid}/version", dependencies=[Depends(viewer)])
+def version(own: Own, uid: Uid) -> Json:
+    """Whether an open page still tells how things are."""
+    return {"version": _version(study_document(own, uid))}
 
 
 @router.get("/{uid}/report", response_class=HTMLResponse)
@@ -64,6 +73,13 @@ def report(request: Request, uid: Uid, own: Own, who: Viewer) -> Response:
     path = own.settings.spool.path / reports[0]["path"] if reports else None
     there = path is not None and path.is_file()
     return own.page(request, "report.html", {"lines": lines(dcmread(path)) if path and there else None})
+
+
+def _version(told: Json) -> str:
+    """Another one for each state, revision and delivery; feedback is shown as it is given."""
+    deliveries = [each["state"] for each in told["deliveries"]]
+    told_of = [told["state"], told["revision"], told["reason"], told["instances"], deliveries]
+    return hashlib.sha256(json.dumps(told_of).encode()).hexdigest()[:16]
 
 
 def _viewer(own: Parts, told: Json) -> str | None:

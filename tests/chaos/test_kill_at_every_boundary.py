@@ -15,6 +15,7 @@ from ich_triage.store.database import Database
 from tests import boundaries
 from tests.forks import Fork, Forks
 from tests.heads import SLICES, tiny_head
+from tests.mllp import LOOPBACK, MllpListener
 from tests.pacs import Pacs, counting_pacs
 from tests.patient_scanner import PatientScanner
 from tests.peers import probe_port
@@ -54,17 +55,28 @@ class Supervised:
 
 
 class Hospital:
-    """Scanner, service under fire, and PACS."""
+    """Scanner, service under fire, PACS, and a listener for messages."""
 
-    def __init__(self, folder: Path, database: Database, forks: Forks, pacs: Pacs, us: Peer) -> None:
-        self.folder, self.database, self.pacs = folder, database, pacs
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        forks: Forks,
+        pacs: Pacs,
+        us: Peer,
+        listener: MllpListener,
+    ) -> None:
+        self.folder, self.database, self.pacs, self.listener = folder, database, pacs, listener
         self._forks = forks
         self._scanner = PatientScanner(us)
         self._config = write_config(
             folder,
             database_url=database.url.render_as_string(hide_password=False),
             port=us.port,
-            destinations=[destination("pacs", pacs.peer, commitment=True)],
+            destinations=[
+                destination("pacs", pacs.peer, commitment=True),
+                {"kind": "mllp", "name": "his", "host": LOOPBACK, "port": listener.port, "send": "all"},
+            ],
             worker={"poll_s": 0.05, "heartbeat_s": 0.2, "dead_after_s": 1.0, "max_attempts": 10000},
             delivery={
                 "backoff_s": 0.1,
@@ -112,7 +124,9 @@ class Hospital:
 
 
 def _settled(row: Json) -> bool:
-    return row["state"] in FINAL_STATES and all(each["state"] == "committed" for each in row["deliveries"])
+    return row["state"] in FINAL_STATES and all(
+        each["state"] == ("sent" if each["kind"] == "hl7" else "committed") for each in row["deliveries"]
+    )
 
 
 @pytest.fixture
@@ -121,8 +135,8 @@ def under_fire(tmp_path: Path, forks: Forks, wait_until: Wait) -> Callable[..., 
 
     def run(database: Database, *, times: int, workers: int, studies: int) -> Hospital:
         us = Peer(host="127.0.0.1", port=probe_port(), ae_title="ICH_TRIAGE")
-        with counting_pacs(commits_to=us) as pacs:
-            hospital = Hospital(tmp_path, database, forks, pacs, us)
+        with counting_pacs(commits_to=us) as pacs, MllpListener().serve() as listener:
+            hospital = Hospital(tmp_path, database, forks, pacs, us, listener)
             boundaries.write_plan(hospital.plan("receiver"), boundaries.RECEIVER, times=times)
             boundaries.write_plan(hospital.plan("worker"), boundaries.WORKER, times=times)
             with hospital.service(workers):
@@ -149,10 +163,14 @@ def _check(hospital: Hospital) -> None:
         for revision in told["revisions"]:
             reports = [each["sop_instance_uid"] for each in revision["deliveries"] if each["kind"] == "sr"]
             assert len(reports) == (0 if revision["same_as"] else 1), uid
-            expected |= {each["sop_instance_uid"] for each in revision["deliveries"]}
+            objects = [each for each in revision["deliveries"] if each["kind"] != "hl7"]
+            expected |= {each["sop_instance_uid"] for each in objects}
     assert set(hospital.pacs.arrivals) == expected
     for uid, arrivals in hospital.pacs.arrivals.items():
         assert len(set(arrivals)) == 1, f"{uid} came with different contents"
+    heard = {message.extract_field("OBX", 1, 5) for message in hospital.listener.messages()}
+    assert heard == set(hospital.acknowledged)
+    assert len(set(hospital.listener.control_ids())) == len(set(hospital.listener.heard))
     spool = hospital.folder / "spool"
     lying_about = [
         path for folder in ("incoming", "inbox", "quarantine") for path in (spool / folder).iterdir()

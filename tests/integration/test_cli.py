@@ -15,13 +15,17 @@ from typer.testing import CliRunner, Result
 
 from ich_triage.cli import app as cli
 from ich_triage.domain.label import PRIORITISATION_ONLY
+from ich_triage.domain.roles import Role
 from ich_triage.store import migrate
 from ich_triage.store.database import Database
 from tests.forks import Forks
 from tests.heads import tiny_head
+from tests.hooks import SECRET, HookServer
+from tests.mllp import MllpListener
 from tests.pacs import Pacs, counting_pacs
 from tests.peers import probe_port
 from tests.service import Json, all_deliveries, complete, destination, put, study, write_config
+from tests.web import add_account
 
 REPOSITORY = Path(__file__).parents[2]
 Run = Callable[..., Result]
@@ -272,6 +276,7 @@ def _doctor(run: Run, config: Path) -> dict[str, Json]:
 
 def test_doctor_finds_nothing_wrong_with_a_sound_site(site: Site, run: Run) -> None:
     """Every check passes, exit status 0."""
+    add_account(site.database, "chief", Role.ADMIN)
     result = run("doctor", "--no-model", "--config", site.config)
     assert result.exit_code == 0, result.stdout
     assert {each["level"] for each in _doctor(run, site.config).values()} == {"ok"}
@@ -306,6 +311,36 @@ def test_doctor_names_a_remedy_for_each_error(tmp_path: Path, run: Run) -> None:
         assert findings[subject]["level"] == "error", findings[subject]
         assert words in findings[subject]["remedy"]
         assert words in result.stdout.replace("\n", " ")
+
+
+def test_doctor_looks_at_every_kind_of_destination(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listener and web server answer and are told nothing; without secret, or with nobody there, a remedy."""
+    for name in ("DESK", "GONE"):
+        monkeypatch.setenv(f"ICH_TRIAGE_WEBHOOK_SECRET_{name}", SECRET)
+    listener, hooks = MllpListener(), HookServer()
+    with listener.serve(), hooks.serve():
+        where = {"kind": "mllp", "host": "127.0.0.1"}
+        destinations = [
+            {"name": "his", "port": listener.port, **where},
+            {"name": "down", "port": probe_port(), **where},
+            {"name": "bare", "port": listener.port, "tls": True, **where},
+            {"kind": "webhook", "name": "desk", "url": hooks.url},
+            {"kind": "webhook", "name": "mute", "url": hooks.url},
+            {"kind": "webhook", "name": "gone", "url": "https://nowhere.invalid/hook"},
+        ]
+        config = write_config(tmp_path, destinations=destinations, delivery={"timeout_s": 1.0})
+        found = _doctor(run, config)
+    assert listener.heard == [] and hooks.paths == []
+    sound = {name: found[f"destination {name}"]["level"] == "ok" for name in ("his", "desk")}
+    assert sound == {"his": True, "desk": True}
+    assert "ICH_TRIAGE_WEBHOOK_SECRET_MUTE" in found["destination mute"]["seen"]
+    for name in ("down", "bare", "gone"):
+        assert "no connection to" in found[f"destination {name}"]["seen"]
+    for name in ("down", "bare", "gone", "mute"):
+        assert found[f"destination {name}"]["level"] == "error"
+        assert found[f"destination {name}"]["remedy"]
 
 
 def test_doctor_distrusts_a_broken_package(tmp_path: Path, run: Run) -> None:

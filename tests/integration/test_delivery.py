@@ -20,7 +20,7 @@ from ich_triage.domain.commitment import CommitmentResult
 from ich_triage.domain.states import StudyState
 from ich_triage.outputs.deliver import Deliverer
 from ich_triage.outputs.outbox import Outbox
-from ich_triage.settings import Delivery, Destination, Dicom, Settings, Spool, Worker
+from ich_triage.settings import Delivery, Dicom, DicomDestination, Settings, Spool, Worker
 from ich_triage.store import deliveries
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Delivery as Row
@@ -33,13 +33,13 @@ Wait = Callable[..., None]
 STUDY = "1.2.3"
 
 
-def destination(peer: Peer, name: str = "pacs", **changes: Any) -> Destination:
+def destination(peer: Peer, name: str = "pacs", **changes: Any) -> DicomDestination:
     """A destination that wants everything."""
     values = {"host": peer.host, "port": peer.port, "ae_title": peer.ae_title, "send": "all"} | changes
-    return Destination(name=name, **values)
+    return DicomDestination(name=name, **values)
 
 
-def settings(spool: Path, *destinations: Destination, **policy: Any) -> Settings:
+def settings(spool: Path, *destinations: DicomDestination, **policy: Any) -> Settings:
     """Impatient settings: first retry after 50 ms, at most a fifth of a second between two."""
     patience = {"backoff_s": 0.05, "backoff_max_s": 0.2, "max_attempts": 1000, "timeout_s": 10.0}
     return Settings(

@@ -13,7 +13,7 @@ import typer
 
 from ich_triage.cli.app import app
 from ich_triage.dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
-from ich_triage.settings import Settings
+from ich_triage.settings import DicomDestination, MllpDestination, Settings, Subscriber, WebhookDestination
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = ("ich_triage", "train", "bench")
@@ -54,17 +54,19 @@ def test_every_setting_is_documented() -> None:
     documented: dict[str, set[str]] = {}
     section = ""
     for line in (REPOSITORY / "docs/configuration.md").read_text().splitlines():
-        if heading := re.match(r"## `\[+(\w+)\]+`", line):
+        if heading := re.match(r"## `\[+([\w.]+)\]+`", line):
             section = heading[1]
+        elif heading := re.match(r'### `kind = "(\w+)"`', line):
+            section = f"destinations {heading[1]}"
         elif key := re.match(r"\| `(\w+)` \|", line):
             documented.setdefault(section, set()).add(key[1])
-    declared = {}
-    for name, field in Settings.model_fields.items():
-        kind = (
-            field.annotation if name != "destinations" else Settings.model_fields[name].annotation.__args__[0]
-        )
-        declared[name] = set(kind.model_fields)
-    assert documented == declared
+    sections: dict[str, Any] = {
+        name: field.annotation for name, field in Settings.model_fields.items() if name != "destinations"
+    }
+    for destination in (DicomDestination, MllpDestination, WebhookDestination):
+        sections[f"destinations {destination.model_fields['kind'].annotation.__args__[0]}"] = destination
+    sections["query.subscribers"] = Subscriber
+    assert documented == {name: set(section.model_fields) for name, section in sections.items()}
 
 
 def _commands(group: Any, prefix: str = "") -> dict[str, Any]:
@@ -91,7 +93,13 @@ def test_every_command_and_flag_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["ich_triage.intake.scp", "ich_triage.outputs.deliver", "ich_triage.worklist.document"]
+    "module",
+    [
+        "ich_triage.intake.scp",
+        "ich_triage.outputs.deliver",
+        "ich_triage.worklist.document",
+        "ich_triage.query.service",
+    ],
 )
 def test_no_torch_where_a_scanner_or_a_reader_waits(module: str) -> None:
     """Receiver, deliveries and lists start without the model's libraries."""

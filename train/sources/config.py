@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ich_triage.errors import SettingsError
+from ich_triage.errors import SettingsError, wrong_value
 
 from .drawn import PhantomSource
 from .pictures import PicturesSource
@@ -56,5 +56,7 @@ def load(path: Path) -> Sources:
     except ValidationError as error:
         # A source that is wrong is taken out, so that the list may seem too short; that is no news then.
         found = [item for item in error.errors() if len(item["loc"]) > 1] or error.errors()
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'sources'}: {item['msg']}" for item in found)
+        wrong = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'sources'}: {wrong_value(item)}" for item in found
+        )
         raise SettingsError(f"{path}: {wrong} (a list of `[[sources]]`: docs/howto/train.md)") from error

@@ -149,7 +149,9 @@ class Source(BaseModel, ABC):
     @field_validator("path", "labels", "config", check_fields=False)
     @classmethod
     def _absolute(cls, path: Path) -> Path:
-        return path.absolute()  # the list is kept with the tables, and read from there in other folders
+        return (
+            path.expanduser().absolute()
+        )  # the list is kept with the tables, and read from there in other folders
 
     @model_validator(mode="before")
     @classmethod

@@ -203,6 +203,13 @@
   });
   window.addEventListener("resize", drawStrip);
 
+  /* The page stays as it is under the reader's eyes, and says when it no longer tells how things are. */
+  new EventSource("/events").addEventListener("changed", async () => {
+    const answer = await fetch(`/studies/${encodeURIComponent(viewer.dataset.uid)}/version`);
+    if (!answer.ok) return;
+    document.getElementById("news").hidden = (await answer.json()).version === viewer.dataset.version;
+  });
+
   (async () => {
     try {
       const told = await (await asked("/pictures")).json();

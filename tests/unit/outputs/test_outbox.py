@@ -10,12 +10,12 @@ from pydicom import dcmread
 from ich_triage.domain.states import OutputKind, StudyState
 from ich_triage.outputs.outbox import Outbox, folder_name
 from ich_triage.outputs.report import Report
-from ich_triage.settings import Destination
+from ich_triage.settings import DicomDestination, MllpDestination, WebhookDestination
 from ich_triage.store.deliveries import Planned
 from tests.reports import made_header, made_headers, made_masks, made_volume, report_of
 
-EVERYTHING = Destination(name="all", host="h", port=104, ae_title="ALL", send="all")
-FLAGGED = Destination(name="flagged", host="h", port=104, ae_title="FLAGGED", outputs=("sr",))
+EVERYTHING = DicomDestination(name="all", host="h", port=104, ae_title="ALL", send="all")
+FLAGGED = DicomDestination(name="flagged", host="h", port=104, ae_title="FLAGGED", outputs=("sr",))
 
 
 def rendered(spool: Path, report: Report) -> tuple[Planned, ...]:
@@ -67,6 +67,49 @@ def test_rendering_again_changes_nothing(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.dcm")}
     assert rendered(tmp_path, report) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.dcm")} == before
+
+
+HIS = MllpDestination(kind="mllp", name="his", host="h", port=2575)
+OTHER_HIS = MllpDestination(kind="mllp", name="other", host="h", port=2576, send="all", encoding="8859/1")
+DESK = WebhookDestination(kind="webhook", name="desk", url="https://desk.example/hook", send="all")
+
+
+def messages(spool: Path, report: Report) -> tuple[Planned, ...]:
+    """What a report is rendered to where nobody wants objects."""
+    return Outbox(spool, (HIS, OTHER_HIS, DESK)).render(report, [made_header(PatientName="Müller")])
+
+
+def test_each_destination_of_messages_has_its_own_file(tmp_path: Path) -> None:
+    """Beside the report, under an id of its own, in its own character set; planned like any object."""
+    planned = messages(tmp_path, report_of(made_headers()))
+    assert whom(planned) == [("his", "hl7"), ("other", "hl7"), ("desk", "webhook")]
+    assert len({each.sop_instance_uid for each in planned}) == 3
+    assert {each.sop_class_uid for each in planned} == {""}
+    folders = {(tmp_path / each.path).parent for each in planned}
+    assert folders == {path.parent for path in tmp_path.rglob("*.dcm")}
+    utf8, latin, _ = ((tmp_path / each.path).read_bytes() for each in planned)
+    assert "Müller".encode() in utf8 and "Müller".encode("latin-1") in latin
+
+
+def test_messages_go_to_those_who_want_them(tmp_path: Path) -> None:
+    """Of unflagged studies those hear who want all, or who heard of a flag before."""
+    unflagged = report_of(made_headers(), StudyState.NOT_ANALYSED)
+    assert whom(messages(tmp_path, unflagged)) == [("other", "hl7"), ("desk", "webhook")]
+    later = report_of(
+        made_headers(), StudyState.NOT_FLAGGED, revision=2, predecessor_held_by=frozenset({"his"})
+    )
+    assert whom(messages(tmp_path, later))[0] == ("his", "hl7")
+
+
+def test_a_message_is_never_written_anew(tmp_path: Path) -> None:
+    """A repeated stage plans the same and leaves the bytes alone, whatever the configuration says by then."""
+    report = report_of(made_headers())
+    first = messages(tmp_path, report)
+    before = [(tmp_path / each.path).read_bytes() for each in first]
+    renamed = HIS.model_copy(update={"receiving_application": "NEW"})
+    again = Outbox(tmp_path, (renamed, OTHER_HIS, DESK)).render(report, [made_header(PatientName="Other")])
+    assert again == first
+    assert [(tmp_path / each.path).read_bytes() for each in again] == before
 
 
 def test_no_half_written_file_is_taken_for_an_object(tmp_path: Path) -> None:

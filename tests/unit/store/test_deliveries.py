@@ -16,7 +16,7 @@ from ich_triage.store import deliveries
 from ich_triage.store.database import Database
 from ich_triage.store.deliveries import Planned
 from ich_triage.store.tables import Delivery, Revision
-from tests.rows import add_revision
+from tests.rows import add_revision, later_revision
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 POLICY = Policy(backoff_s=2, backoff_max_s=60, max_attempts=4)
@@ -32,10 +32,10 @@ def plan(database: Database, *uids: str, study: str = "1.2.3", flagged: bool = T
         return list(session.scalars(of_revision.order_by(Delivery.id)))
 
 
-def planned(uid: str) -> Planned:
-    """One object for `pacs`."""
+def planned(uid: str, *, kind: OutputKind = OutputKind.SR, destination: str = "pacs") -> Planned:
+    """One object, by default for `pacs`."""
     return Planned(
-        destination="pacs", kind=OutputKind.SR, sop_class_uid="1.2.840", sop_instance_uid=uid, path=uid
+        destination=destination, kind=kind, sop_class_uid="1.2.840", sop_instance_uid=uid, path=uid
     )
 
 
@@ -118,6 +118,61 @@ def test_back_off_grows_until_the_dead_letter(database: Database) -> None:
     dead = row(database, only)
     assert (dead.state, dead.attempts, dead.last_error) == ("dead", 4, "refused: status 0xA700")
     assert claim(database, now=NOW + timedelta(days=365)) == []
+
+
+def test_a_destination_that_asks_for_time_gets_it_within_the_policy(database: Database) -> None:
+    """The longer of the two waits counts, and never more than the policy's longest."""
+    for asked, shortest, longest in ((1.0, 1.5, 2.5), (30.0, 30.0, 30.0), (3600.0, 60.0, 60.0)):
+        (only,) = plan(database, str(asked), study=f"1.{asked}")
+        with database.write() as session:
+            deliveries.mark_failed(session, [only], error="status 503", policy=POLICY, now=NOW, wait_s=asked)
+        due = row(database, only).next_attempt_at
+        assert due and shortest <= (due - NOW).total_seconds() <= longest
+
+
+FLAGGED, OTHER, FAILED = StudyState.FLAGGED, StudyState.NOT_FLAGGED, StudyState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second", "obsolete"),
+    [
+        (OutputKind.HL7, FLAGGED, FLAGGED, True),
+        (OutputKind.HL7, FLAGGED, OTHER, True),
+        (OutputKind.HL7, FLAGGED, FAILED, False),
+        (OutputKind.HL7, OTHER, FAILED, True),
+        (OutputKind.WEBHOOK, FAILED, FLAGGED, True),
+        (OutputKind.SR, OTHER, FLAGGED, False),
+    ],
+)
+def test_a_later_message_makes_an_earlier_one_obsolete(
+    database: Database, kind: OutputKind, first: StudyState, second: StudyState, obsolete: bool
+) -> None:
+    """Never an object, and never a flag for want of an analysis."""
+    with database.write() as session:
+        revisions = [add_revision(session, "1.2.3", first)]
+        revisions.append(later_revision(session, revisions[0].study, second))
+        for number, revision in enumerate(revisions):
+            deliveries.plan(session, revision, [planned(str(number), kind=kind)])
+        session.flush()
+        earlier, later = (each.id for each in deliveries.of_study(session, "1.2.3"))
+        assert [deliveries.supersede(session, each) for each in (earlier, later)] == [obsolete, False]
+    assert row(database, earlier).state == ("superseded" if obsolete else "pending")
+    assert row(database, later).state == "pending"
+
+
+def test_messages_of_other_studies_and_destinations_make_nothing_obsolete(database: Database) -> None:
+    """Only the same destination's later message of the same study counts."""
+    with database.write() as session:
+        first = add_revision(session, "1.2.3", OTHER)
+        deliveries.plan(session, first, [planned("1", kind=OutputKind.HL7)])
+        later = later_revision(session, first.study, FLAGGED)
+        deliveries.plan(session, later, [planned("2", kind=OutputKind.HL7, destination="other")])
+        deliveries.plan(session, later, [planned("3", kind=OutputKind.WEBHOOK)])
+        stranger = later_revision(session, add_revision(session, "1.9", OTHER).study, FLAGGED)
+        deliveries.plan(session, stranger, [planned("4", kind=OutputKind.HL7)])
+        session.flush()
+        ids = [each.id for uid in ("1.2.3", "1.9") for each in deliveries.of_study(session, uid)]
+        assert not any(deliveries.supersede(session, each) for each in ids)
 
 
 def test_redeliver_starts_afresh(database: Database) -> None:

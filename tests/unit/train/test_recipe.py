@@ -50,7 +50,7 @@ def test_switches_of_the_published_study() -> None:
         ("seed-nothing", [], "there are default, retrain, seed-binary"),
         ("seed-binary", ["backbone"], "'backbone' is not key=value"),
         ("seed-binary", ["batch=0"], "batch: Input should be greater"),
-        ("seed-binary", ["batches=3"], "batches: Extra inputs"),
+        ("seed-binary", ["batches=3"], "batches: unknown key; its keys are about, seed"),
         ("seed-rf", ["joined=luck"], "joined: Input should be 'uid' or 'file_order'"),
     ],
 )

@@ -134,9 +134,9 @@ def test_binary_and_multilabel_runs_make_one_package(tables: Path, tmp_path: Pat
     told = json.loads((tmp_path / "package" / "evaluation.json").read_text())
     assert told["parts"]["test"]["name"] == "test studies that training never saw"
     (_, one), (_, two) = (runs.trained(folder) for folder in folders)
-    with pytest.raises(TrainingError, match="a binary and a multilabel run, in this order"):
-        runs.from_runs(folders[::-1], tables, "seed", None, command="")
     found = data.load(tables, package.manifest.input_spec, workers=0)
+    with pytest.raises(TrainingError, match="a binary and a multilabel run, in this order"):
+        runs.from_runs(folders[::-1], found, None, name="seed", command="")
     x = pixels(found.slices("patient", seed=0).addresses[0], 32)[None]
     with torch.inference_mode():
         logits, _ = package.network.slice_net(x)
@@ -207,4 +207,4 @@ def test_mistakes_end_in_one_line_with_the_remedy(tables: Path, tmp_path: Path) 
     with pytest.raises(PackageError, match="give the same backbone, or leave --start out"):
         chosen = recipe.load_network("default", _STUDIES)
         package = make_package(tmp_path / "package")
-        runs.train(chosen, _load(tables, chosen), tmp_path / "run", Start(package=package))
+        runs.train(chosen, _load(tables, chosen), tmp_path / "run", Start.at(package))

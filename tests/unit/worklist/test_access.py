@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.testclient import TestClient
 
 from ich_triage.domain.audit import AuditEvent
 from ich_triage.domain.roles import Role
-from ich_triage.settings import Access, Settings, Web
+from ich_triage.settings import Access, Oidc, Settings, Web
 from ich_triage.store import accounts, secret, tokens
 from ich_triage.store.account_tables import Audit, ServiceToken, WebSession
 from ich_triage.store.database import Database
 from ich_triage.worklist import access
 from ich_triage.worklist.access import Principal
+from ich_triage.worklist.app import create
 from tests.web import add_account, browser, csrf_token, log_in
 
 JSON = {"accept": "application/json"}
@@ -29,7 +32,7 @@ def _with_routes(client: TestClient) -> TestClient:
     app = client.app
     assert isinstance(app, FastAPI)
 
-    @app.get("/")
+    @app.get("/who")
     def look(who: Annotated[Principal, Depends(access.viewer)]) -> dict[str, str | None]:
         return {"name": who.name, "role": who.role, "csrf_token": who.csrf_token}
 
@@ -61,7 +64,7 @@ def client(sqlite: Database) -> Iterator[TestClient]:
 
 
 def _token(client: TestClient) -> str:
-    return str(client.get("/", headers=JSON).json()["csrf_token"])
+    return str(client.get("/who", headers=JSON).json()["csrf_token"])
 
 
 def _recorded(database: Database) -> list[str]:
@@ -83,11 +86,11 @@ def test_without_a_session_a_page_leads_to_the_login_and_a_program_is_told(clien
     assert page.status_code == 303
     assert page.headers["location"] == "/login?next=%2Fpictures%2F3%3Fwindow%3Dbrain"
     for headers in (JSON, {"accept": "text/event-stream"}):
-        told = client.get("/", headers=headers)
+        told = client.get("/who", headers=headers)
         assert (told.status_code, told.headers["content-type"]) == (401, "application/problem+json")
         assert "log in" in told.json()["detail"]
     assert client.post("/api/v1/accounts").status_code == 401
-    htmx = client.get("/", headers={"hx-request": "true", "hx-current-url": "http://ich/pictures/3"})
+    htmx = client.get("/who", headers={"hx-request": "true", "hx-current-url": "http://ich/pictures/3"})
     assert (htmx.status_code, htmx.headers["hx-redirect"]) == (401, "/login?next=%2Fpictures%2F3")
 
 
@@ -96,7 +99,7 @@ def test_a_session_knows_who_it_is_and_ends_at_logout(client: TestClient) -> Non
     answer = log_in(client, "READER")
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     cookie = client.cookies["ich_session"]
-    assert client.get("/", headers=JSON).json() == {
+    assert client.get("/who", headers=JSON).json() == {
         "name": "reader",
         "role": "radiologist",
         "csrf_token": access.csrf_token(cookie),
@@ -104,7 +107,7 @@ def test_a_session_knows_who_it_is_and_ends_at_logout(client: TestClient) -> Non
     client.post("/logout", headers={"X-CSRF-Token": _token(client)})
     assert "ich_session" not in client.cookies
     client.cookies["ich_session"] = cookie
-    assert client.get("/").status_code == 303
+    assert client.get("/who").status_code == 303
 
 
 def test_the_cookie_is_out_of_reach_and_not_in_the_database(sqlite: Database) -> None:
@@ -126,10 +129,10 @@ def test_a_login_makes_a_new_session_and_ends_the_one_before(client: TestClient)
     first = client.cookies["ich_session"]
     log_in(client, "chief")
     assert client.cookies["ich_session"] != first
-    assert client.get("/", headers=JSON).json()["name"] == "chief"
+    assert client.get("/who", headers=JSON).json()["name"] == "chief"
     client.cookies.clear()
     client.cookies["ich_session"] = first
-    assert client.get("/").status_code == 303
+    assert client.get("/who").status_code == 303
 
 
 @pytest.mark.parametrize("by", [{"seen": timedelta(hours=3)}, {"begun": timedelta(hours=13)}])
@@ -138,9 +141,9 @@ def test_an_idle_and_an_old_session_end(
 ) -> None:
     """A workstation left alone, and a log-in of yesterday, show nothing."""
     log_in(client, "reader")
-    assert client.get("/").status_code == 200
+    assert client.get("/who").status_code == 200
     _age(sqlite, **by)
-    assert client.get("/").status_code == 303
+    assert client.get("/who").status_code == 303
     log_in(client, "reader")
     with sqlite.read() as session:
         assert len(session.scalars(sa.select(WebSession)).all()) == 1
@@ -151,7 +154,7 @@ def test_requests_keep_a_session_alive(client: TestClient, sqlite: Database) -> 
     log_in(client, "reader")
     for _ in range(3):
         _age(sqlite, seen=timedelta(hours=1, minutes=30))
-        assert client.get("/").status_code == 200
+        assert client.get("/who").status_code == 200
 
 
 def test_lifetimes_are_settings(sqlite: Database) -> None:
@@ -160,14 +163,14 @@ def test_lifetimes_are_settings(sqlite: Database) -> None:
     with _with_routes(browser(sqlite, Settings(access=Access(idle_s=600)))) as client:
         log_in(client, "reader")
         _age(sqlite, seen=timedelta(minutes=11))
-        assert client.get("/").status_code == 303
+        assert client.get("/who").status_code == 303
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "é" * 40, "a" * 5000, "'; DROP TABLE accounts; --", "\\x00"])
 def test_a_forged_cookie_is_no_session(client: TestClient, cookie: str) -> None:
     """Whatever is in the cookie, without a log-in behind it there is no session, and no error."""
     header = {"cookie": f"ich_session={cookie}".encode()}
-    assert client.get("/", headers=header).status_code == 303
+    assert client.get("/who", headers=header).status_code == 303
 
 
 @pytest.mark.parametrize("change", ["disabled", "role", "password"])
@@ -182,7 +185,7 @@ def test_what_takes_rights_away_ends_sessions(client: TestClient, sqlite: Databa
             accounts.set_role(session, account, Role.ADMIN)
         else:
             accounts.set_password_hash(session, account, "")
-    assert client.get("/").status_code == 303
+    assert client.get("/who").status_code == 303
 
 
 def test_roles_decide_and_refusals_are_kept(client: TestClient, sqlite: Database) -> None:
@@ -240,7 +243,7 @@ def _make_token(database: Database, name: str, *, days: int = 1) -> str:
 def test_a_service_token_reads_and_changes_nothing(client: TestClient, sqlite: Database) -> None:
     """A program reads without log-in and without the page's token; it judges nothing and manages nobody."""
     bearer = {"authorization": f"Bearer {_make_token(sqlite, 'dashboard')}"}
-    told = client.get("/", headers=bearer)
+    told = client.get("/who", headers=bearer)
     assert told.json() == {"name": "dashboard", "role": "service", "csrf_token": None}
     assert client.post("/feedback", headers=bearer).status_code == 403
     assert client.post("/api/v1/accounts", headers=bearer).status_code == 403
@@ -255,7 +258,7 @@ def test_forged_expired_and_revoked_tokens_are_refused(client: TestClient, sqlit
         tokens.revoke(session, "revoked", datetime.now(UTC))
     log_in(client, "reader")
     for shown in (f"Bearer {expired}", f"Bearer {revoked}", "Bearer ich_forged", "Bearer", "Basic eDp5", "é"):
-        told = client.get("/", headers={"authorization": shown.encode()} | JSON)
+        told = client.get("/who", headers={"authorization": shown.encode()} | JSON)
         assert (told.status_code, told.headers["www-authenticate"]) == (401, "Bearer"), shown
 
 
@@ -279,3 +282,40 @@ def test_a_page_carries_the_token_for_its_forms_and_for_htmx(client: TestClient)
     page = client.post("/feedback", headers={"X-CSRF-Token": _token(client)}).text
     assert csrf_token(page) == _token(client)
     assert f"""hx-headers='{{"X-CSRF-Token": "{_token(client)}"}}'""" in page
+
+
+#: routes that nobody has to log in for: they show nothing of a patient, and lead to the log-in
+_OPEN = frozenset({"/login", "/first-admin", "/login/provider", "/login/provider/back"})
+
+
+def test_no_route_is_without_a_dependency_of_access(sqlite: Database) -> None:
+    """Whoever adds a route says who may, or adds it to the few that are open on purpose."""
+    oidc = Oidc(issuer="https://id.example", client_id="x", roles={"x": "admin"})
+    app = create(Settings(oidc=oidc), sqlite)
+    guarded: dict[str, bool] = {}
+    for route in iter_route_contexts(app.routes):
+        if isinstance(route.original_route, APIRoute):
+            calls = set(_calls(route.dependant))
+            guarded[str(route.path)] = bool(calls & {access.viewer, access.reader, access.admin})
+    assert {path for path, safe in guarded.items() if not safe} == _OPEN
+
+
+def _calls(dependant: Dependant) -> Iterator[Any]:
+    for each in dependant.dependencies:
+        yield each.call
+        yield from _calls(each)
+
+
+def test_both_databases_keep_sessions_tokens_and_records(database: Database) -> None:
+    """The same on SQLite and on PostgreSQL, from log-in to log-out."""
+    add_account(database, "reader", Role.RADIOLOGIST)
+    bearer = {"authorization": f"Bearer {_make_token(database, 'dashboard')}"}
+    with _with_routes(browser(database)) as client:
+        assert log_in(client, "reader\x00").status_code == 401
+        assert log_in(client, "reader").status_code == 303
+        _age(database, seen=timedelta(minutes=2))
+        assert client.get("/pictures/1").json() == 1
+        assert client.post("/logout", headers={"X-CSRF-Token": _token(client)}).status_code == 303
+        assert client.get("/who", headers=bearer).json()["name"] == "dashboard"
+    events = ["login_failed", "login_succeeded", "pictures_viewed", "logged_out"]
+    assert _recorded(database) == events

@@ -43,7 +43,7 @@ def test_any_mix_with_weights(tmp_path: Path) -> None:
     [
         ("sources = []", "at least 1 item"),
         ('sources = [{kind = "rsnaa", name = "a"}]', "sources.0: .*'rsnaa'"),
-        ('sources = [{kind = "rsna", name = "a", path = "a"}]', r"sources\.0\.rsna\.labels: Field required"),
+        ('sources = [{kind = "rsna", name = "a", path = "a"}]', r"sources\.0\.rsna\.labels: missing"),
         (MIX.replace('"site"', '"small"'), "two sources have the same name"),
         (MIX.replace("0.5", "0"), "weight: Input should be greater than 0"),
         ("sources = [", "not valid TOML"),

@@ -1,0 +1,141 @@
+"""The sections of receiver, worker and what both stand on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from .base import Section, check_ae_title
+
+
+class Dicom(Section):
+    """The listener."""
+
+    #: our AE title; an association that calls another is rejected
+    ae_title: str = "ICH_TRIAGE"
+    #: address to listen on
+    host: str = "0.0.0.0"
+    #: TCP port to listen on; 0 lets the system choose
+    port: int = Field(default=11112, ge=0, le=65535)
+    #: associations served at once; one more is rejected as "local limit exceeded"
+    max_associations: int = Field(default=25, ge=1)
+    #: largest PDU that we take, bytes
+    max_pdu_bytes: int = Field(default=131072, ge=4096)
+    #: silence after which an association is aborted, s
+    network_timeout_s: float = Field(default=60.0, gt=0)
+    #: calling AE titles whose studies are read first, as if STAT
+    stat_ae_titles: tuple[str, ...] = ()
+
+    _ae = field_validator("ae_title")(check_ae_title)
+
+
+class Database(Section):
+    """Where results and the index live."""
+
+    #: SQLAlchemy URL: sqlite:///file or postgresql+psycopg://…
+    url: str = "sqlite:///var/ich.sqlite"
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("starts with neither sqlite:/// nor postgresql+psycopg://")
+        return value
+
+
+class Spool(Section):
+    """Where received files live."""
+
+    #: folder
+    path: Path = Path("var/spool")
+    #: free space kept; below it C-STORE answers A700, bytes
+    reserve_bytes: int = Field(default=2_000_000_000, ge=0)
+
+
+class Assembly(Section):
+    """When is a study complete."""
+
+    #: silence after which a geometrically whole series is complete, s
+    settle_s: float = Field(default=1.0, gt=0)
+    #: silence after which any study is complete, s
+    quiet_s: float = Field(default=10.0, gt=0)
+    #: longest wait after the first slice, s
+    cap_s: float = Field(default=300.0, gt=0)
+    #: how often the sweep looks, s
+    sweep_s: float = Field(default=0.25, gt=0)
+
+
+class Device(StrEnum):
+    """Where inference runs."""
+
+    #: CUDA when there, else CPU
+    AUTO = "auto"
+    #: OpenVINO
+    CPU = "cpu"
+    #: torch on NVIDIA
+    CUDA = "cuda"
+
+
+class Model(Section):
+    """Which model, and how it runs."""
+
+    #: package folder; pins it and overrules the registry
+    package: Path | None = None
+    #: folder of the registry of packages; all workers must reach it
+    registry: Path = Path("var/models")
+    #: operating point of the package
+    operating_point: str = "balanced"
+    #: share of this site's studies with a bleed; probabilities are corrected to it, empty means as trained
+    prevalence: float | None = Field(default=None, gt=0, lt=1)
+    #: where inference runs
+    device: Device = Device.AUTO
+    #: CPU threads for inference; 0 means all
+    threads: int = Field(default=0, ge=0)
+    #: slices in one batch at most
+    batch_slices: int = Field(default=32, ge=1)
+    #: wait for other studies' slices before a batch starts, s
+    batch_wait_s: float = Field(default=0.01, ge=0)
+
+
+class Worker(Section):
+    """The analysing process."""
+
+    #: studies in work at once
+    concurrency: int = Field(default=4, ge=1)
+    #: how often new work is looked for, s
+    poll_s: float = Field(default=0.2, gt=0)
+    #: how often a worker says it lives, s
+    heartbeat_s: float = Field(default=2.0, gt=0)
+    #: silence after which a worker is taken for dead, s
+    dead_after_s: float = Field(default=10.0, gt=0)
+    #: a worker that is busy with one study for so long ends itself, s; a study takes seconds
+    study_limit_s: float = Field(default=600.0, gt=0)
+    #: a study on which that many workers died is failed
+    max_attempts: int = Field(default=5, ge=1)
+
+
+class Delivery(Section):
+    """How results travel."""
+
+    #: first wait after a failed attempt, s; doubles each time
+    backoff_s: float = Field(default=2.0, gt=0)
+    #: longest wait between two attempts, s
+    backoff_max_s: float = Field(default=600.0, gt=0)
+    #: attempts before the delivery is dead; with the default waits about a day
+    max_attempts: int = Field(default=150, ge=1)
+    #: wait for a storage commitment result before asking again, s
+    commitment_timeout_s: float = Field(default=300.0, gt=0)
+    #: connect and answer time-out, s
+    timeout_s: float = Field(default=30.0, gt=0)
+
+
+class Log(Section):
+    """Structured log."""
+
+    #: lowest level written
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    #: one JSON object a line, or for human eyes
+    format: Literal["json", "console"] = "json"
