@@ -15,7 +15,7 @@ from sqlalchemy import update
 
 from ich_triage.domain.roles import Role
 from ich_triage.domain.states import FINAL_STATES
-from ich_triage.store import migrate, workers
+from ich_triage.store import migrate
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Study
 from tests.chromium import Watch, chromium
@@ -113,11 +113,6 @@ class Site:
             return False
         pending = any(each["state"] == "pending" for each in all_deliveries(self.database, uid))
         return self.study(uid)["state"] in FINAL_STATES and not pending
-
-    def workers_alive(self) -> bool:
-        """Whether any is, as the list sees it."""
-        with self.database.read() as session:
-            return bool(workers.living(session, dead_after_s=2.0))
 
     def touch(self, uid: str) -> None:
         """Write a study as it is, so that open lists are renewed."""

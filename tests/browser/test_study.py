@@ -246,7 +246,7 @@ def test_what_was_not_analysed_never_looks_negative(page: Page, studies: Studies
 
 
 def test_a_study_in_progress_says_so(site: Site, page: Page) -> None:
-    """Its pictures can be read before any model has looked."""
+    """Its pictures can be read before any model has looked; once one has, the page says that it is old."""
     site.hold.touch()
     uid = site.send(tiny_head(name="Phantom^Open"))
     expect(page.locator(f'.row[data-uid="{uid}"]')).to_contain_text("In progress")
@@ -254,6 +254,10 @@ def test_a_study_in_progress_says_so(site: Site, page: Page) -> None:
     expect(page.locator("h1")).to_contain_text("In progress")
     assert drawn(page).max() > 0
     site.hold.unlink()
+    expect(page.locator("#news")).to_contain_text("has changed since the page was loaded")
+    expect(page.locator("h1")).to_contain_text("In progress")
+    page.get_by_role("link", name="Load it again").click()
+    expect(page.locator("h1")).to_contain_text("Not flagged")
 
 
 def test_pictures_that_cannot_be_read_give_words(page: Page, studies: Studies) -> None:
