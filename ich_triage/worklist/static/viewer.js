@@ -204,11 +204,21 @@
   window.addEventListener("resize", drawStrip);
 
   /* The page stays as it is under the reader's eyes, and says when it no longer tells how things are. */
-  new EventSource("/events").addEventListener("changed", async () => {
+  async function compare() {
     const answer = await fetch(`/studies/${encodeURIComponent(viewer.dataset.uid)}/version`);
     if (!answer.ok) return;
     document.getElementById("news").hidden = (await answer.json()).version === viewer.dataset.version;
-  });
+  }
+
+  /* Only while it is seen: a browser has six connections to one address, for all its tabs together. */
+  let events = null;
+  function listen() {
+    events?.close();
+    events = document.hidden ? null : new EventSource("/events");
+    events?.addEventListener("changed", compare);
+  }
+  document.addEventListener("visibilitychange", listen);
+  listen();
 
   (async () => {
     try {
