@@ -46,6 +46,7 @@ class Changes:
         """An event at once and after each change, for as long as the listener `may` have them."""
         self._listeners += 1
         if self._looking is None:
+            self.version += 1  # nobody has looked for a while: what was made before may be old
             self._looking = asyncio.create_task(self._look())
         try:
             told = -1

@@ -15,7 +15,7 @@ from sqlalchemy import update
 
 from ich_triage.domain.roles import Role
 from ich_triage.domain.states import FINAL_STATES
-from ich_triage.store import migrate, workers
+from ich_triage.store import migrate
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Study
 from tests.chromium import Watch, chromium
@@ -114,11 +114,6 @@ class Site:
         pending = any(each["state"] == "pending" for each in all_deliveries(self.database, uid))
         return self.study(uid)["state"] in FINAL_STATES and not pending
 
-    def workers_alive(self) -> bool:
-        """Whether any is, as the list sees it."""
-        with self.database.read() as session:
-            return bool(workers.living(session, dead_after_s=2.0))
-
     def touch(self, uid: str) -> None:
         """Write a study as it is, so that open lists are renewed."""
         with self.database.write() as session:
@@ -130,7 +125,7 @@ class Site:
         self.until_final(*self._sent)
         self._sent.clear()
         with self.database.write() as session:
-            session.execute(update(Study).values(first_slice_at=_LONG_AGO))
+            session.execute(update(Study).values(first_slice_at=_LONG_AGO, changed_at=_LONG_AGO))
 
 
 @pytest.fixture(scope="session")

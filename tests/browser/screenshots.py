@@ -96,7 +96,7 @@ class Scene:
         self.page.mouse.move(0, 0)
         self.page.wait_for_timeout(1500)  # the mark of a row that has moved fades
         png = Image.open(BytesIO(self.page.screenshot(full_page=whole))).convert("RGB")
-        few = png.quantize(_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        few = png.quantize(_COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         few.save(PICTURES / f"{name}.png", optimize=True)
 
     def go(self, path: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from ich_triage.domain.states import StudyState
-from tests.browser.conftest import Open, Site
+from tests.browser.conftest import ADMIN, Open, Site
 from tests.chromium import accessibility
 from tests.heads import tiny_head
 from tests.listed import put_on_list
@@ -103,6 +103,15 @@ def test_the_quality_page_is_accessible(site: Site, page: Page) -> None:
     page.goto("/quality")
     expect(page.locator(".quality")).not_to_have_count(0)
     judge(page)
+
+
+def test_pages_of_accounts_are_accessible(person: Open) -> None:
+    """One's own, everybody's, and one of them."""
+    page = person(ADMIN)
+    for path in ("/account", "/users", "/users/1"):
+        page.goto(path)
+        expect(page.locator("h1")).to_be_visible()
+        judge(page)
 
 
 def test_a_refusal_is_accessible(page: Page) -> None:

@@ -25,6 +25,11 @@ pytestmark = pytest.mark.peer
 STAGE = "#stage"
 #: the canvas as a PNG, which loses nothing
 PICTURE = "document.getElementById('picture').toDataURL('image/png')"
+#: what a browser tells a page when another tab is brought before it
+HIDE = """() => {
+  Object.defineProperty(document, 'hidden', { value: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +251,7 @@ def test_what_was_not_analysed_never_looks_negative(page: Page, studies: Studies
 
 
 def test_a_study_in_progress_says_so(site: Site, page: Page) -> None:
-    """Its pictures can be read before any model has looked."""
+    """Its pictures can be read before any model has looked; once one has, the page says that it is old."""
     site.hold.touch()
     uid = site.send(tiny_head(name="Phantom^Open"))
     expect(page.locator(f'.row[data-uid="{uid}"]')).to_contain_text("In progress")
@@ -254,6 +259,20 @@ def test_a_study_in_progress_says_so(site: Site, page: Page) -> None:
     expect(page.locator("h1")).to_contain_text("In progress")
     assert drawn(page).max() > 0
     site.hold.unlink()
+    expect(page.locator("#news")).to_contain_text("has changed since the page was loaded")
+    expect(page.locator("h1")).to_contain_text("In progress")
+    page.get_by_role("link", name="Load it again").click()
+    expect(page.locator("h1")).to_contain_text("Not flagged")
+
+
+def test_tabs_that_nobody_sees_hold_no_connection(page: Page, studies: Studies) -> None:
+    """A browser has six to one address: with more studies open than that, the list still answers."""
+    for _ in range(7):
+        tab = page.context.new_page()
+        opened(tab, studies.quiet)
+        tab.evaluate(HIDE)
+    page.reload()
+    expect(page.locator(".list")).to_be_visible()
 
 
 def test_pictures_that_cannot_be_read_give_words(page: Page, studies: Studies) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from playwright.sync_api import Locator, Page, Request, expect
+from playwright.sync_api import Locator, Page, Request, Route, expect
 
 from ich_triage.domain.states import StudyState
 from tests.browser.conftest import READER, SECOND, Open, Site, is_open
@@ -47,6 +47,13 @@ def count(page: Page, kind: str) -> Locator:
     return page.locator(f"#count-{kind}")
 
 
+def a_minute_later(page: Page) -> bool:
+    """Put its clock forward until it has looked again."""
+    with page.expect_response("**/rows") as answer:
+        page.clock.fast_forward(61_000)
+    return answer.value.ok
+
+
 def answers(site: Site, uid: str) -> dict[str, bool]:
     """Reader to answer, as the database counts them."""
     return {each["reader"]: each["agrees"] for each in site.study(uid)["feedback"]}
@@ -77,7 +84,7 @@ def test_a_study_appears_and_rises_without_reload(site: Site, page: Page) -> Non
 
 
 def test_states_are_told_apart_by_word_and_by_mark(site: Site, page: Page) -> None:
-    """Colour is not needed: each state has its word, each kind its shape; chips count them."""
+    """Colour is not needed: each state has its word, each kind its shape. Chips count them."""
     site.hold.touch()
     waits = site.send(tiny_head(name="Phantom^Waits"))
     for state in set(StudyState) - {StudyState.IN_PROGRESS}:
@@ -96,6 +103,8 @@ def test_states_are_told_apart_by_word_and_by_mark(site: Site, page: Page) -> No
     }
     assert told == {"flagged": "1", "not_analysed": "1", "open": "3", "not_flagged": "1"}
     expect(page.locator(".row.not_analysed")).to_contain_text("contrast agent was given")
+    heights = page.locator(".row").evaluate_all("rows => rows.map(row => row.offsetHeight)")
+    assert len(set(heights)) == 1  # no row moves another one when its state changes
 
 
 def test_filters_leave_what_is_asked_for(site: Site, page: Page) -> None:
@@ -186,6 +195,26 @@ def test_feedback_is_one_key_and_another_key_changes_it(site: Site, page: Page) 
     page.keyboard.press("j")
     expect(chosen(page)).to_have_attribute("data-uid", second)
     assert answers(site, second) == {}
+
+
+def test_of_two_quick_answers_the_later_is_kept(site: Site, page: Page) -> None:
+    """The second one is not sent before the first one is kept, however long that takes."""
+    uid = put_on_list(site.database, "Phantom^Quick")
+    expect(page.locator(".row")).to_have_count(1)
+    sent: list[Route] = []
+    page.route("**/feedback", lambda route: sent.append(route))
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    page.keyboard.press("d")
+    assert page.evaluate(
+        "() => fetch('/static/icon.svg').then(answer => answer.ok)"
+    )  # asked for after both keys
+    assert len(sent) == 1
+    sent[0].continue_()
+    site.until(lambda: page.evaluate("1") and len(sent) == 2, what="the second answer")
+    sent[1].continue_()
+    expect(row(page, uid)).to_contain_text("disagrees")
+    assert answers(site, uid) == {READER: False}
 
 
 def test_a_study_without_result_takes_no_feedback(site: Site, page: Page) -> None:
@@ -289,14 +318,12 @@ def test_a_lost_connection_shows_and_mends_itself(site: Site, page: Page, watche
 
 def test_a_dead_worker_shows_though_no_study_comes(site: Site, clocked: Page) -> None:
     """Nobody tells a page that a worker has died: it looks every minute."""
+    told = clocked.get_by_text("No worker is alive")
+    expect(told).to_be_hidden()
     site.worker.kill()
-    site.until(lambda: not site.workers_alive(), what="the worker's silence")
-    clocked.clock.fast_forward(61_000)
-    expect(clocked.get_by_text("No worker is alive")).to_be_visible()
+    site.until(lambda: a_minute_later(clocked) and told.is_visible(), what="words on the dead worker")
     site.start_worker()
-    site.until(site.workers_alive, what="a worker")
-    clocked.clock.fast_forward(61_000)
-    expect(clocked.get_by_text("No worker is alive")).to_be_hidden()
+    site.until(lambda: a_minute_later(clocked) and told.is_hidden(), what="words on the new worker to go")
 
 
 def test_a_service_that_hangs_shows(site: Site, clocked: Page, watches: list[Watch]) -> None:

@@ -43,24 +43,32 @@
     said.className = bad ? "banner bad" : "hidden";
   }
 
-  async function answer(agrees) {
+  /* One after the other: of two answers in quick succession, the later one must be the one that is kept. */
+  let answering = Promise.resolve();
+  function answer(agrees) {
     const row = rowOf(chosen);
     if (!row) return;
     after ??= row.nextElementSibling?.dataset.uid;
+    const uid = chosen;
+    const said = { agrees, revision: Number(row.dataset.revision) || 1 };
+    answering = answering.then(() => send(uid, said));
+  }
+
+  async function send(uid, said) {
     let sent;
     try {
-      sent = await fetch(`/api/v1/studies/${encodeURIComponent(chosen)}/feedback`, {
+      sent = await fetch(`/api/v1/studies/${encodeURIComponent(uid)}/feedback`, {
         method: "POST",
         headers: { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf },
-        body: JSON.stringify({ agrees, revision: Number(row.dataset.revision) || 1 }),
+        body: JSON.stringify(said),
       });
     } catch {
       return say("Not kept: no connection to the service. Answer again once it is back.", true);
     }
     if (sent.status === 401) return window.location.reload();
     if (!sent.ok) return say(`Not kept: ${(await sent.json()).detail}`, true);
-    answered = chosen;
-    say(`Kept: ${agrees ? "agrees" : "disagrees"}. Key u takes it back.`, false);
+    answered = uid;
+    say(`Kept: ${said.agrees ? "agrees" : "disagrees"}. Key u takes it back.`, false);
     htmx.trigger(form, "again");
   }
 
@@ -164,7 +172,7 @@
       k: () => step(-1),
       a: () => answer(true),
       d: () => answer(false),
-      u: takeBack,
+      u: () => { answering = answering.then(takeBack); },
       "/": () => search.focus(),
       "?": () => keys.showModal(),
       Enter: () => event.target.tagName !== "A" && event.target.tagName !== "BUTTON" && rowOf(chosen)?.querySelector("a").click(),

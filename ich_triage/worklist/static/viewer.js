@@ -178,19 +178,27 @@
       each.setAttribute("aria-pressed", String(each.dataset.agrees === String(agrees)));
   }
 
-  async function answer(agrees) {
+  /* One after the other: of two answers in quick succession, the later one must be the one that is kept. */
+  let answering = Promise.resolve();
+  function answer(agrees) {
     const subtypes = [...form.querySelectorAll("[name=subtype]:checked")].map((each) => each.value);
     const note = form.elements.note.value;
     const revision = Number(form.dataset.revision);
-    if (!(await send("POST", { agrees, revision, subtypes: subtypes.length ? subtypes : null, note }))) return;
-    say(`Kept: you ${agrees ? "agree" : "disagree"}.`, false);
-    show(agrees);
+    const said = { agrees, revision, subtypes: subtypes.length ? subtypes : null, note };
+    form.dataset.agrees = agrees;
+    answering = answering.then(async () => {
+      if (!(await send("POST", said))) return;
+      say(`Kept: you ${agrees ? "agree" : "disagree"}.`, false);
+      show(agrees);
+    });
   }
 
-  async function takeBack() {
-    if (form.dataset.agrees === "" || !(await send("DELETE"))) return;
-    say("Taken back.", false);
-    show("");
+  function takeBack() {
+    answering = answering.then(async () => {
+      if (form.dataset.agrees === "" || !(await send("DELETE"))) return;
+      say("Taken back.", false);
+      show("");
+    });
   }
   if (form) {
     form.addEventListener("submit", (event) => event.preventDefault());
