@@ -223,7 +223,7 @@ def test_a_study_without_result_takes_no_feedback(site: Site, page: Page) -> Non
     expect(page.locator(".row")).to_have_count(1)
     page.keyboard.press("j")
     page.keyboard.press("a")
-    expect(page.get_by_role("status")).to_contain_text("there is no result to agree or disagree with")
+    expect(page.get_by_role("status")).to_contain_text("has no result to agree or disagree with")
 
 
 def test_the_chosen_study_stays_the_same_one(site: Site, page: Page) -> None:
