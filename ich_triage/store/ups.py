@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased, contains_eager
 
-from ..domain.states import StudyState
+from ..domain.states import FINAL_STATES, StudyState
 from ..domain.step import FINAL_STEP_STATES, StepState
 from .study_query import Narrowing, conditions
 from .tables import Revision, Study
@@ -188,10 +188,17 @@ def end(
             "state": state,
             "performed": performed,
             "ended_at": now,
-            "ended_revision": step.study.revision,
+            "ended_revision": _answered_revision(step.study_id),
             "changed_at": now,
         },
     )
+
+
+def _answered_revision(study_id: int) -> ScalarSelect[int]:
+    """Number of the newest revision that has an answer, 0 for none: a reader knows of no later one."""
+    newest = func.coalesce(func.max(Revision.number), 0)
+    answered = select(newest).where(Revision.study_id == study_id, Revision.state.in_(FINAL_STATES))
+    return answered.scalar_subquery()
 
 
 def _changed_one(session: Session, *where: ColumnElement[bool], values: dict[str, Any]) -> bool:
