@@ -52,7 +52,7 @@ class Steps:
     def find(self, keys: Sequence[Key]) -> tuple[list[Dataset], bool]:
         """The matches in reading order, one more than may be answered at most; and whether all keys count."""
         known, unknown = divided([key for key in keys if key.tag not in _IGNORED], STEP_KEYS)
-        with self._database.read() as session:
+        with self._database.snapshot() as session:
             candidates = self._candidates(session, known)
             found = matching(candidates, known, limit=self._settings.max_answers + 1)
         return found, not unknown

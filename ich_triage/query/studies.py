@@ -60,7 +60,7 @@ class StudyRoot:
         if level not in _LEVELS:
             raise QueryError(DOES_NOT_MATCH_SOP_CLASS, "QueryRetrieveLevel must be STUDY or SERIES")
         known, unknown = divided(keys, _LEVELS[level])
-        with self._database.read() as session:
+        with self._database.snapshot() as session:
             candidates = self._studies(session, known) if level == "STUDY" else self._series(session, known)
             found = matching(candidates, known, limit=self._settings.max_answers + 1)
         return found, not unknown

@@ -50,7 +50,10 @@ class SeriesRow:
 
 
 def narrowed(session: Session, by: Narrowing) -> Iterator[Study]:
-    """Studies in reading order: by rank, then longest waiting first."""
+    """Studies in reading order: by rank, then longest waiting first.
+
+    `session` must see one moment: else a study that rises while batches are fetched is in none of them.
+    """
     query = select(Study).where(Study.rank.in_(list(Rank)), *conditions(by))
     query = query.order_by(Study.rank, Study.first_slice_at, Study.id).limit(_BATCH)
     last: Study | None = None
