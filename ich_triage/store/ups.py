@@ -95,16 +95,28 @@ def find(session: Session, sop_instance_uid: str, *, lock: bool = False) -> Proc
 
 
 def narrowed(
-    session: Session, by: Narrowing, *, states: Collection[str] | None, uids: Collection[str] | None
+    session: Session,
+    by: Narrowing,
+    *,
+    states: Collection[str] | None,
+    uids: Collection[str] | None,
+    waiting_since: datetime | None,
 ) -> Iterator[ProcedureStep]:
-    """Steps in reading order, those that wait first; `states` and `uids` narrow where given."""
+    """Steps that have not ended, then others; by rank, then newest first, since the answer may be cut.
+
+    `states` and `uids` narrow where given, and so does `waiting_since`: steps that nobody has claimed are
+    left out when the last image of their study is older.
+    """
     query = _with_study(select(ProcedureStep)).where(*conditions(by))
     if states is not None:
         query = query.where(ProcedureStep.state.in_(states))
     if uids is not None:
         query = query.where(ProcedureStep.sop_instance_uid.in_(uids))
+    if waiting_since is not None:
+        claimed = ProcedureStep.state != StepState.SCHEDULED
+        query = query.where(or_(claimed, Study.last_slice_at >= waiting_since))
     ended = ProcedureStep.ended_at.is_not(None)
-    query = query.order_by(ended, Study.rank, Study.first_slice_at, ProcedureStep.id)
+    query = query.order_by(ended, Study.rank, Study.first_slice_at.desc(), ProcedureStep.id.desc())
     yield from session.scalars(query.execution_options(yield_per=_BATCH))
 
 
