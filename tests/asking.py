@@ -36,11 +36,13 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def settings(database: Database, **query: Any) -> Settings:
-    """Loopback, a port that the system chooses; `query` overrides."""
-    section = {"ae_title": AE_TITLE, "host": "127.0.0.1", "port": 0, "sweep_s": 0.05} | query
+    """Loopback, a port that the system chooses, and no step too old to be shown; `query` overrides."""
     url = database.url.render_as_string(hide_password=False)
     delivery = {"backoff_s": 0.1, "backoff_max_s": 0.3, "timeout_s": 5.0}
-    return Settings(query=section, database={"url": url}, delivery=delivery)  # type: ignore[arg-type]
+    worklist = {"hours": query.pop("hours", 1e6)}
+    section = {"ae_title": AE_TITLE, "host": "127.0.0.1", "port": 0, "sweep_s": 0.05} | query
+    sections: dict[str, Any] = {"query": section, "worklist": worklist, "delivery": delivery}
+    return Settings(database={"url": url}, **sections)  # type: ignore[arg-type]
 
 
 @contextmanager

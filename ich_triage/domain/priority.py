@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from .states import StudyState
 
@@ -24,6 +25,29 @@ class Rank(IntEnum):
     NOT_FLAGGED_STAT = 5
     #: analysed, not flagged
     NOT_FLAGGED = 6
+
+
+class Level(StrEnum):
+    """What other systems know of the place: they tell three apart."""
+
+    #: haemorrhage suspected
+    HIGH = "HIGH"
+    #: may hold a bleed, or an urgent request
+    MEDIUM = "MEDIUM"
+    #: not flagged, and nobody is in a hurry
+    LOW = "LOW"
+
+
+#: the one table that every protocol follows, so that no two contradict each other; along the reading order,
+#: so that a list which sorts by level alone turns nothing round
+LEVELS: Mapping[Rank, Level] = {
+    Rank.FLAGGED_STAT: Level.HIGH,
+    Rank.FLAGGED: Level.HIGH,
+    Rank.UNKNOWN_STAT: Level.MEDIUM,
+    Rank.UNKNOWN: Level.MEDIUM,
+    Rank.NOT_FLAGGED_STAT: Level.MEDIUM,
+    Rank.NOT_FLAGGED: Level.LOW,
+}
 
 
 _ROUTINE: dict[StudyState, Rank] = {

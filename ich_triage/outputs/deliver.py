@@ -92,8 +92,9 @@ class Deliverer:
             try:
                 due_in_s = courier.next_due_in_s()
                 if due_in_s is not None and due_in_s <= 0:
-                    courier.deliver_due()
-                    continue
+                    if courier.deliver_due():
+                        continue
+                    due_in_s = None  # it waits for what another worker is about to send
             except Exception as error:  # noqa: BLE001
                 log.error("courier_failed", destination=name, error=type(error).__name__)
                 due_in_s = None

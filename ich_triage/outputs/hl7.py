@@ -17,7 +17,7 @@ from pydicom.sr.coding import Code
 
 from ..dicom import codes
 from ..domain.finding import Analysis, Finding, Side
-from ..domain.priority import Rank
+from ..domain.priority import LEVELS, Level
 from ..domain.states import OutputKind
 from ..imaging.attributes import AttributeReader
 from ..settings import MllpDestination
@@ -46,15 +46,11 @@ KEY_FRAME = Code("KEY_FRAME", codes.SCHEME, "Frame of the key image")
 _PRELIMINARY, _CORRECTION, _CANNOT_BE_OBTAINED, _NO_RESULT = "P", "C", "X", "O"
 #: HL7 table 0078; its "N", normal, is what no study is ever called here
 _ABNORMAL = "A"
-#: HL7 table 0485, Extended Priority Codes. An urgent request stays so, whatever was found.
-_STAT, _ASAP, _ROUTINE = "S^Stat^HL70485", "A^ASAP^HL70485", "R^Routine^HL70485"
+#: HL7 table 0485, Extended Priority Codes
 _PRIORITIES = {
-    Rank.FLAGGED_STAT: _STAT,
-    Rank.FLAGGED: _STAT,
-    Rank.UNKNOWN_STAT: _STAT,
-    Rank.UNKNOWN: _ASAP,
-    Rank.NOT_FLAGGED_STAT: _STAT,
-    Rank.NOT_FLAGGED: _ROUTINE,
+    Level.HIGH: "S^Stat^HL70485",
+    Level.MEDIUM: "A^ASAP^HL70485",
+    Level.LOW: "R^Routine^HL70485",
 }
 
 #: section 2.7: control characters, which would end a segment or the MLLP block, and delimiters
@@ -192,7 +188,7 @@ def _order(report: Report, header: AttributeReader, status: str, created: str) -
     return [
         _segment("ORC", {1: "RE", 3: filler}),
         _segment("OBR", request),
-        _segment("TQ1", {1: "1", 9: _PRIORITIES[report.rank]}),
+        _segment("TQ1", {1: "1", 9: _PRIORITIES[LEVELS[report.rank]]}),
     ]
 
 

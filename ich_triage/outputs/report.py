@@ -83,7 +83,7 @@ class Report:
     created_at: datetime
     #: the report that this one replaces
     predecessor: DocumentReference | None = None
-    #: whether the last analysis before this revision had flagged the study
+    #: whether the study is flagged when this revision ends
     flag_stood: bool = False
     #: an urgent request
     stat: bool = False
@@ -145,7 +145,7 @@ class Report:
 
     @property
     def takes_down_flag(self) -> bool:
-        """Whether an analysis finds nothing where the one before had flagged the study."""
+        """Whether an analysis finds nothing where the study is flagged."""
         return self.flag_stood and self.state is StudyState.NOT_FLAGGED
 
     @property

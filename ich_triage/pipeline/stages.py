@@ -123,7 +123,7 @@ class Stages:
         return [asdict(each) for each in planned]
 
     def store(self, revision_id: int, outcome: Json, planned: list[Json]) -> None:
-        """Write the result and its deliveries in one transaction."""
+        """Write the result and its deliveries in one transaction; none for a result that does not hold."""
         self.forget(revision_id)
         with self._database.write() as session:
             revision = results.unfinished(session, revision_id)
@@ -136,10 +136,12 @@ class Stages:
             revision.inferred_at = datetime.fromisoformat(outcome["at"]) if outcome["analysis"] else None
             revision.stored_at = datetime.now(UTC)
             code = ReasonCode(outcome["code"]) if outcome["code"] else None
-            results.finish(
-                session, revision, StudyState(outcome["state"]), code=code, reason=outcome["reason"]
-            )
-            deliveries.plan(session, revision, [deliveries.Planned(**each) for each in planned])
+            state = StudyState(outcome["state"])
+            if results.finish(session, revision, state, code=code, reason=outcome["reason"]):
+                deliveries.plan(session, revision, [deliveries.Planned(**each) for each in planned])
+            elif revision.same_as is None:
+                # Nobody was told this answer, so the next revision must not point at it and be silent.
+                revision.selection = (revision.selection or {}) | {"fingerprint": None}
 
     def forget(self, revision_id: int) -> None:
         """Drop what is kept in memory of a revision that ended, or that another worker may take."""
@@ -196,8 +198,8 @@ class Stages:
     def _report(self, revision_id: int, outcome: Json) -> Report:
         with self._database.read() as session:
             revision = results.get(session, revision_id)
-            answered = results.previous(session, revision, states=ANALYSED_STATES)
-            flag_stood = answered is not None and answered.state == StudyState.FLAGGED
+            # What the list shows, which an earlier answer that did not hold has left as it was.
+            flag_stood = revision.study.state == StudyState.FLAGGED
             # A flag is replaced by what takes it down or renews it, never by a look that came to nothing.
             replaceable = FINAL_STATES if not flag_stood else ANALYSED_STATES if outcome["analysis"] else ()
             replaced = results.reported_before(session, revision, states=replaceable)

@@ -15,7 +15,7 @@ from ..dicom.private import Private, put
 from ..dicom.values import date, identifier, person_name, words
 from ..domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ..domain.labels import ABBREVIATIONS, Subtype
-from ..domain.priority import Rank
+from ..domain.priority import LEVELS
 from ..domain.states import StudyState
 from ..store.study_query import SeriesRow
 from ..store.tables import Revision, Study
@@ -42,16 +42,8 @@ MODALITIES: Mapping[str, str] = {
     uid.EncapsulatedPDFStorage: "DOC",
 }
 
-#: place on the list → Scheduled Procedure Step Priority (PS3.3 Table C.30.1-1); what nobody and nothing has
-#: looked at is never LOW
-PRIORITIES: Mapping[int, str] = {
-    Rank.FLAGGED_STAT: "HIGH",
-    Rank.FLAGGED: "HIGH",
-    Rank.UNKNOWN_STAT: "MEDIUM",
-    Rank.UNKNOWN: "MEDIUM",
-    Rank.NOT_FLAGGED_STAT: "LOW",
-    Rank.NOT_FLAGGED: "LOW",
-}
+#: place on the list → Scheduled Procedure Step Priority (PS3.3 Table C.30.1-1)
+PRIORITIES: Mapping[int, str] = {rank: level.value for rank, level in LEVELS.items()}
 
 _COUNTED = ("ModalitiesInStudy", "SOPClassesInStudy", "NumberOfStudyRelatedSeries")
 _PRIVATE_STUDY = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pydicom.tag import BaseTag
 from sqlalchemy.orm import Session
 
 from ..domain.states import OutputKind
-from ..domain.step import StepState
+from ..domain.step import FINAL_STEP_STATES, StepState
 from ..domain.uid import is_uid
 from ..errors import QueryError
 from ..settings import Settings
@@ -34,11 +35,29 @@ from .step_attributes import (
     add_words,
     step_attributes,
 )
-from .studies import answer, divided, matching, narrowing, text_of
+from .studies import (
+    answer,
+    answers,
+    divided,
+    longest_waiting_first,
+    matching,
+    narrowing,
+    reading_rank,
+    text_of,
+)
 
 _BATCH = 100
 #: C-FIND of UPS names no level, and a peer that sends one means nothing by it
 _IGNORED = tags("QueryRetrieveLevel")
+
+
+#: who asks by one of them wants those studies, however old they are
+_PRECISE = tags(
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "ScheduledProcedureStepStartDateTime",
+    "ScheduledProcedureStepModificationDateTime",
+)
 
 
 class Steps:
@@ -46,16 +65,22 @@ class Steps:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings.query
+        self._shown_for = timedelta(hours=settings.worklist.hours)
         self._spool = settings.spool.path
         self._database = database
 
     def find(self, keys: Sequence[Key]) -> tuple[list[Dataset], bool]:
-        """The matches in reading order, one more than may be answered at most; and whether all keys count."""
+        """The matches in reading order, one more than may be answered at most; and whether all keys count.
+
+        Where there are more, those of one place are the newest, newest first.
+        """
         known, unknown = divided([key for key in keys if key.tag not in _IGNORED], STEP_KEYS)
-        with self._database.read() as session:
+        with self._database.snapshot() as session:
             candidates = self._candidates(session, known)
             found = matching(candidates, known, limit=self._settings.max_answers + 1)
-        return found, not unknown
+        if len(found) <= self._settings.max_answers:
+            found = longest_waiting_first(found, place=_place)
+        return answers(found, known), not unknown
 
     def get(self, sop_instance_uid: str, wanted: Collection[BaseTag]) -> tuple[Dataset, bool]:
         """The wanted attributes of one step, all where none is named; and whether it has every one of them.
@@ -73,6 +98,7 @@ class Steps:
     def _candidates(self, session: Session, keys: Sequence[Key]) -> Iterator[Dataset]:
         states = text_of(keys, "ProcedureStepState")
         uids = text_of(keys, "SOPInstanceUID")
+        precise = any(key.tag in _PRECISE and not key.is_universal for key in keys)
         steps = ups.narrowed(
             session,
             narrowing(keys, priority="ScheduledProcedureStepPriority"),
@@ -82,6 +108,7 @@ class Steps:
             if states
             else None,
             uids=uids.split("\\") if uids.strip("*") else None,
+            waiting_since=None if precise else datetime.now(UTC) - self._shown_for,
         )
         wanted = {key.tag for key in keys}
         while batch := list(islice(steps, _BATCH)):
@@ -92,11 +119,11 @@ class Steps:
     ) -> Iterator[Dataset]:
         """With what the asker wants and a look at the objects or the analysis costs."""
         worded = bool(ANALYSIS_KEYS & set(wanted))
-        answers = study_query.answers(session, [step.study for step in steps]) if worded else {}
+        analysed = study_query.answers(session, [step.study for step in steps]) if worded else {}
         for step in steps:
             ds = step_attributes(step)
             if worded:
-                add_words(ds, step.study, answers.get(step.study_id))
+                add_words(ds, step.study, analysed.get(step.study_id))
             if INPUT_KEYS & set(wanted):
                 series = self._inputs(session, step.study)
                 add_inputs(ds, step.study, list(series), archive=self._settings.retrieve_ae_title)
@@ -116,6 +143,11 @@ class Steps:
         for each in list(reports.values())[-1:]:
             if series := _series_of(self._spool / each.path):
                 yield series, [(each.sop_class_uid, each.sop_instance_uid)]
+
+
+def _place(ds: Dataset) -> tuple[bool, int]:
+    """Ended ones last, then by rank."""
+    return ds.ProcedureStepState in FINAL_STEP_STATES, reading_rank(ds)
 
 
 def _series_of(path: Path) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from sqlalchemy.orm import Session
 
-from ..dicom.private import CREATOR, GROUP
+from ..dicom.private import CREATOR, GROUP, Private
 from ..errors import QueryError
 from ..settings import Query as QuerySettings
 from ..store import study_query
@@ -54,16 +55,19 @@ class StudyRoot:
     def find(self, keys: Sequence[Key]) -> tuple[list[Dataset], bool]:
         """The matches in reading order, one more than may be answered at most; and whether all keys count.
 
-        Raises QueryError where the question is none of this model's.
+        Where there are more, those of one place are the newest, newest first. Raises QueryError where the
+        question is none of this model's.
         """
         level = text_of(keys, "QueryRetrieveLevel")
         if level not in _LEVELS:
             raise QueryError(DOES_NOT_MATCH_SOP_CLASS, "QueryRetrieveLevel must be STUDY or SERIES")
         known, unknown = divided(keys, _LEVELS[level])
-        with self._database.read() as session:
+        with self._database.snapshot() as session:
             candidates = self._studies(session, known) if level == "STUDY" else self._series(session, known)
             found = matching(candidates, known, limit=self._settings.max_answers + 1)
-        return found, not unknown
+        if level == "STUDY" and len(found) <= self._settings.max_answers:
+            found = longest_waiting_first(found, place=reading_rank)
+        return answers(found, known), not unknown
 
     def _studies(self, session: Session, keys: Sequence[Key]) -> Iterator[Dataset]:
         wanted = {key.tag for key in keys}
@@ -96,10 +100,26 @@ def batches(studies: Iterator[Study]) -> Iterator[list[Study]]:
 
 
 def matching(candidates: Iterable[Dataset], keys: Sequence[Key], *, limit: int) -> list[Dataset]:
-    """The answers for the first `limit` candidates that meet every key."""
-    found = (each for each in candidates if all(matches(key, each) for key in keys))
+    """The first `limit` candidates that meet every key."""
+    return list(islice((each for each in candidates if all(matches(key, each) for key in keys)), limit))
+
+
+def longest_waiting_first(found: Sequence[Dataset], *, place: Callable[[Dataset], Any]) -> list[Dataset]:
+    """The whole list in reading order; `found` has the newest first among those of one `place`."""
+    whole = list(reversed(found))
+    whole.sort(key=place)  # equals stay in order
+    return whole
+
+
+def reading_rank(ds: Dataset) -> int:
+    """The study's place on the reading list."""
+    return int(ds[Private.READING_RANK.tag].value)
+
+
+def answers(found: Iterable[Dataset], keys: Sequence[Key]) -> list[Dataset]:
+    """What is told of each match."""
     wanted = [key.tag for key in keys]
-    return [answer(ds, wanted) for ds in islice(found, limit)]
+    return [answer(ds, wanted) for ds in found]
 
 
 def divided(keys: Sequence[Key], supported: Collection[BaseTag]) -> tuple[list[Key], list[Key]]:

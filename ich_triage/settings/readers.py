@@ -45,7 +45,7 @@ class Web(Section):
 class Worklist(Section):
     """Who is read first, and what the list shows."""
 
-    #: how long a study stays on the list after the last news of it, h
+    #: how long a study stays on the list after its last news, and its unclaimed step after its last slice, h
     hours: float = Field(default=72.0, gt=0)
     #: studies on one page
     page_size: int = Field(default=50, ge=1, le=500)

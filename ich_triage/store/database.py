@@ -38,6 +38,16 @@ class Database:
             yield session
 
     @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A session to read with that sees one moment, however many statements it takes.
+
+        SQLite's transactions are such; PostgreSQL's see what was committed before each statement unless told.
+        """
+        level = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with Session(self.engine.execution_options(**level), expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
     def write(self) -> Iterator[Session]:
         """A session in one transaction: commits at the end, rolls back on error."""
         engine = self.engine.execution_options(write=True)

@@ -14,8 +14,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Update, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import CTE, ColumnElement, Update, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from ..domain.commitment import CommitmentResult
 from ..domain.states import ANALYSED_STATES, MESSAGE_KINDS, DeliveryState, OutputKind, StudyState
@@ -67,7 +67,10 @@ def plan(session: Session, revision: Revision, planned: Collection[Planned]) -> 
 def claim_due(
     session: Session, destination: str, *, worker_id: str, now: datetime, limit: int, lease_s: float
 ) -> Sequence[Delivery]:
-    """Take up to `limit` due deliveries of `destination` for `lease_s`; flagged ones first, then oldest."""
+    """Take up to `limit` due deliveries of `destination` for `lease_s`; flagged ones first, then oldest.
+
+    No message that would overtake an earlier one of its study, which another worker is about to send.
+    """
     due = (
         select(Delivery.id)
         .join(Revision, Revision.id == Delivery.revision_id)
@@ -80,13 +83,17 @@ def claim_due(
     )
     claimed = session.scalars(
         update(Delivery)
-        .where(Delivery.id.in_(select(due.c.id)), _unclaimed(now))
+        .where(Delivery.id.in_(select(due.c.id)), _unclaimed(now), ~_overtakes(due, now))
         .values(claimed_by=worker_id, claimed_until=now + timedelta(seconds=lease_s))
         .returning(Delivery.id)
         .execution_options(synchronize_session=False)
     ).all()
     return session.scalars(
-        select(Delivery).where(Delivery.id.in_(claimed)).order_by(Delivery.revision_id, Delivery.id)
+        select(Delivery)
+        .join(Revision, Revision.id == Delivery.revision_id)
+        .join(Study, Study.id == Revision.study_id)
+        .where(Delivery.id.in_(claimed))
+        .order_by(Study.rank, Delivery.revision_id, Delivery.id)
     ).all()
 
 
@@ -303,6 +310,25 @@ _OPEN = (DeliveryState.PENDING, DeliveryState.SENT)
 
 def _due(now: datetime) -> ColumnElement[bool]:
     return Delivery.state.in_(_OPEN) & (Delivery.next_attempt_at <= now) & _unclaimed(now)
+
+
+def _overtakes(taken: CTE, now: datetime) -> ColumnElement[bool]:
+    """A message whose study has an earlier one, due at the same destination and not among those `taken`.
+
+    Not whether that one is claimed: a claim that another worker has not committed yet cannot be seen.
+    """
+    earlier, before, own = aliased(Delivery), aliased(Revision), aliased(Revision)
+    not_taken = (
+        select(earlier.id)
+        .join(before, before.id == earlier.revision_id)
+        .join(own, own.study_id == before.study_id)
+        .where(own.id == Delivery.revision_id, before.number < own.number)
+        .where(earlier.destination == Delivery.destination, earlier.kind == Delivery.kind)
+        .where(earlier.state == DeliveryState.PENDING, earlier.next_attempt_at <= now)
+        .where(earlier.id.not_in(select(taken.c.id)))
+        .correlate(Delivery)
+    )
+    return Delivery.kind.in_(MESSAGE_KINDS) & not_taken.exists()
 
 
 def _unclaimed(now: datetime) -> ColumnElement[bool]:

@@ -130,17 +130,20 @@ def finish(
     *,
     code: ReasonCode | None = None,
     reason: str | None = None,
-) -> None:
-    """Give the revision its final state.
+) -> bool:
+    """Give the revision its final state; returns whether it holds, so that others may be told.
 
-    The study shows it, unless newer slices wait for their own revision; but a flag shows at once, and only
-    another analysis takes it down: the reason then says why there was none.
+    It does, and the study shows it, unless newer slices wait for their own revision, which will speak then;
+    but a flag shows at once, and only another analysis takes it down: the reason
+    then says why there was none.
     """
     revision.state = state
     revision.reason_code = code
     revision.reason = reason
     study = session.get_one(Study, revision.study_id, with_for_update=True)
     newest = study.revision == revision.number and study.assembling_since is None
-    if newest or state is StudyState.FLAGGED:
+    holds = newest or state is StudyState.FLAGGED
+    if holds:
         shown = state_once_answered(StudyState(study.state), state)
         studies.set_state(study, shown, code=code, reason=reason)
+    return holds

@@ -50,9 +50,12 @@ class SeriesRow:
 
 
 def narrowed(session: Session, by: Narrowing) -> Iterator[Study]:
-    """Studies in reading order: by rank, then longest waiting first."""
+    """Studies by rank, then newest first: an answer that is cut must not end with what nobody reads any more.
+
+    `session` must see one moment: else a study that rises while batches are fetched is in none of them.
+    """
     query = select(Study).where(Study.rank.in_(list(Rank)), *conditions(by))
-    query = query.order_by(Study.rank, Study.first_slice_at, Study.id).limit(_BATCH)
+    query = query.order_by(Study.rank, Study.first_slice_at.desc(), Study.id.desc()).limit(_BATCH)
     last: Study | None = None
     while True:
         batch = session.scalars(query if last is None else query.where(_after(last))).all()
@@ -123,12 +126,12 @@ def images(session: Session, study: Study, series_instance_uid: str) -> list[tup
 
 
 def _after(last: Study) -> ColumnElement[bool]:
-    """Behind `last` in reading order."""
+    """Behind `last` in that order."""
     same_rank = and_(
         Study.rank == last.rank,
         or_(
-            Study.first_slice_at > last.first_slice_at,
-            and_(Study.first_slice_at == last.first_slice_at, Study.id > last.id),
+            Study.first_slice_at < last.first_slice_at,
+            and_(Study.first_slice_at == last.first_slice_at, Study.id < last.id),
         ),
     )
     return or_(Study.rank > last.rank, same_rank)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased, contains_eager
 
-from ..domain.states import StudyState
+from ..domain.states import FINAL_STATES, StudyState
 from ..domain.step import FINAL_STEP_STATES, StepState
 from .study_query import Narrowing, conditions
 from .tables import Revision, Study
@@ -95,16 +95,28 @@ def find(session: Session, sop_instance_uid: str, *, lock: bool = False) -> Proc
 
 
 def narrowed(
-    session: Session, by: Narrowing, *, states: Collection[str] | None, uids: Collection[str] | None
+    session: Session,
+    by: Narrowing,
+    *,
+    states: Collection[str] | None,
+    uids: Collection[str] | None,
+    waiting_since: datetime | None,
 ) -> Iterator[ProcedureStep]:
-    """Steps in reading order, those that wait first; `states` and `uids` narrow where given."""
+    """Steps that have not ended, then others; by rank, then newest first, since the answer may be cut.
+
+    `states` and `uids` narrow where given, and so does `waiting_since`: steps that nobody has claimed are
+    left out when the last image of their study is older.
+    """
     query = _with_study(select(ProcedureStep)).where(*conditions(by))
     if states is not None:
         query = query.where(ProcedureStep.state.in_(states))
     if uids is not None:
         query = query.where(ProcedureStep.sop_instance_uid.in_(uids))
+    if waiting_since is not None:
+        claimed = ProcedureStep.state != StepState.SCHEDULED
+        query = query.where(or_(claimed, Study.last_slice_at >= waiting_since))
     ended = ProcedureStep.ended_at.is_not(None)
-    query = query.order_by(ended, Study.rank, Study.first_slice_at, ProcedureStep.id)
+    query = query.order_by(ended, Study.rank, Study.first_slice_at.desc(), ProcedureStep.id.desc())
     yield from session.scalars(query.execution_options(yield_per=_BATCH))
 
 
@@ -188,10 +200,17 @@ def end(
             "state": state,
             "performed": performed,
             "ended_at": now,
-            "ended_revision": step.study.revision,
+            "ended_revision": _answered_revision(step.study_id),
             "changed_at": now,
         },
     )
+
+
+def _answered_revision(study_id: int) -> ScalarSelect[int]:
+    """Number of the newest revision that has an answer, 0 for none: a reader knows of no later one."""
+    newest = func.coalesce(func.max(Revision.number), 0)
+    answered = select(newest).where(Revision.study_id == study_id, Revision.state.in_(FINAL_STATES))
+    return answered.scalar_subquery()
 
 
 def _changed_one(session: Session, *where: ColumnElement[bool], values: dict[str, Any]) -> bool:

@@ -453,6 +453,26 @@ def _attempts(database: Database) -> int:
         return sum(event.attempts for event in session.query(StepEvent))
 
 
+def test_steps_that_nobody_has_claimed_leave_the_list_with_age(sqlite: Database) -> None:
+    """Studies of long ago are told to those who ask by UID or date, and as long as somebody reads them."""
+    for number, minutes in enumerate((1, 2)):
+        add_study(sqlite, f"1.2.{number}", StudyState.FLAGGED, minutes=minutes)
+    old, older = step_uid("1.2.0", 1), step_uid("1.2.1", 1)
+    with answering(sqlite, hours=1) as service, asking(service.port, PULL) as reader:
+
+        def told(**keys: object) -> list[str]:
+            return [ds.SOPInstanceUID for ds in steps(reader, **keys)]
+
+        assert told() == told(ProcedureStepState="SCHEDULED") == []
+        assert told(SOPInstanceUID=old) == told(StudyInstanceUID="1.2.0") == [old]
+        assert told(ScheduledProcedureStepStartDateTime="20260101-") == [older, old]
+        assert change(reader, old, "IN PROGRESS", KEY) == 0
+        assert told() == [old]
+    with answering(sqlite, max_answers=1) as service, asking(service.port, PULL) as reader:
+        asked = identifier(SOPInstanceUID="", ProcedureStepState="")
+        assert [ds.SOPInstanceUID for ds in find(reader, asked, PULL)[1]] == [old]
+
+
 def _waiting(database: Database) -> int:
     with database.read() as session:
         return session.query(StepEvent).count()

@@ -205,6 +205,17 @@ def test_a_list_that_is_not_whole_never_ends_with_success(listed: Database) -> N
         assert [ds.StudyInstanceUID for ds in found] == ["1.2.1", "1.2.2"]
 
 
+def test_a_list_that_is_cut_has_the_newest_of_those_in_one_place(sqlite: Database) -> None:
+    """What has waited for months fills no answer; a whole list has the longest waiting first."""
+    for minutes in (20, 30, 10):
+        add_study(sqlite, f"1.2.{minutes}", StudyState.FAILED, minutes=minutes)
+    with answering(sqlite, max_answers=2) as service:
+        _, found = _ask(service.port, StudyInstanceUID="")
+        assert [ds.StudyInstanceUID for ds in found] == ["1.2.10", "1.2.20"]
+    with answering(sqlite, max_answers=3) as service:
+        assert _uids(service.port) == ["1.2.30", "1.2.20", "1.2.10"]
+
+
 def test_more_studies_than_one_batch(sqlite: Database) -> None:
     """Every study is found once, also where many share rank and time."""
     for number in range(_BATCH + 7):

@@ -18,6 +18,7 @@ from ich_triage.domain.priority import Rank
 from ich_triage.domain.states import OutputKind, StudyState
 from ich_triage.outputs.hl7 import build_oru, codec, control_id, escape
 from ich_triage.outputs.report import Report
+from ich_triage.query.attributes import PRIORITIES
 from ich_triage.settings import MllpDestination
 from tests.reports import analysis_of, made_header, made_headers, report_of
 
@@ -30,6 +31,7 @@ HIS = MllpDestination(
     receiving_application="HIS",
     receiving_facility="HOSP & CO",
 )
+CONFORMANCE = Path(__file__).parents[3] / "docs" / "conformance.md"
 FINAL = (StudyState.FLAGGED, StudyState.NOT_FLAGGED, StudyState.NOT_ANALYSED, StudyState.FAILED)
 
 
@@ -159,16 +161,30 @@ def test_a_later_message_is_a_correction_for_those_who_have_an_earlier_one() -> 
         (StudyState.NOT_ANALYSED, {}, ("A", Rank.UNKNOWN)),
         (StudyState.NOT_ANALYSED, {"flag_stood": True}, ("S", Rank.FLAGGED)),
         (StudyState.NOT_FLAGGED, {}, ("R", Rank.NOT_FLAGGED)),
-        (StudyState.NOT_FLAGGED, {"stat": True}, ("S", Rank.NOT_FLAGGED_STAT)),
+        (StudyState.NOT_ANALYSED, {"stat": True}, ("A", Rank.UNKNOWN_STAT)),
+        (StudyState.NOT_FLAGGED, {"stat": True}, ("A", Rank.NOT_FLAGGED_STAT)),
     ],
 )
-def test_priority_never_falls_below_what_was_asked(
+def test_priority_follows_the_place_on_the_list(
     state: StudyState, changes: dict[str, Any], priority: tuple[str, Rank]
 ) -> None:
-    """Flagged first, the unknown before the unflagged; an urgent request stays urgent, as does a flag."""
+    """Flagged first, the unknown before the unflagged; a flag stays up, an urgent request is not routine."""
     message = built(report_of(made_headers(), state, **changes))
     told = (message.extract_field("TQ1", 1, 9), Rank(int(value(message, "PRIORITY"))))
     assert told == priority
+
+
+def test_every_protocol_follows_the_table_of_priorities() -> None:
+    """For each place on the list, TQ1-9 and the DICOM priority are those of docs/conformance.md."""
+    row = re.compile(r"^\| ([1-6, ]+): .* \| (\w+) \| \w+ \| ([SAR]) \|$", re.MULTILINE)
+    documented = row.findall(CONFORMANCE.read_text(encoding="utf-8"))
+    listed = {int(rank): (level, code) for ranks, level, code in documented for rank in ranks.split(", ")}
+    told = {}
+    for state in FINAL:
+        for stat in (False, True):
+            report = report_of(made_headers(), state, stat=stat)
+            told[report.rank] = (PRIORITIES[report.rank], built(report).extract_field("TQ1", 1, 9))
+    assert told == listed and told.keys() == set(Rank)
 
 
 def test_one_report_makes_one_message_for_each_destination() -> None:

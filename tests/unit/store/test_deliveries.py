@@ -20,6 +20,7 @@ from tests.rows import add_revision, later_revision
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 POLICY = Policy(backoff_s=2, backoff_max_s=60, max_attempts=4)
+FLAGGED, OTHER, FAILED = StudyState.FLAGGED, StudyState.NOT_FLAGGED, StudyState.FAILED
 
 
 def plan(database: Database, *uids: str, study: str = "1.2.3", flagged: bool = True) -> list[int]:
@@ -100,9 +101,50 @@ def test_a_claim_runs_out_unless_renewed(database: Database) -> None:
 
 def test_flagged_studies_go_first(database: Database) -> None:
     """After a PACS was away, the reports of suspected bleeds are sent before the rest."""
-    plan(database, "old", study="1.1", flagged=False)
+    (old,) = plan(database, "old", study="1.1", flagged=False)
     (urgent,) = plan(database, "new", study="1.2", flagged=True)
-    assert claim(database, limit=1) == [urgent]
+    assert claim(database, "one", limit=1) == [urgent]
+    with database.write() as session:
+        deliveries.release(session, "one")
+    assert claim(database) == [urgent, old]
+
+
+def test_a_message_does_not_overtake_an_earlier_one_of_its_study(database: Database) -> None:
+    """What another worker is about to send goes first; other studies and objects do not wait for it."""
+    with database.write() as session:
+        first = add_revision(session, "1.2.3", OTHER)
+        deliveries.plan(session, first, [planned("1", kind=OutputKind.HL7), planned("2")])
+        session.flush()
+    (earlier, report) = claim(database, "one")
+    with database.write() as session:
+        study = session.get_one(Delivery, earlier).revision.study
+        second = later_revision(session, study, FLAGGED)
+        deliveries.plan(session, second, [planned("3", kind=OutputKind.HL7), planned("4")])
+        session.flush()
+        (_, _, later, later_report) = (each.id for each in deliveries.of_study(session, "1.2.3"))
+    assert claim(database, "two") == [later_report]
+    with database.write() as session:
+        for each in (earlier, report):
+            deliveries.mark_sent(session, each, now=NOW, commitment=False)
+        deliveries.release(session, "one")
+    assert claim(database, "two") == [later]
+
+
+def test_a_worker_sends_the_messages_of_a_study_in_their_order(database: Database) -> None:
+    """Both in one batch; and an earlier one that waits for its next attempt holds nothing back."""
+    with database.write() as session:
+        first = add_revision(session, "1.2.3", OTHER)
+        deliveries.plan(session, first, [planned("1", kind=OutputKind.HL7)])
+        deliveries.plan(
+            session, later_revision(session, first.study, FLAGGED), [planned("2", kind=OutputKind.HL7)]
+        )
+        session.flush()
+        earlier, later = (each.id for each in deliveries.of_study(session, "1.2.3"))
+    assert claim(database, "one") == [earlier, later]
+    with database.write() as session:
+        deliveries.mark_failed(session, [earlier], error="away", policy=POLICY, now=datetime.now(UTC))
+        deliveries.release(session, "one")
+    assert claim(database, "two") == [later]
 
 
 def test_back_off_grows_until_the_dead_letter(database: Database) -> None:
@@ -128,9 +170,6 @@ def test_a_destination_that_asks_for_time_gets_it_within_the_policy(database: Da
             deliveries.mark_failed(session, [only], error="status 503", policy=POLICY, now=NOW, wait_s=asked)
         due = row(database, only).next_attempt_at
         assert due and shortest <= (due - NOW).total_seconds() <= longest
-
-
-FLAGGED, OTHER, FAILED = StudyState.FLAGGED, StudyState.NOT_FLAGGED, StudyState.FAILED
 
 
 @pytest.mark.parametrize(

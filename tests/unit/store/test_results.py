@@ -32,11 +32,11 @@ def _study(database: Database, uid: str, *, stat: bool = False, revisions: int =
         return ids
 
 
-def _finish(database: Database, revision_id: int, state: StudyState, code: ReasonCode | None = None) -> None:
+def _finish(database: Database, revision_id: int, state: StudyState, code: ReasonCode | None = None) -> bool:
     with database.write() as session:
         revision = results.unfinished(session, revision_id)
         assert revision is not None
-        results.finish(session, revision, state, code=code, reason="why" if code else None)
+        return results.finish(session, revision, state, code=code, reason="why" if code else None)
 
 
 def _shown(database: Database, uid: str) -> tuple[str, str | None]:
@@ -104,11 +104,11 @@ def test_what_a_study_shows_after_a_second_look(
 
 
 def test_an_old_revision_never_hides_newer_slices(database: Database) -> None:
-    """While a newer revision is open, the older result is not shown, unless it is a flag."""
+    """While a newer revision is open, the older result neither holds nor shows, unless it is a flag."""
     quiet, _ = _study(database, "1.1", revisions=2)
     loud, _ = _study(database, "1.2", revisions=2)
-    _finish(database, quiet, NOT_FLAGGED)
-    _finish(database, loud, FLAGGED)
+    assert not _finish(database, quiet, NOT_FLAGGED)
+    assert _finish(database, loud, FLAGGED)
     assert _shown(database, "1.1")[0] == StudyState.IN_PROGRESS
     assert _shown(database, "1.2")[0] == FLAGGED
 

@@ -8,10 +8,10 @@ from threading import Barrier
 
 import pytest
 
-from ich_triage.domain.states import StudyState
+from ich_triage.domain.states import CompletedBy, StudyState
 from ich_triage.domain.step import StepState
 from ich_triage.settings import Delivery
-from ich_triage.store import studies, ups, ups_events
+from ich_triage.store import results, revisions, studies, ups, ups_events
 from ich_triage.store.database import Database
 from ich_triage.store.ups_tables import ProcedureStep, StepEvent
 from tests.asking import add_study
@@ -99,6 +99,24 @@ def test_only_its_own_transaction_ends_a_step(covered: Database) -> None:
             step.study = session.get_one(ProcedureStep, step.id).study
             assert ups.end(session, step, StepState.COMPLETED, performed={}, now=LATER) is ended
     assert _step(covered).ended_at == LATER
+
+
+def test_a_flag_after_a_reading_during_the_analysis_is_to_be_read_again(covered: Database) -> None:
+    """The reader has ended the step before the first answer came: a flag gets a second step."""
+    with covered.write() as session:
+        study = studies.get(session, "1.1")
+        opened = revisions.open_revision(session, study, CompletedBy.QUIET, NOW)
+        session.flush()
+        revision_id = opened.id
+        ups.claim(session, "1.1.1", transaction_uid="1.5", performer="R", now=NOW)
+        step = ups.find(session, "1.1.1")
+        assert step is not None
+        ups.end(session, step, StepState.COMPLETED, performed={}, now=LATER)
+    assert _step(covered).ended_revision == 0
+    with covered.write() as session:
+        results.finish(session, results.get(session, revision_id), StudyState.FLAGGED)
+    with covered.read() as session:
+        assert [(each.study_instance_uid, number) for each, number in ups.uncovered(session)] == [("1.1", 2)]
 
 
 def test_events_keep_their_order_and_wait_together(covered: Database) -> None:
