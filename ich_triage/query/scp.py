@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from time import sleep
 from typing import Protocol, cast
 
 import structlog
@@ -37,6 +38,9 @@ from .status import (
 from .step_requests import STEP_CLASSES, StepRequests
 from .steps import Steps
 from .studies import StudyRoot
+
+#: how often it is looked whether an answer is out, s
+_WIRE_S = 0.0005
 
 log = structlog.get_logger(__name__)
 
@@ -140,6 +144,7 @@ class QueryScp:
         """The matches one by one. A list that is not whole never ends with success."""
         limit = self._settings.max_answers
         for sent, ds in enumerate(found[:limit]):
+            _wait_for_the_wire(event)
             if event.is_cancelled:
                 log.info("question_cancelled", association=number(event), answers=sent)
                 yield CANCEL, None
@@ -179,3 +184,10 @@ def _log_established(event: evt.Event) -> None:
         calling_ae_title=requestor.ae_title,
         address=requestor.address,
     )
+
+
+def _wait_for_the_wire(event: evt.Event) -> None:
+    """Until what was answered is out: a C-CANCEL is not read while pynetdicom has answers to write."""
+    association = event.assoc
+    while association.is_established and not association.dul.to_provider_queue.empty():
+        sleep(_WIRE_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from string import Formatter
 from typing import Literal
@@ -25,10 +26,23 @@ class Web(Section):
     tls_certificate: Path | None = None
     #: PEM file of its private key
     tls_key: Path | None = None
-    #: addresses of the reverse proxies that end TLS before us; their X-Forwarded headers are believed
+    #: addresses or networks of the reverse proxies that end TLS before us; nobody else on other machines is
+    #: served without our own TLS, and their X-Forwarded headers are believed
     trusted_proxies: tuple[str, ...] = ()
     #: address under which people reach the pages, as a proxy shows it; empty means the listener's own
     public_url: str = Field(default="", pattern=r"^(https?://[^/?#]+)?$")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            try:
+                ip_network(each)
+            except ValueError:
+                raise ValueError(
+                    f"{each} is neither an address nor a network (10.0.0.7, 10.0.0.0/24)"
+                ) from None
+        return value
 
     @model_validator(mode="after")
     def _no_patient_data_in_clear(self) -> Web:

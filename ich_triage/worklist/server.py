@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import socket
 import threading
+from typing import Any
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ..settings import Web
+from .only_from import OnlyFrom
 
 log = structlog.get_logger(__name__)
 
@@ -39,14 +43,13 @@ class WebServer:
         """Listen and answer. Raises OSError where the address or the certificate cannot be used."""
         settings = self._settings
         config = uvicorn.Config(
-            self._app,
+            self._guarded(),
             log_config=None,
             access_log=False,
             server_header=False,
             ssl_certfile=settings.tls_certificate,
             ssl_keyfile=settings.tls_key,
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=list(settings.trusted_proxies),
+            proxy_headers=False,  # see `_guarded`
             timeout_graceful_shutdown=_GRACE_S,
         )
         config.load()
@@ -57,6 +60,16 @@ class WebServer:
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web", daemon=True)
         self._thread.start()
         log.info("web_listening", url=self.url)
+
+    def _guarded(self) -> ASGIApp:
+        """The application behind its proxies, where there are any."""
+        settings = self._settings
+        if not settings.trusted_proxies:
+            return self._app
+        app: Any = self._app  # uvicorn and starlette type the same protocol in ways of their own
+        behind: Any = ProxyHeadersMiddleware(app, trusted_hosts=list(settings.trusted_proxies))
+        known: ASGIApp = behind if settings.tls_key else OnlyFrom(settings.trusted_proxies, behind)
+        return known
 
     def stop(self) -> None:
         """Cut what is open and end."""

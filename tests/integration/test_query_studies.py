@@ -229,8 +229,8 @@ def test_a_cancelled_question_ends(sqlite: Database) -> None:
     for number in range(400):
         add_study(sqlite, f"1.3.{number}", StudyState.NOT_FLAGGED)
     with answering(sqlite) as service, asking(service.port, STUDY_ROOT) as association:
-        statuses = []
         question = identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="")
+        statuses = []
         for status, _ in association.send_c_find(question, STUDY_ROOT, msg_id=7):
             statuses.append(status.Status)
             if len(statuses) == 1:
