@@ -61,17 +61,19 @@ class MllpListener:
         return [str(each.segment("MSH")(10)) for each in self.messages()]
 
     async def _talk(self, reader: HL7StreamReader, writer: HL7StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
-            while True:
-                content = await reader.readblock()
-                self.heard.append(content)
-                answer = self.manner(hl7.parse(content, encoding=self._encoding))
-                if answer is not None:
-                    writer.write(answer)
-                    await writer.drain()
-                if self.cuts:
-                    break
-        writer.transport.abort()
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+                while True:
+                    content = await reader.readblock()
+                    self.heard.append(content)
+                    answer = self.manner(hl7.parse(content, encoding=self._encoding))
+                    if answer is not None:
+                        writer.write(answer)
+                        await writer.drain()
+                    if self.cuts:
+                        break
+        finally:
+            writer.transport.abort()
 
     async def _serve(self, port: int) -> None:
         server = await start_hl7_server(self._talk, LOOPBACK, port, ssl=self._tls)

@@ -7,7 +7,7 @@ from typing import Any
 
 # everything that a process needs, loaded before the fork
 from ich_triage import bootstrap, settings
-from ich_triage.cli.supervise import END_S, stop_event
+from ich_triage.cli.supervise import END_S, stop_event, wait_for
 from ich_triage.intake import receiver as _receiver  # noqa: F401
 from ich_triage.outputs import deliver as _deliver  # noqa: F401
 from ich_triage.pipeline import stages as _stages
@@ -63,7 +63,7 @@ def web(*, config: str) -> None:
 def _run(process: Any) -> None:
     stop = stop_event(limit_s=END_S)
     process.start()
-    stop.wait()
+    wait_for(stop)
     process.stop()
 
 

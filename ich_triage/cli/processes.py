@@ -12,7 +12,7 @@ from ..errors import SettingsError
 from ..store import first_admin, migrate
 from ..store.database import Database
 from .options import ConfigOption, config_path, open_database, process_settings
-from .supervise import END_S, stop_event, supervise
+from .supervise import END_S, stop_event, supervise, wait_for
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ def receiver(context: typer.Context, config: ConfigOption = None) -> None:
     except OSError as error:
         where = f"{loaded.dicom.host}:{loaded.dicom.port}"
         raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
-    stop.wait()
+    wait_for(stop)
     process.stop()
     database.close()
 
@@ -57,7 +57,7 @@ def query(context: typer.Context, config: ConfigOption = None) -> None:
     except OSError as error:
         where = f"{loaded.query.host}:{loaded.query.port}"
         raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
-    stop.wait()
+    wait_for(stop)
     process.stop()
     database.close()
 
@@ -69,7 +69,7 @@ def worker(context: typer.Context, config: ConfigOption = None) -> None:
     database = open_database(loaded)
     process = bootstrap.worker(loaded, database)
     process.start()
-    stop.wait()
+    wait_for(stop)
     process.stop()
     database.close()
 
@@ -87,7 +87,7 @@ def web(context: typer.Context, config: ConfigOption = None) -> None:
         raise SettingsError(f"cannot serve on {where}: {error.strerror}; see `ich-triage doctor`") from error
     if loaded.access.passwords:
         _invite_first_admin(database, process.url)
-    stop.wait()
+    wait_for(stop)
     process.stop()
     database.close()
 

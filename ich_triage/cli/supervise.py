@@ -50,6 +50,16 @@ def stop_event(*, limit_s: float | None = None) -> threading.Event:
     return stop
 
 
+def wait_for(stop: threading.Event) -> None:
+    """Wait in the main thread, and look up now and then.
+
+    Handlers of signals run there; one that another thread received, or that came just before the wait began,
+    does not end a wait without a limit.
+    """
+    while not stop.wait(_LOOK_S):
+        pass
+
+
 def _set_on_signal(signals: queue.SimpleQueue[int], stop: threading.Event) -> None:
     signals.get()
     stop.set()

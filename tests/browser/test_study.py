@@ -11,12 +11,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, expect
+from sqlalchemy import select
 
 from ich_triage.domain.input_spec import BONE, BRAIN, Window
 from ich_triage.imaging import windows
 from ich_triage.imaging.header import read_study
 from ich_triage.imaging.stacks import split
 from ich_triage.imaging.volume import assemble
+from ich_triage.store.tables import Study
 from tests.browser.conftest import BROKEN_HU, READER, Open, Site
 from tests.heads import SLICES, tiny_head
 
@@ -250,11 +252,20 @@ def test_what_was_not_analysed_never_looks_negative(page: Page, studies: Studies
         expect(page.locator("#strip")).to_be_hidden()
 
 
+def _reached(site: Site, uid: str) -> tuple[str, int] | None:
+    """State and images of the study, once its first has arrived."""
+    with site.database.read() as session:
+        found = session.scalar(select(Study).where(Study.study_instance_uid == uid))
+        return None if found is None else (found.state, found.instance_count)
+
+
 def test_a_study_in_progress_says_so(site: Site, page: Page) -> None:
     """Its pictures can be read before any model has looked; once one has, the page says that it is old."""
     site.hold.touch()
-    uid = site.send(tiny_head(name="Phantom^Open"))
-    expect(page.locator(f'.row[data-uid="{uid}"]')).to_contain_text("In progress")
+    images = tiny_head(name="Phantom^Open")
+    uid = site.send(images)
+    whole = ("in_progress", len(images))
+    site.until(lambda: _reached(site, uid) == whole, what="all slices, in progress")
     opened(page, uid)
     expect(page.locator("h1")).to_contain_text("In progress")
     assert drawn(page).max() > 0

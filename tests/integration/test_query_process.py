@@ -81,13 +81,13 @@ def test_the_process_answers_findscu_and_ends_in_order(config: Path, wait_until:
 
 
 def test_serve_runs_it_where_it_is_enabled(config: Path, wait_until: Wait) -> None:
-    """`ich-triage serve` starts it beside receiver and worker."""
+    """`ich-triage serve` starts it beside receiver, worker and web."""
     with _running(config, "serve"):
         wait_until(lambda: _answers(load(config).query.port), limit_s=120, what="the query process")
     written = (config.parent / "serve.log").read_text().splitlines()
     told = [json.loads(line) for line in written if line.startswith("{")]
     started = {line["name"] for line in told if line["event"] == "process_started"}
-    assert started == {"receiver", "worker", "query"}
+    assert started == {"receiver", "worker", "web", "query"}
 
 
 def test_doctor_looks_at_it_and_at_its_subscribers(config: Path, free_port: int, wait_until: Wait) -> None:
