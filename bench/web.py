@@ -52,16 +52,22 @@ def run() -> Rows:
             client.post("/login", data={"name": "reader", "password": _PASSWORD})
             client.headers["X-CSRF-Token"] = csrf_token(client.cookies["ich_session"])
             picture = f"/api/v1/studies/{uid}/pictures"
-            slices = client.get(picture).json()["slices"]
+            told = client.get(picture).json()
+            stack, slices = told["stack"], told["slices"]
 
             def rows_of(**form: object) -> httpx.Response:
                 return client.post("/rows", data=form)
+
+            def picture_of(turn: int) -> httpx.Response:
+                return client.get(f"{picture}/{turn % slices}", params={"stack": stack})
 
             rows = [
                 _times("worklist page", lambda _: client.get("/")),
                 _times("rows, one page after the other", lambda turn: rows_of(page=1 + turn % 200)),
                 _times("rows, searched", lambda turn: rows_of(search=f"2.25 {turn}")),
-                _times("slice picture, 512²", lambda turn: client.get(f"{picture}/{turn % slices}")),
+                _times(
+                    "slice picture, 512²", lambda turn: client.get(f"{picture}/{turn % slices}?stack={stack}")
+                ),
                 _change(client, database, uid),
                 _rest(client, process),
             ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, or_, select, union
 from sqlalchemy.orm import Session, aliased, selectinload
 
 from ..domain.priority import RISEN, Order
@@ -130,7 +130,7 @@ def _answered() -> Select[int]:
         select(Revision.study_id)
         .join(Study, Study.id == Revision.study_id)
         .where(
-            or_(Revision.id.in_(answered), Revision.id.in_(completed)),
+            Revision.id.in_(union(answered, completed)),
             Study.assembling_since.is_(None),
             ~newer_result,
         )
