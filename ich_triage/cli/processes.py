@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 import typer
 
 from .. import bootstrap
 from ..errors import SettingsError
+from ..settings import Dicom, Query, Settings, Web
 from ..store import first_admin, migrate
 from ..store.database import Database
 from .options import ConfigOption, config_path, open_database, process_settings
 from .supervise import END_S, stop_event, supervise, wait_for
+
+if TYPE_CHECKING:
+    from ..worklist.server import WebServer
 
 log = structlog.get_logger(__name__)
 
@@ -33,60 +39,60 @@ def serve(context: typer.Context, config: ConfigOption = None) -> None:
 def receiver(context: typer.Context, config: ConfigOption = None) -> None:
     """Run the DICOM listener alone."""
     loaded = process_settings(context, config, "receiver")
-    stop = stop_event(limit_s=END_S)
-    database = open_database(loaded)
-    process = bootstrap.receiver(loaded, database)
-    try:
-        process.start()
-    except OSError as error:
-        where = f"{loaded.dicom.host}:{loaded.dicom.port}"
-        raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
-    wait_for(stop)
-    process.stop()
-    database.close()
+    _run(loaded, bootstrap.receiver, listens=loaded.dicom)
 
 
 def query(context: typer.Context, config: ConfigOption = None) -> None:
     """Run what other systems ask by DICOM alone: studies, priorities, procedure steps."""
     loaded = process_settings(context, config, "query")
-    stop = stop_event(limit_s=END_S)
-    database = open_database(loaded)
-    process = bootstrap.query(loaded, database)
-    try:
-        process.start()
-    except OSError as error:
-        where = f"{loaded.query.host}:{loaded.query.port}"
-        raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
-    wait_for(stop)
-    process.stop()
-    database.close()
+    _run(loaded, bootstrap.query, listens=loaded.query)
 
 
 def worker(context: typer.Context, config: ConfigOption = None) -> None:
     """Run one analysing and delivering process alone; there can be many."""
     loaded = process_settings(context, config, "worker")
-    stop = stop_event(limit_s=END_S)
-    database = open_database(loaded)
-    process = bootstrap.worker(loaded, database)
-    process.start()
-    wait_for(stop)
-    process.stop()
-    database.close()
+    _run(loaded, bootstrap.worker)
 
 
 def web(context: typer.Context, config: ConfigOption = None) -> None:
     """Run the worklist pages and the JSON API alone."""
     loaded = process_settings(context, config, "web")
+
+    def invite(process: WebServer, database: Database) -> None:
+        if loaded.access.passwords:
+            _invite_first_admin(database, process.url)
+
+    _run(loaded, bootstrap.web, listens=loaded.web, started=invite)
+
+
+class _Process(Protocol):
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+Made = TypeVar("Made", bound=_Process)
+
+
+def _run(
+    loaded: Settings,
+    make: Callable[[Settings, Database], Made],
+    *,
+    listens: Dicom | Query | Web | None = None,
+    started: Callable[[Made, Database], None] = lambda _process, _database: None,
+) -> None:
+    """Start a process, wait for the order to end, and stop it."""
     stop = stop_event(limit_s=END_S)
     database = open_database(loaded)
-    process = bootstrap.web(loaded, database)
+    process = make(loaded, database)
     try:
         process.start()
     except OSError as error:
-        where = f"{loaded.web.host}:{loaded.web.port}"
-        raise SettingsError(f"cannot serve on {where}: {error.strerror}; see `ich-triage doctor`") from error
-    if loaded.access.passwords:
-        _invite_first_admin(database, process.url)
+        if listens is None:
+            raise
+        where = f"{listens.host}:{listens.port}"
+        raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
+    started(process, database)
     wait_for(stop)
     process.stop()
     database.close()

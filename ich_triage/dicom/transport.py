@@ -9,10 +9,13 @@ from threading import Thread
 from time import monotonic
 from typing import Any, cast
 
+import structlog
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+log = structlog.get_logger(__name__)
 
 #: an A-ASSOCIATE-RQ has no maximum length (PS3.8 section 9.3.2); the largest sensible one is far below
 _LARGEST_NEGOTIATION_BYTES = 1 << 20
@@ -134,3 +137,29 @@ def _wake_if_not_negotiated(event: evt.Event) -> None:
     if association.requestor.primitive is None:
         association.is_aborted = True
         association.dul.to_user_queue.put(A_P_ABORT())
+
+
+def association_number(event: evt.Event) -> int:
+    """Our own number of the association that an event is about: its DIMSE provider counts them."""
+    return int(cast(Any, event.assoc.dimse).number)
+
+
+def log_rejection(event: evt.Event) -> None:
+    """Handler of EVT_REJECTED."""
+    log.warning(
+        "association_rejected",
+        association=association_number(event),
+        reason=rejection(event.assoc),
+        calling_ae_title=event.assoc.requestor.ae_title,
+    )
+
+
+def log_established(event: evt.Event) -> None:
+    """Handler of EVT_ESTABLISHED."""
+    requestor = event.assoc.requestor
+    log.info(
+        "association_established",
+        association=association_number(event),
+        calling_ae_title=requestor.ae_title,
+        address=requestor.address,
+    )

@@ -19,7 +19,7 @@ from pynetdicom.transport import AssociationSocket
 
 from ..dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from ..dicom.scu import read_commitment_result
-from ..dicom.transport import PatientSocket, Server, rejection
+from ..dicom.transport import PatientSocket, Server, association_number, log_established, log_rejection
 from ..dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..domain.commitment import CommitmentResult
 from ..errors import SpoolError
@@ -65,8 +65,8 @@ class Listener:
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self._commitment_result),
-            (evt.EVT_REJECTED, _log_rejection),
-            (evt.EVT_ESTABLISHED, _log_established),
+            (evt.EVT_REJECTED, log_rejection),
+            (evt.EVT_ESTABLISHED, log_established),
         ]
         self._server = Server(
             _application_entity(self._settings),
@@ -105,7 +105,7 @@ class Listener:
 
     def _store(self, event: evt.Event) -> Dataset | int:
         incoming = cast(C_STORE, event.request).DataSet
-        number = _number(event)
+        number = association_number(event)
         try:
             arrival = incoming.commit(association=number) if isinstance(incoming, IncomingObject) else None
         except (SpoolError, OSError) as error:
@@ -119,7 +119,7 @@ class Listener:
         return SUCCESS
 
     def _commitment_result(self, event: evt.Event) -> tuple[int, None]:
-        number = _number(event)
+        number = association_number(event)
         # broad, since this is the boundary to the peer: whatever goes wrong, it must hear that it did
         try:
             result = read_commitment_result(event.event_information)
@@ -152,29 +152,6 @@ def _application_entity(settings: Dicom) -> AE:
     # the peer is the SCP here: it opens the association to tell us what it has committed to (PS3.4 J.3.3)
     ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
     return ae
-
-
-def _number(event: evt.Event) -> int:
-    return cast(SpoolingProvider, event.assoc.dimse).number
-
-
-def _log_rejection(event: evt.Event) -> None:
-    log.warning(
-        "association_rejected",
-        association=_number(event),
-        reason=rejection(event.assoc),
-        calling_ae_title=event.assoc.requestor.ae_title,
-    )
-
-
-def _log_established(event: evt.Event) -> None:
-    requestor = event.assoc.requestor
-    log.info(
-        "association_established",
-        association=_number(event),
-        calling_ae_title=requestor.ae_title,
-        address=requestor.address,
-    )
 
 
 def _reason(error: Exception) -> str:

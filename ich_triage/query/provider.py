@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import cast
 
 from pydicom.dataset import Dataset
-from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
@@ -67,8 +65,3 @@ def received(read: Callable[[], Dataset]) -> Dataset:
         return read()
     except Exception as error:
         raise HeaderError("the data set cannot be read") from error
-
-
-def number(event: evt.Event) -> int:
-    """Our own number of the association that an event is about."""
-    return cast(SmallMessages, event.assoc.dimse).number

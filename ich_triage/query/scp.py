@@ -19,13 +19,13 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 )
 from pynetdicom.transport import AssociationSocket
 
-from ..dicom.transport import PatientSocket, Server, rejection
+from ..dicom.transport import PatientSocket, Server, association_number, log_established, log_rejection
 from ..dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..errors import DicomReadError, QueryError
 from ..settings import Settings
 from ..store.database import Database
 from .keys import Key, read_keys
-from .provider import SmallMessages, check_length, number, received
+from .provider import SmallMessages, check_length, received
 from .status import (
     CANCEL,
     DOES_NOT_MATCH_SOP_CLASS,
@@ -81,8 +81,8 @@ class QueryScp:
             (evt.EVT_N_SET, self._requests.set),
             (evt.EVT_N_ACTION, self._requests.action),
             (evt.EVT_N_CREATE, self._requests.create),
-            (evt.EVT_REJECTED, _log_rejection),
-            (evt.EVT_ESTABLISHED, _log_established),
+            (evt.EVT_REJECTED, log_rejection),
+            (evt.EVT_ESTABLISHED, log_established),
         ]
         self._server = Server(
             self._application_entity(),
@@ -132,10 +132,10 @@ class QueryScp:
             finder, keys = self._question(event)
             found, all_supported = finder.find(keys)
         except QueryError as error:
-            log.warning("question_refused", association=number(event), reason=str(error))
+            log.warning("question_refused", association=association_number(event), reason=str(error))
             yield status(error.status, str(error)), None
         except Exception as error:  # noqa: BLE001
-            log.error("question_failed", association=number(event), error=type(error).__name__)
+            log.error("question_failed", association=association_number(event), error=type(error).__name__)
             yield status(UNABLE_TO_PROCESS, "the question could not be processed; see the log"), None
         else:
             yield from self._answers(event, found, PENDING if all_supported else PENDING_UNSUPPORTED)
@@ -146,11 +146,11 @@ class QueryScp:
         for sent, ds in enumerate(found[:limit]):
             _wait_for_the_wire(event)
             if event.is_cancelled:
-                log.info("question_cancelled", association=number(event), answers=sent)
+                log.info("question_cancelled", association=association_number(event), answers=sent)
                 yield CANCEL, None
                 return
             yield pending, ds
-        log.info("question_answered", association=number(event), answers=min(len(found), limit))
+        log.info("question_answered", association=association_number(event), answers=min(len(found), limit))
         if len(found) > limit:
             yield status(OUT_OF_RESOURCES, f"more than {limit} matches: ask for fewer"), None
 
@@ -165,25 +165,6 @@ class QueryScp:
             return finder, read_keys(received(lambda: event.identifier))
         except DicomReadError as error:
             raise QueryError(UNABLE_TO_PROCESS, str(error)) from error
-
-
-def _log_rejection(event: evt.Event) -> None:
-    log.warning(
-        "association_rejected",
-        association=number(event),
-        reason=rejection(event.assoc),
-        calling_ae_title=event.assoc.requestor.ae_title,
-    )
-
-
-def _log_established(event: evt.Event) -> None:
-    requestor = event.assoc.requestor
-    log.info(
-        "association_established",
-        association=number(event),
-        calling_ae_title=requestor.ae_title,
-        address=requestor.address,
-    )
 
 
 def _wait_for_the_wire(event: evt.Event) -> None:

@@ -15,10 +15,11 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
     UnifiedProcedureStepWatch,
 )
 
+from ..dicom.transport import association_number
 from ..errors import DicomReadError, QueryError
 from ..settings import Settings
 from ..store.database import Database
-from .provider import check_length, number, received
+from .provider import check_length, received
 from .status import (
     ATTRIBUTES_UNSUPPORTED,
     INVALID_ARGUMENT,
@@ -98,7 +99,7 @@ class StepRequests:
 
     def create(self, event: evt.Event) -> Answer:
         """N-CREATE: steps are made by triage alone."""
-        log.warning("request_refused", association=number(event), reason="N-CREATE")
+        log.warning("request_refused", association=association_number(event), reason="N-CREATE")
         return status(NOT_AUTHORIZED, "steps are made by triage alone"), None
 
 
@@ -109,11 +110,11 @@ def _guarded(event: evt.Event, answer: Callable[[], Answer]) -> Answer:
     try:
         return answer()
     except QueryError as error:
-        log.warning("request_refused", association=number(event), reason=str(error))
+        log.warning("request_refused", association=association_number(event), reason=str(error))
         return status(error.status, str(error)), None
     except DicomReadError as error:
-        log.warning("request_refused", association=number(event), reason=str(error))
+        log.warning("request_refused", association=association_number(event), reason=str(error))
         return status(INVALID_ARGUMENT, str(error)), None
     except Exception as error:  # noqa: BLE001
-        log.error("request_failed", association=number(event), error=type(error).__name__)
+        log.error("request_failed", association=association_number(event), error=type(error).__name__)
         return status(PROCESSING_FAILURE, "the request could not be processed; see the log"), None

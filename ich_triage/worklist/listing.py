@@ -56,7 +56,7 @@ def page(
     request: Request, own: Annotated[Parts, Depends(parts)], who: Annotated[Principal, Depends(viewer)]
 ) -> Response:
     """The whole page; its rows are those of no filter."""
-    told = _read(own, Filters())
+    told = _read(own, Filters(), workers=own.workers_alive())
     audited(request, who, AuditEvent.LIST_VIEWED, rows=len(told["studies"]))
     return own.page(request, "worklist.html", told | {"kinds": KINDS})
 
@@ -71,17 +71,19 @@ def rows(
     """The rows alone, asked for again whenever the list or the form has changed."""
     changes: Changes = request.app.state.changes
 
+    alive = own.workers_alive()
+
     def make() -> tuple[str, int]:
-        told = _read(own, filters)
+        told = _read(own, filters, workers=alive)
         return own.templates.get_template("rows.html").render(told, fragment=True), len(told["studies"])
 
-    key = (filters.model_dump_json(), changes.version, own.workers_alive())
+    key = (filters.model_dump_json(), changes.version, alive)
     page, count = own.shared.get(key, make)
     audited(request, who, AuditEvent.LIST_REFRESHED, rows=count)
     return HTMLResponse(page)
 
 
-def _read(own: Parts, filters: Filters) -> Json:
+def _read(own: Parts, filters: Filters, *, workers: int) -> Json:
     """The list's document for one page, with what the page adds."""
     settings = own.settings
     order = reading_order(settings.worklist, datetime.now(UTC))
@@ -93,7 +95,7 @@ def _read(own: Parts, filters: Filters) -> Json:
         pages = max(1, -(-matching // size))
         page = min(filters.page, pages)  # the list may have become shorter
         found = query.page(session, wanted, order, limit=size, offset=(page - 1) * size)
-        told = document.worklist(found, counts, order, workers=own.workers_alive())
+        told = document.worklist(found, counts, order, workers=workers)
     by_kind = {kind: sum(counts.get(state, 0) for state in states) for kind, states in KINDS.items()}
     return told | {
         "by_kind": by_kind,

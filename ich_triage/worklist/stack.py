@@ -110,21 +110,21 @@ class Stacks:
         return read_study(paths)[0]
 
     def _outlines(self, row: Row, revision: Revision) -> list[Json]:
-        masks = None
         # A revision that shares an earlier one's result has no masks of its own, nor may that one.
-        for number in range(revision.same_as or revision.number, 0, -1):
+        shared = revision.same_as
+        for number in range(shared, 0, -1) if shared else (revision.number,):
             with suppress(OSError):
-                masks = self._masks.load(row.study.study_instance_uid, number)
-                break
-            if revision.same_as is None:
-                break
-        if masks is None:
-            return []  # of a release that kept none
-        return [
-            {"slice": int(z), "subtype": str(SUBTYPES[k]), "line": line}
-            for k, z in np.argwhere(masks.any(axis=(2, 3)))
-            for line in outline(masks[k, z])
-        ]
+                return _lines(self._masks.load(row.study.study_instance_uid, number))
+        return []  # of a release that kept none
+
+
+def _lines(masks: NDArray[np.bool_]) -> list[Json]:
+    """Around every bleed of masks (5, Z, Y, X)."""
+    return [
+        {"slice": int(z), "subtype": str(SUBTYPES[k]), "line": line}
+        for k, z in np.argwhere(masks.any(axis=(2, 3)))
+        for line in outline(masks[k, z])
+    ]
 
 
 def outline(mask: NDArray[np.bool_]) -> list[list[float]]:
