@@ -11,7 +11,7 @@ from ich_triage.cli.supervise import END_S, stop_event, wait_for
 from ich_triage.intake import receiver as _receiver  # noqa: F401
 from ich_triage.outputs import deliver as _deliver  # noqa: F401
 from ich_triage.pipeline import stages as _stages
-from ich_triage.pipeline import worker as _worker  # noqa: F401
+from ich_triage.pipeline import worker as _worker
 from ich_triage.store.database import Database
 from ich_triage.telemetry import logs
 from ich_triage.worklist import app as _app  # noqa: F401
@@ -28,15 +28,19 @@ def worker(
     breaks_at: int | None = None,
     record: str | None = None,
     plan: str | None = None,
+    reconciles: bool = True,
 ) -> None:
     """`ich-triage worker` with the threshold analyser.
 
     `record` is a file that gets a line for each stage that is run; `plan` names the boundaries to die at.
+    Where rows are made that no queue knows (`tests.listed`), it must not compare the two.
     """
     analyser = ThresholdAnalyser(hold=Path(hold) if hold else None, kills_at=kills_at, breaks_at=breaks_at)
     bootstrap.analyser = lambda *_: (analyser, None)  # type: ignore[assignment, return-value]
     if record:
         _record_stages(Path(record))
+    if not reconciles:
+        _worker.RECONCILE_S = 86_400.0
     if plan:
         boundaries.arm_worker(Path(plan))
     loaded = settings.load(Path(config))
