@@ -19,6 +19,7 @@ from ich_triage.intake.spool import Arrival
 from ich_triage.settings import Worklist
 from ich_triage.store import deliveries, problems, revisions, studies
 from ich_triage.store import worklist as query
+from ich_triage.store.alive import Alive
 from ich_triage.store.database import Database
 from ich_triage.store.instances import Indexed, index
 from ich_triage.worklist import document
@@ -98,7 +99,7 @@ def worklist(database: Database) -> list[Json]:
     order = an_order()
     with database.read() as session:
         rows = query.page(session, query.Wanted(since=datetime(2000, 1, 1, tzinfo=UTC)), order, limit=1000)
-        return list(document.worklist(rows, {}, order, workers=1)["studies"])
+        return list(document.worklist(rows, {}, order, Alive(receivers=1, workers=1))["studies"])
 
 
 def an_order() -> Order:

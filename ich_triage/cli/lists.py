@@ -10,8 +10,9 @@ import typer
 from rich.live import Live
 
 from ..settings import Settings
-from ..store import problems, workers
+from ..store import problems
 from ..store import worklist as query
+from ..store.alive import alive
 from ..store.database import Database
 from ..worklist import document
 from ..worklist.order import reading_order
@@ -58,8 +59,8 @@ def read_worklist(loaded: Settings, database: Database, *, hours: float, limit: 
     wanted = query.Wanted(since=order.now - timedelta(hours=hours))
     with database.read() as session:
         rows = query.page(session, wanted, order, limit=limit)
-        alive = len(workers.living(session, dead_after_s=loaded.worker.dead_after_s))
-        return document.worklist(rows, query.counts(session, wanted), order, workers=alive)
+        living = alive(session, dead_after_s=loaded.worker.dead_after_s)
+        return document.worklist(rows, query.counts(session, wanted), order, living)
 
 
 def study(

@@ -45,6 +45,10 @@ def worklist_table(told: dict[str, Any]) -> RenderableType:
         )
     counts = "  ".join(f"{name.replace('_', ' ')} {number}" for name, number in told["counts"].items())
     parts: list[RenderableType] = [table]
+    if not told["receivers"]:
+        parts.append(
+            Text("\n✗ NO RECEIVER IS ALIVE: no scanner can send; see `ich-triage doctor`", "bold red")
+        )
     if not told["workers"]:
         parts.append(Text("\n✗ NO WORKER IS ALIVE: nothing is analysed; see `ich-triage doctor`", "bold red"))
     return Group(*parts, Text(f"\n{counts or 'no studies'}\n{told['label']}", style="dim"))

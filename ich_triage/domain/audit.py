@@ -66,5 +66,7 @@ class AuditRecord:
     study_instance_uid: str | None = None
     #: studies on a list
     rows: int | None = None
+    #: which part of the list: page and filters, never the words that were searched for
+    asked: str | None = None
     #: the account or token that was changed
     about: str | None = None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
@@ -13,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..domain.commitment import CommitmentResult
 from ..settings import Settings
+from ..store import receivers
 from ..store.database import Database
 from .assembly import GRACE_S, Assembly
 from .associations import Associations
@@ -25,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 #: how long a stop lets running associations finish, s
 PATIENCE_S = 5.0
-_SWEEP = "sweep"
+_SWEEP, _HEARTBEAT = "sweep", "heartbeat"
 #: how often the inbox is looked through for what no indexer has taken, s
 _RESCAN_S = 60.0
 
@@ -60,11 +65,13 @@ class Receiver:
         )
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": ThreadPoolExecutor(1)},  # one sweep at a time
+            # one sweep at a time; a slow one must not look like death
+            executors={"default": ThreadPoolExecutor(1), _HEARTBEAT: ThreadPoolExecutor(1)},
             job_defaults={"coalesce": True, "max_instances": 1},
         )
         self._sweep_s = settings.assembly.sweep_s
-        self._stopping = Event()
+        self._id = uuid.uuid4().hex
+        self._caught_up, self._stopping = Event(), Event()
         self._catching_up = Thread(target=self._catch_up, name="rescan", daemon=True)
 
     @property
@@ -81,6 +88,14 @@ class Receiver:
             self._spool.close()
             raise
         self._indexer.start()
+        self._scheduler.add_job(
+            self._heartbeat,
+            "interval",
+            seconds=receivers.HEARTBEAT_S,
+            next_run_time=datetime.now(UTC),
+            executor=_HEARTBEAT,
+        )
+        self._scheduler.start()
         self._catching_up.start()
         log.info("receiver_started", port=self.port)
 
@@ -89,11 +104,19 @@ class Receiver:
         self._stopping.set()
         self._listener.stop(patience_s=PATIENCE_S)
         self._catching_up.join()
-        if self._scheduler.running:
-            self._scheduler.shutdown()
+        self._scheduler.shutdown()
         self._indexer.stop(patience_s=PATIENCE_S)
         self._spool.close()
+        with suppress(SQLAlchemyError), self._database.write() as session:
+            receivers.remove(session, self._id)
         log.info("receiver_stopped")
+
+    def _heartbeat(self) -> None:
+        try:
+            with self._database.write() as session:
+                receivers.heartbeat(session, receiver_id=self._id, host=socket.gethostname(), pid=os.getpid())
+        except SQLAlchemyError as error:
+            log.warning("heartbeat_not_written", error=type(error).__name__)
 
     def _arrived(self, arrival: Arrival) -> None:
         self._indexer.put((arrival,))
@@ -103,7 +126,7 @@ class Receiver:
         rescan_inbox(self._spool, self._indexer)
         self._scheduler.add_job(self._sweep, "interval", seconds=self._sweep_s)
         self._scheduler.add_job(self._rescan, "interval", seconds=_RESCAN_S)
-        self._scheduler.start()
+        self._caught_up.set()
         try:
             rescan_studies(self._spool, self._database, self._indexer, self._stopping)
         except (OSError, SQLAlchemyError) as error:
@@ -116,7 +139,7 @@ class Receiver:
 
     def _sweep_soon(self) -> None:
         """Look again as soon as the end of an association can complete a study."""
-        if self._scheduler.running:
+        if self._caught_up.is_set() and not self._stopping.is_set():
             due = datetime.now(UTC) + timedelta(seconds=GRACE_S)
             self._scheduler.add_job(self._sweep, "date", run_date=due, id=_SWEEP, replace_existing=True)
 

@@ -57,6 +57,13 @@ def reasons_of(information: Dataset) -> Json:
     return kept(information, _REASONS)
 
 
+def given_up() -> Json:
+    """Why a step was canceled that nobody asked to cancel."""
+    ds = Dataset()
+    ds.ReasonForCancellation = "The reader who claimed this step has been silent for too long."
+    return to_json(ds)
+
+
 def progress_report(performed: Json) -> Json:
     """How far a reader is."""
     tag = "00741002"  # Procedure Step Progress Information Sequence

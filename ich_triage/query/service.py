@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, timedelta
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -25,7 +25,7 @@ class QueryService:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._sweep_s = settings.query.sweep_s
-        self._watch = Watch(database)
+        self._watch = Watch(database, claim_limit=timedelta(hours=settings.query.claim_limit_h))
         self._reporter = Reporter(settings, database)
         self._scp = QueryScp(settings, database, on_event=self._reporter.wake)
         self._scheduler = BackgroundScheduler(timezone=UTC)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from ..dicom.uids import named_uid
+from ..domain.step import StepState
 from ..store import ups, ups_events
 from ..store.database import Database
-from .events import EventType, state_report
+from .events import EventType, given_up, state_report
+from .performed import finished
 
 log = structlog.get_logger(__name__)
 
@@ -22,12 +24,35 @@ def step_uid(study_instance_uid: str, number: int) -> str:
 class Watch:
     """One look at all studies. Two processes that look at the same time tell of nothing twice."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, claim_limit: timedelta) -> None:
         self._database = database
+        self._claim_limit = claim_limit
 
     def look(self) -> int:
-        """Make missing steps, tell of new and changed ones; returns how many. Raises SQLAlchemyError."""
-        return self._cover() + self._tell_changes() + self._greet()
+        """Cancel steps whose reader is gone, make missing ones, tell of new and changed ones.
+
+        Returns how many. Raises SQLAlchemyError.
+        """
+        return self._cancel_silent() + self._cover() + self._tell_changes() + self._greet()
+
+    def _cancel_silent(self) -> int:
+        """A claim must not hide a study for good: its successor asks anew."""
+        with self._database.read() as session:
+            if not ups.silent(session, since=_now() - self._claim_limit):
+                return 0
+        canceled = 0
+        with self._database.write() as session:
+            for step in ups.silent(session, since=_now() - self._claim_limit):
+                reasons, uid, now = given_up(), step.sop_instance_uid, _now()
+                performed = finished(step, StepState.CANCELED, now=now, reasons=reasons)
+                if ups.end(session, step, StepState.CANCELED, performed=performed, now=now, abandoned=True):
+                    ended = ups.find(session, uid)
+                    assert ended is not None
+                    report = state_report(ended, reasons)
+                    ups_events.publish(session, ended, EventType.STATE_REPORT, report, now=now)
+                    log.warning("step_abandoned", step=uid, by=ended.performer)
+                    canceled += 1
+        return canceled
 
     def _cover(self) -> int:
         total = 0

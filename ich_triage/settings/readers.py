@@ -166,6 +166,8 @@ class Query(Section):
     max_answers: int = Field(default=1000, ge=1)
     #: AE title of the archive that has the images; empty names none
     retrieve_ae_title: str = ""
+    #: a claimed step whose reader has been silent for so long is canceled and scheduled anew, h
+    claim_limit_h: float = Field(default=12.0, gt=0)
     #: how often changes of the list are looked for, s
     sweep_s: float = Field(default=1.0, gt=0)
     #: who may subscribe to changes, and where they are told

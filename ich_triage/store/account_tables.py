@@ -123,5 +123,7 @@ class Audit(Base):
     study_instance_uid: Mapped[str | None] = mapped_column(Uid)
     #: studies on a list
     rows: Mapped[int | None]
+    #: which part of the list
+    asked: Mapped[str | None] = mapped_column(String(128))
     #: the account or token that was changed
     about: Mapped[str | None] = mapped_column(String(64))

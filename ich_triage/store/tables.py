@@ -295,6 +295,21 @@ class Worker(Base):
     package_problem: Mapped[str | None]
 
 
+class Receiver(Base):
+    """A receiver process that has said it lives."""
+
+    __tablename__ = "receivers"
+
+    #: unique for each process
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    #: host name
+    host: Mapped[str]
+    #: process id on that host
+    pid: Mapped[int]
+    #: latest heartbeat
+    seen_at: Mapped[datetime]
+
+
 class Promotion(Base):
     """One entry of the history of model packages: a promotion, or a rollback. Never changed."""
 

@@ -26,7 +26,7 @@ NOBODY = ""
 
 def uncovered(session: Session) -> list[tuple[Study, int]]:
     """Studies that need a step, some at a time, each with the number that its step will have."""
-    return [*((study, 1) for study in _without_step(session)), *_flagged_anew(session)]
+    return [*((study, 1) for study in _without_step(session)), *_to_be_read_again(session)]
 
 
 def make(
@@ -68,8 +68,8 @@ def _without_step(session: Session) -> Sequence[Study]:
     return session.scalars(query).all()
 
 
-def _flagged_anew(session: Session) -> Iterator[tuple[Study, int]]:
-    """Read or canceled, and then late images brought a flag: somebody has to look again."""
+def _to_be_read_again(session: Session) -> Iterator[tuple[Study, int]]:
+    """Its reader went away, or it was read or canceled and then late images brought a flag."""
     later = aliased(ProcedureStep)
     newer = exists().where(later.study_id == ProcedureStep.study_id, later.number > ProcedureStep.number)
     flag = exists().where(
@@ -78,11 +78,12 @@ def _flagged_anew(session: Session) -> Iterator[tuple[Study, int]]:
         Revision.state == StudyState.FLAGGED,
         Revision.same_as.is_(None),
     )
+    flagged = and_(Study.state == StudyState.FLAGGED, Study.revision > ProcedureStep.ended_revision)
     found = session.execute(
         select(Study, ProcedureStep.number + 1)
         .join(ProcedureStep, ProcedureStep.study_id == Study.id)
-        .where(ProcedureStep.state.in_(FINAL_STEP_STATES), Study.revision > ProcedureStep.ended_revision)
-        .where(Study.state == StudyState.FLAGGED, flag, ~newer)
+        .where(ProcedureStep.state.in_(FINAL_STEP_STATES), ~newer)
+        .where(or_(ProcedureStep.abandoned, and_(flagged, flag)))
         .limit(_BATCH)
     )
     yield from ((study, number) for study, number in found)
@@ -166,6 +167,13 @@ def settle(session: Session) -> None:
     )
 
 
+def silent(session: Session, *, since: datetime) -> Sequence[ProcedureStep]:
+    """Claimed steps of which there was no news since then; some at a time."""
+    claimed = ProcedureStep.state == StepState.IN_PROGRESS
+    query = select(ProcedureStep).where(claimed, ProcedureStep.changed_at <= since).order_by(ProcedureStep.id)
+    return session.scalars(query.limit(_BATCH)).all()
+
+
 def claim(
     session: Session, sop_instance_uid: str, *, transaction_uid: str, performer: str, now: datetime
 ) -> bool:
@@ -188,9 +196,18 @@ def claim(
 
 
 def end(
-    session: Session, step: ProcedureStep, state: StepState, *, performed: dict[str, Any], now: datetime
+    session: Session,
+    step: ProcedureStep,
+    state: StepState,
+    *,
+    performed: dict[str, Any],
+    now: datetime,
+    abandoned: bool = False,
 ) -> bool:
-    """IN PROGRESS → COMPLETED or CANCELED under the transaction of `step`; False where it has moved on."""
+    """IN PROGRESS → COMPLETED or CANCELED under the transaction of `step`; False where it has moved on.
+
+    An `abandoned` one gets a successor.
+    """
     return _changed_one(
         session,
         ProcedureStep.id == step.id,
@@ -199,6 +216,7 @@ def end(
         values={
             "state": state,
             "performed": performed,
+            "abandoned": abandoned,
             "ended_at": now,
             "ended_revision": _answered_revision(step.study_id),
             "changed_at": now,

@@ -35,6 +35,8 @@ class ProcedureStep(Base):
     ended_at: Mapped[datetime | None]
     #: revision of the study at that time
     ended_revision: Mapped[int | None]
+    #: whether its reader was silent for so long that it was canceled
+    abandoned: Mapped[bool] = mapped_column(default=False)
     #: what the reader has set, as the DICOM JSON model (PS3.18 Annex F)
     performed: Mapped[dict[str, Any] | None]
     #: when it was scheduled

@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf_token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORM = "application/x-www-form-urlencoded"
+_READERS = frozenset({Role.RADIOLOGIST})
 _VIEWERS = frozenset({Role.RADIOLOGIST, Role.ADMIN, Role.SERVICE})
 
 
@@ -86,7 +87,12 @@ def reader(request: Request, sent: SentToken) -> Principal:
     Radiologists alone, since their answers measure the model and train the next one.
     """
     words = "feedback is a radiologist's judgement: log in with an account of that role"
-    return _allowed(request, sent, frozenset({Role.RADIOLOGIST}), words)
+    return _allowed(request, sent, _READERS, words)
+
+
+def may_answer(principal: Principal) -> bool:
+    """Whether `reader` lets this one in."""
+    return principal.role in _READERS
 
 
 def admin(request: Request, sent: SentToken) -> Principal:
@@ -102,13 +108,14 @@ def audited(
     *,
     study_instance_uid: str | None = None,
     rows: int | None = None,
+    asked: str | None = None,
 ) -> None:
     """Keep one record, in the database and in the log. Writes the database: call it from a thread.
 
-    `rows` counts the studies of a list. Pictures of one study, and renewals of an open list, are one record a
-    minute for each session.
+    `rows` counts the studies of a list, `asked` tells which part of it. Pictures of one study, and renewals
+    of an open list, are one record a minute for each session.
     """
-    record = _record(request, principal, event, study_instance_uid=study_instance_uid, rows=rows)
+    record = _record(request, principal, event, study_instance_uid=study_instance_uid, rows=rows, asked=asked)
     bundle, log_in = parts(request).bundle, (principal and principal.csrf_token) or record.address
     if not bundle.is_news(record, log_in):
         return

@@ -62,6 +62,10 @@ class Wanted(BaseModel):
     #: without the first so many
     offset: int = Field(default=0, ge=0, le=1_000_000)
 
+    def words(self) -> str:
+        """For the audit trail."""
+        return " ".join([*sorted(self.state), f"from {self.offset}"])
+
 
 @router.get("/worklist", response_model=schema.Worklist)
 def worklist(request: Request, own: Own, who: Viewer, asked: Annotated[Wanted, Query()]) -> Json:
@@ -71,8 +75,8 @@ def worklist(request: Request, own: Own, who: Viewer, asked: Annotated[Wanted, Q
     wanted = query.Wanted(since=order.now - timedelta(hours=hours), states=frozenset(asked.state))
     with own.database.read() as session:
         found = query.page(session, wanted, order, limit=asked.limit, offset=asked.offset)
-        told = document.worklist(found, query.counts(session, wanted), order, workers=own.workers_alive())
-    audited(request, who, AuditEvent.API_READ, rows=len(found))
+        told = document.worklist(found, query.counts(session, wanted), order, own.alive())
+    audited(request, who, AuditEvent.API_READ, rows=len(found), asked=asked.words())
     return told
 
 

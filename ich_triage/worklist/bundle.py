@@ -35,4 +35,4 @@ class Bundle:
 
 
 def _key(record: AuditRecord, session: str) -> tuple[object, ...]:
-    return (record.event, record.actor, record.study_instance_uid, session)
+    return (record.event, record.actor, record.study_instance_uid, record.asked, session)

@@ -13,6 +13,7 @@ from ..domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ..domain.labels import LABELS
 from ..domain.priority import Order, Rank
 from ..domain.states import DeliveryState
+from ..store.alive import Alive
 from ..store.feedback import sees_bleed
 from ..store.tables import Delivery, Feedback, Problem, Revision, Study
 from ..store.worklist import Row
@@ -22,13 +23,14 @@ Json = dict[str, Any]
 _NEVER_SENT = (DeliveryState.DEAD, DeliveryState.SUPERSEDED)
 
 
-def worklist(rows: Sequence[Row], counts: dict[str, int], order: Order, *, workers: int) -> Json:
-    """The list in reading order, without the per-slice detail; `workers` are alive."""
+def worklist(rows: Sequence[Row], counts: dict[str, int], order: Order, alive: Alive) -> Json:
+    """The list in reading order, without the per-slice detail."""
     now = order.now
     return {
         "label": PRIORITISATION_ONLY,
         "generated_at": now.isoformat(),
-        "workers": workers,
+        "receivers": alive.receivers,
+        "workers": alive.workers,
         "counts": counts,
         "studies": [summary(row, order) for row in rows],
     }

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from ..domain.audit import AuditEvent
 from ..domain.states import StudyState
 from ..store import worklist as query
+from ..store.alive import Alive
 from . import document
 from .access import Principal, audited, viewer
 from .document import Json
@@ -50,14 +51,20 @@ class Filters(BaseModel):
             since=since, states=states, words=tuple(self.search.split()), unanswered=self.unanswered
         )
 
+    def words(self) -> str:
+        """For the audit trail: that something was searched for, not what."""
+        kinds = [kind for kind in KINDS if kind in self.kind]
+        more = [word for word, said in (("unanswered", self.unanswered), ("searched", self.search)) if said]
+        return " ".join([*kinds, *more, f"page {self.page}"])
+
 
 @router.get("/", response_class=HTMLResponse)
 def page(
     request: Request, own: Annotated[Parts, Depends(parts)], who: Annotated[Principal, Depends(viewer)]
 ) -> Response:
     """The whole page; its rows are those of no filter."""
-    told = _read(own, Filters(), workers=own.workers_alive())
-    audited(request, who, AuditEvent.LIST_VIEWED, rows=len(told["studies"]))
+    told = _read(own, Filters(), own.alive())
+    audited(request, who, AuditEvent.LIST_VIEWED, rows=len(told["studies"]), asked=Filters().words())
     return own.page(request, "worklist.html", told | {"kinds": KINDS})
 
 
@@ -71,19 +78,19 @@ def rows(
     """The rows alone, asked for again whenever the list or the form has changed."""
     changes: Changes = request.app.state.changes
 
-    alive = own.workers_alive()
+    alive = own.alive()
 
     def make() -> tuple[str, int]:
-        told = _read(own, filters, workers=alive)
+        told = _read(own, filters, alive)
         return own.templates.get_template("rows.html").render(told, fragment=True), len(told["studies"])
 
     key = (filters.model_dump_json(), changes.version, alive)
     page, count = own.shared.get(key, make)
-    audited(request, who, AuditEvent.LIST_REFRESHED, rows=count)
+    audited(request, who, AuditEvent.LIST_REFRESHED, rows=count, asked=filters.words())
     return HTMLResponse(page)
 
 
-def _read(own: Parts, filters: Filters, *, workers: int) -> Json:
+def _read(own: Parts, filters: Filters, alive: Alive) -> Json:
     """The list's document for one page, with what the page adds."""
     settings = own.settings
     order = reading_order(settings.worklist, datetime.now(UTC))
@@ -95,11 +102,12 @@ def _read(own: Parts, filters: Filters, *, workers: int) -> Json:
         pages = max(1, -(-matching // size))
         page = min(filters.page, pages)  # the list may have become shorter
         found = query.page(session, wanted, order, limit=size, offset=(page - 1) * size)
-        told = document.worklist(found, counts, order, workers=workers)
+        told = document.worklist(found, counts, order, alive)
     by_kind = {kind: sum(counts.get(state, 0) for state in states) for kind, states in KINDS.items()}
     return told | {
         "by_kind": by_kind,
         "page": page,
         "pages": pages,
         "matching": matching,
+        "hours": f"{settings.worklist.hours:g}",
     }

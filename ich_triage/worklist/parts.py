@@ -11,7 +11,7 @@ from fastapi.templating import Jinja2Templates
 
 from ..domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ..settings import Settings
-from ..store import workers
+from ..store.alive import Alive, alive
 from ..store.database import Database
 from . import words
 from .bundle import Bundle
@@ -53,10 +53,10 @@ class Parts:
             stacks=Stacks(database, settings.spool.path),
         )
 
-    def workers_alive(self) -> int:
-        """How many analyse; with none, nothing is analysed."""
+    def alive(self) -> Alive:
+        """Who receives and who analyses."""
         with self.database.read() as session:
-            return len(workers.living(session, dead_after_s=self.settings.worker.dead_after_s))
+            return alive(session, dead_after_s=self.settings.worker.dead_after_s)
 
     def page(self, request: Request, template: str, told: dict[str, Any]) -> Response:
         """A page of what is `told`."""

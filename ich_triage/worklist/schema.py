@@ -160,6 +160,8 @@ class Worklist(_Part):
     #: for prioritisation only; not flagged is not negative
     label: str
     generated_at: datetime
+    #: how many are alive; with 0 no scanner can send
+    receivers: int
     #: how many are alive; with 0 nothing is analysed
     workers: int
     counts: dict[StudyState, int]

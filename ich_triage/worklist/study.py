@@ -16,7 +16,7 @@ from ..domain.input_spec import BONE, BRAIN, STROKE, SUBDURAL
 from ..domain.labels import SUBTYPES
 from ..domain.states import OutputKind
 from ..outputs.outbox import written
-from .access import audited, viewer
+from .access import audited, may_answer, viewer
 from .api import Own, Uid, Viewer, study_document
 from .document import Json
 from .parts import Parts
@@ -52,6 +52,7 @@ def page(request: Request, uid: Uid, own: Own, who: Viewer) -> Response:
         "study": told,
         "viewer": _viewer(own, told),
         "mine": mine,
+        "may_answer": may_answer(who),
         "subtypes": SUBTYPES,
         "windows": _WINDOWS,
         "steps": _STEPS,

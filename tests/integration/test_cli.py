@@ -108,7 +108,7 @@ def test_lists_and_studies_say_what_the_documents_promise(site: Site, run: Run) 
     site.until_delivered(loud)
 
     told: Json = json.loads(run("worklist", "--json", "--config", site.config).stdout)
-    assert set(told) == {"label", "generated_at", "workers", "counts", "studies"}
+    assert set(told) == {"label", "generated_at", "receivers", "workers", "counts", "studies"}
     assert [row["study_instance_uid"] for row in told["studies"]] == [loud, quiet]
     assert told["counts"] == {"flagged": 1, "not_flagged": 1}
     top = {key.split("[")[0].split(".")[0] for key in _documented("Summary of a study")}

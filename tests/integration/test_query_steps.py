@@ -478,6 +478,31 @@ def _waiting(database: Database) -> int:
         return session.query(StepEvent).count()
 
 
+def test_a_step_whose_reader_has_gone_is_scheduled_anew(
+    listed: Database, watcher: Watcher, wait_until: Wait
+) -> None:
+    """The claim is canceled with a reason, its watcher hears of it, and a second step asks for a reader."""
+    second = step_uid("1.2.1", 2)
+    with (
+        answering(listed, claim_limit_h=1 / 3600, subscribers=[watcher.table]) as service,
+        asking(service.port, PULL) as reader,
+    ):
+        assert act(reader, 3, FLAGGED, ReceivingAE="WATCHER", DeletionLock="FALSE") == 0
+        assert change(reader, FLAGGED, "IN PROGRESS", KEY) == 0
+        wait_until(lambda: len(steps(reader, StudyInstanceUID="1.2.1")) == 2, what="the second step")
+        wait_until(lambda: len(watcher.of(FLAGGED)) == 3, what="what the watcher hears")
+        assert change(reader, FLAGGED, "COMPLETED", KEY) == 0xC300
+        found = steps(reader, StudyInstanceUID="1.2.1")
+        _, ds = get(reader, FLAGGED)
+    assert [(each.SOPInstanceUID, each.ProcedureStepState) for each in found] == [
+        (second, "SCHEDULED"),
+        (FLAGGED, "CANCELED"),
+    ]
+    assert ds is not None
+    assert "silent" in ds.ProcedureStepProgressInformationSequence[0].ReasonForCancellation
+    assert watcher.events[-1][2].ProcedureStepState == "CANCELED"
+
+
 def test_a_study_that_is_flagged_after_it_was_read_is_to_be_read_again(
     listed: Database, port: int, wait_until: Wait
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from pydicom.uid import (
     generate_uid,
 )
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from sqlalchemy import select
+from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from ich_triage.dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
@@ -27,9 +28,10 @@ from ich_triage.intake import indexer
 from ich_triage.intake import receiver as receivers
 from ich_triage.intake.spool import Arrival, digest
 from ich_triage.store import migrate, problems
+from ich_triage.store import receivers as heartbeats
 from ich_triage.store.database import Database
 from ich_triage.store.instances import Received
-from ich_triage.store.tables import Instance, Study
+from ich_triage.store.tables import Instance, Receiver, Study
 from tests.peers import program
 from tests.receiving import AE_TITLE, associated, count_indexed, left_behind, receiving, send, stored
 from tests.scanner import ct_slice, dose_report, head, raw_file, save
@@ -37,6 +39,26 @@ from tests.scanner import ct_slice, dose_report, head, raw_file, save
 ECHO = [(Verification, ExplicitVRLittleEndian)]
 
 Wait = Callable[..., None]
+
+
+def test_a_receiver_counts_as_alive_while_it_runs(
+    database: Database, tmp_path: Path, wait_until: Wait
+) -> None:
+    """And no longer once it has stopped in order, or has been silent."""
+
+    def living() -> int:
+        with database.read() as session:
+            return heartbeats.living(session)
+
+    with receiving(database, tmp_path):
+        wait_until(lambda: living() == 1, what="the first heartbeat")
+    assert living() == 0
+    with database.write() as session:
+        heartbeats.heartbeat(session, receiver_id="dead", host="here", pid=1)
+    assert living() == 1
+    with database.write() as session:
+        session.execute(update(Receiver).values(seen_at=datetime.now(UTC) - timedelta(minutes=1)))
+    assert living() == 0
 
 
 @pytest.mark.peer
@@ -141,7 +163,9 @@ def test_an_unknown_called_ae_title_is_rejected_for_that_reason(sqlite: Database
     assert "called_ae_title_not_recognized" in [entry.get("reason") for entry in logs]
 
 
-def test_one_association_too_many_is_told_to_come_back(sqlite: Database, tmp_path: Path) -> None:
+def test_one_association_too_many_is_told_to_come_back(
+    sqlite: Database, tmp_path: Path, wait_until: Wait
+) -> None:
     """Rejected transiently, local limit exceeded; the others go on, and a place freed is a place."""
     with (
         capture_logs() as logs,
@@ -153,8 +177,12 @@ def test_one_association_too_many_is_told_to_come_back(sqlite: Database, tmp_pat
             assert third.is_rejected and answer
             assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
             assert first.send_c_echo().Status == second.send_c_echo().Status == 0x0000
-        with associated(receiver.port, ECHO) as fourth:
-            assert fourth.send_c_echo().Status == 0x0000
+
+        def answered() -> bool:
+            with associated(receiver.port, ECHO) as fourth:
+                return fourth.is_established and fourth.send_c_echo().Status == 0x0000
+
+        wait_until(answered, what="the freed place")
     assert "local_limit_exceeded" in [entry.get("reason") for entry in logs]
 
 

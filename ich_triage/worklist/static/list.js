@@ -55,18 +55,8 @@
   }
 
   async function send(uid, said) {
-    let sent;
-    try {
-      sent = await fetch(`/api/v1/studies/${encodeURIComponent(uid)}/feedback`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf },
-        body: JSON.stringify(said),
-      });
-    } catch {
-      return say("Not kept: no connection to the service. Answer again once it is back.", true);
-    }
-    if (sent.status === 401) return window.location.reload();
-    if (!sent.ok) return say(`Not kept: ${(await sent.json()).detail}`, true);
+    const trouble = await sendFeedback(uid, "POST", said);
+    if (trouble) return say(trouble, true);
     answered = uid;
     say(`Kept: ${said.agrees ? "agrees" : "disagrees"}. Key u takes it back.`, false);
     htmx.trigger(form, "again");
@@ -75,13 +65,8 @@
   /* A slip sends the study to the end of everybody's list, perhaps to another page: this brings it back. */
   async function takeBack() {
     if (!answered) return;
-    const sent = await fetch(`/api/v1/studies/${encodeURIComponent(answered)}/feedback`, {
-      method: "DELETE",
-      headers: { "X-CSRF-Token": document.body.dataset.csrf },
-    }).catch(() => null);
-    if (!sent) return say("Not taken back: no connection to the service.", true);
-    if (sent.status === 401) return window.location.reload();
-    if (!sent.ok) return say(`Not taken back: ${(await sent.json()).detail}`, true);
+    const trouble = await sendFeedback(answered, "DELETE");
+    if (trouble) return say(trouble, true);
     chosen = answered;
     after = answered = null;
     say("Taken back.", false);

@@ -150,19 +150,8 @@
   const form = document.getElementById("feedback");
   const kept = document.getElementById("kept");
   async function send(method, body) {
-    let sent;
-    try {
-      sent = await fetch(`${base}/feedback`, {
-        method,
-        headers: { "Content-Type": "application/json", "X-CSRF-Token": document.body.dataset.csrf },
-        body: body && JSON.stringify(body),
-      });
-    } catch {
-      return say("Not kept: no connection to the service. Answer again once it is back.", true);
-    }
-    if (sent.status === 401) return window.location.reload();
-    if (!sent.ok) return say(`Not kept: ${(await sent.json()).detail}`, true);
-    return true;
+    const trouble = await sendFeedback(viewer.dataset.uid, method, body);
+    return !trouble || say(trouble, true);
   }
 
   function say(words, bad) {

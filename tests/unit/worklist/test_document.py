@@ -12,6 +12,7 @@ from ich_triage.domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ich_triage.domain.labels import LABELS
 from ich_triage.domain.states import DeliveryState, OutputKind, StudyState
 from ich_triage.settings import Worklist
+from ich_triage.store.alive import Alive
 from ich_triage.store.tables import Delivery, Revision, Study
 from ich_triage.store.worklist import Row
 from ich_triage.worklist import document
@@ -46,7 +47,7 @@ def test_it_is_json_and_carries_the_honest_labels() -> None:
     assert json.loads(json.dumps(told)) == told
     assert told["label"] == PRIORITISATION_ONLY
     assert told["analysis"]["warning"] == SYNTHETIC
-    assert document.worklist([], {}, ORDER, workers=1)["label"] == PRIORITISATION_ONLY
+    assert document.worklist([], {}, ORDER, Alive(receivers=1, workers=1))["label"] == PRIORITISATION_ONLY
 
 
 def test_probabilities_have_names_and_key_slices_have_uids() -> None:

@@ -133,16 +133,25 @@ def test_a_malformed_form_is_refused(reader: TestClient, form: dict[str, object]
 def test_looking_at_the_list_is_audited(
     reader: TestClient, studies: dict[StudyState, str], sqlite: Database
 ) -> None:
-    """One record of the page with its number of rows; renewals are one a minute."""
+    """One record of the page with its number of rows; renewals of the same part are one a minute."""
     _rows(reader)
     _rows(reader)
+    _rows(reader, kind=["flagged"], search="Doe")
     with sqlite.read() as session:
         events = session.scalars(sa.select(Audit).order_by(Audit.id)).all()
     viewed = [each for each in events if each.event == AuditEvent.LIST_VIEWED]
     assert [each.rows for each in viewed] == [len(STATES)] * 2
-    assert [each.event for each in events].count(AuditEvent.LIST_REFRESHED) == 1
+    renewed = [each.asked for each in events if each.event == AuditEvent.LIST_REFRESHED]
+    assert renewed == ["page 1", "flagged searched page 1"]
 
 
-def test_without_a_worker_the_page_says_so(reader: TestClient) -> None:
+@pytest.mark.parametrize("words", ["nothing is analysed", "scanners cannot send"])
+def test_without_a_worker_or_a_receiver_the_page_says_so(reader: TestClient, words: str) -> None:
     """An empty list must not pass for a quiet night."""
-    assert "nothing is analysed" in reader.get("/").text
+    assert words in reader.get("/").text
+
+
+def test_a_list_says_how_far_back_it_goes(reader: TestClient, studies: dict[StudyState, str]) -> None:
+    """Whoever looks for an older study must not take its absence for an answer."""
+    assert "of the last 72 hours" in reader.get("/").text
+    assert "No study with news in the last 72 hours matches" in _rows(reader, search="nobody at all")

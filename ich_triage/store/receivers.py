@@ -1,0 +1,36 @@
+"""Receivers: whether one lives."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from .tables import Receiver
+from .workers import clock
+
+#: how often a receiver says that it lives, s
+HEARTBEAT_S = 5.0
+#: silence after which it is taken for dead, s
+_DEAD_AFTER = timedelta(seconds=20)
+#: silence after which it is forgotten
+_FORGOTTEN_AFTER = timedelta(days=1)
+
+
+def heartbeat(session: Session, *, receiver_id: str, host: str, pid: int) -> None:
+    """Say that this one lives."""
+    now = clock(session)
+    session.merge(Receiver(id=receiver_id, host=host, pid=pid, seen_at=now))
+    session.execute(delete(Receiver).where(Receiver.seen_at < now - _FORGOTTEN_AFTER))
+
+
+def remove(session: Session, receiver_id: str) -> None:
+    """Forget one that has stopped in order."""
+    session.execute(delete(Receiver).where(Receiver.id == receiver_id))
+
+
+def living(session: Session) -> int:
+    """How many have given a sign of life of late."""
+    alive = Receiver.seen_at > clock(session) - _DEAD_AFTER
+    return session.scalars(select(func.count()).select_from(Receiver).where(alive)).one()
