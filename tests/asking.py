@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -71,6 +72,11 @@ def asking(
     finally:
         if association.is_established:
             association.release()
+
+
+def answered_values(told: str, tag: str) -> list[str]:
+    """Of one attribute, in each answer that a findscu of DCMTK prints."""
+    return [value.strip(" \0") for value in re.findall(rf"{re.escape(tag)} \w\w \[?([^\]#]*?)\]? *#", told)]
 
 
 def identifier(**keys: Any) -> Dataset:

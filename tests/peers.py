@@ -45,6 +45,19 @@ def program(name: str) -> str:
     return path
 
 
+def findscu_of_any_model(folder: Path) -> Path:
+    """DCMTK's findscu, built into `folder`, with the SOP Class UID of the model as its first argument.
+
+    Skips the test where DCMTK's headers are absent.
+    """
+    if not Path("/usr/include/dcmtk/dcmnet/dfindscu.h").exists():
+        pytest.skip("libdcmtk-dev is not installed")
+    source, built = Path(__file__).parent / "dcmtk" / "findscu.cpp", folder / "findscu"
+    libraries = ("-ldcmnet", "-ldcmdata", "-loflog", "-lofstd")
+    subprocess.run([program("g++"), "-std=c++17", source, "-o", built, *libraries], check=True, timeout=120)
+    return built
+
+
 def probe_port() -> int:
     """A loopback port that was free a moment ago."""
     with socket.socket() as probe:

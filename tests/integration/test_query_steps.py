@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -25,10 +27,12 @@ from ich_triage.store import studies
 from ich_triage.store.database import Database
 from ich_triage.store.ups_tables import StepEvent
 from tests.asking import (
+    AE_TITLE,
     Watcher,
     act,
     add_revision,
     add_study,
+    answered_values,
     answering,
     asking,
     change,
@@ -38,6 +42,7 @@ from tests.asking import (
     set_performed,
     steps,
 )
+from tests.peers import findscu_of_any_model
 
 Wait = Callable[..., None]
 PULL, WATCH = UnifiedProcedureStepPull, UnifiedProcedureStepWatch
@@ -117,6 +122,27 @@ def test_a_key_within_a_sequence(port: int) -> None:
             request = [identifier(AccessionNumber=accession)]
             told = steps(reader, ReferencedRequestSequence=request)
             assert [ds.SOPInstanceUID for ds in told] == found
+
+
+@pytest.mark.peer
+def test_dcmtk_reads_steps_and_their_priority(port: int, tmp_path: Path) -> None:
+    """Every step, in reading order; then those alone that are HIGH, and of completed ones none."""
+    findscu = findscu_of_any_model(tmp_path)
+
+    def asked(*keys: str, model: str = PULL) -> str:
+        wanted = ("SOPInstanceUID", "ProcedureStepState", "PatientName")
+        command = [str(findscu), model, "DCMTK", AE_TITLE, "127.0.0.1", str(port), *wanted, *keys]
+        told = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=60)
+        return told.stdout
+
+    told = asked("ScheduledProcedureStepPriority")
+    assert answered_values(told, "(0008,0018)") == [FLAGGED, FAILED, LOW]
+    assert answered_values(told, "(0074,1200)") == ["HIGH", "MEDIUM", "LOW"]
+    assert answered_values(told, "(0074,1000)") == ["SCHEDULED"] * 3
+    assert answered_values(told, "(0010,0010)")[0] == "Doe^John"
+    high = asked("ScheduledProcedureStepPriority=HIGH", model=WATCH)
+    assert answered_values(high, "(0008,0018)") == [FLAGGED]
+    assert asked("ProcedureStepState=COMPLETED") == ""
 
 
 def test_every_step_class_can_ask(port: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -20,7 +19,7 @@ from ich_triage.domain.states import StudyState
 from ich_triage.store.database import Database
 from ich_triage.store.study_query import _BATCH
 from ich_triage.store.tables import Revision
-from tests.asking import AE_TITLE, STUDY_ROOT, add_study, answering, asking, find, identifier
+from tests.asking import AE_TITLE, STUDY_ROOT, add_study, answered_values, answering, asking, find, identifier
 from tests.peers import program
 
 Wait = Callable[..., None]
@@ -71,11 +70,6 @@ def _findscu(port: int, *keys: str, calling: str = "FINDSCU") -> str:
     return told.stdout + told.stderr
 
 
-def _values(told: str, tag: str) -> list[str]:
-    """Of one attribute in each answer that findscu prints."""
-    return [value.strip(" \0") for value in re.findall(rf"{re.escape(tag)} \w\w \[?([^\]#]*?)\]? *#", told)]
-
-
 def _ask(port: int, **keys: object) -> tuple[int, list[Dataset]]:
     with asking(port, STUDY_ROOT) as association:
         return find(association, identifier(QueryRetrieveLevel="STUDY", **keys))
@@ -102,10 +96,10 @@ def test_findscu_reads_studies_in_reading_order_with_their_priority(port: int) -
         "0099,1006",
         "0099,1008",
     )
-    assert _values(told, "(0020,000d)")[-3:] == ["1.2.1", "1.2.2", "1.2.3"]
-    assert _values(told, "(0032,000c)")[-3:] == ["HIGH", "MED", "LOW"]
-    assert _values(told, PRIVATE.format(1))[-3:] == ["FLAGGED", "NOT_ANALYSED", "NOT_FLAGGED"]
-    assert _values(told, PRIVATE.format(6))[-3] == "SDH\\SAH"
+    assert answered_values(told, "(0020,000d)")[-3:] == ["1.2.1", "1.2.2", "1.2.3"]
+    assert answered_values(told, "(0032,000c)")[-3:] == ["HIGH", "MED", "LOW"]
+    assert answered_values(told, PRIVATE.format(1))[-3:] == ["FLAGGED", "NOT_ANALYSED", "NOT_FLAGGED"]
+    assert answered_values(told, PRIVATE.format(6))[-3] == "SDH\\SAH"
     assert "not flagged is not negative" in told
     assert "Müller^Jörg" in told
 
@@ -136,10 +130,10 @@ def test_findscu_reads_the_chosen_series(listed: Database, port: int) -> None:
         "0099,0010=ICH_TRIAGE",
         "0099,1010",
     )
-    assert _values(told, "(0020,000e)")[-2:] == ["1.2.1.1", "1.2.1.2"]
-    assert _values(told, "(0008,0060)")[-2:] == ["CT", "CT"]
-    assert _values(told, PRIVATE.format(16))[-2:] == ["UNKNOWN", "CHOSEN"]
-    assert _values(told, "(0008,103e)")[-1] == "HEAD 5mm"
+    assert answered_values(told, "(0020,000e)")[-2:] == ["1.2.1.1", "1.2.1.2"]
+    assert answered_values(told, "(0008,0060)")[-2:] == ["CT", "CT"]
+    assert answered_values(told, PRIVATE.format(16))[-2:] == ["UNKNOWN", "CHOSEN"]
+    assert answered_values(told, "(0008,103e)")[-1] == "HEAD 5mm"
 
 
 @pytest.mark.parametrize(
