@@ -39,18 +39,21 @@ class Changes:
         self._changed = asyncio.Condition()
         self._listeners = 0
         self._looking: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = False
         #: how often the list has changed since the start
         self.version = 0
 
     async def stream(self, may: Callable[[], bool]) -> AsyncIterator[str]:
         """An event at once and after each change, for as long as the listener `may` have them."""
         self._listeners += 1
+        self._loop = asyncio.get_running_loop()
         if self._looking is None:
             self.version += 1  # nobody has looked for a while: what was made before may be old
             self._looking = asyncio.create_task(self._look())
         try:
             told = -1
-            while True:
+            while not self._ended:
                 if told != self.version:
                     told = self.version
                     yield f"event: changed\ndata: {told}\n\n"
@@ -68,9 +71,19 @@ class Changes:
         """Whether there was a change before it is time for a sign of life."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ALIVE_S), self._changed:
-                await self._changed.wait_for(lambda: self.version != told)
+                await self._changed.wait_for(lambda: self._ended or self.version != told)
                 return True
         return False
+
+    def end(self) -> None:
+        """End every stream, from any thread: the process stops, and pages connect again by themselves."""
+        self._ended = True
+        if self._loop:
+            asyncio.run_coroutine_threadsafe(self._wake(), self._loop)
+
+    async def _wake(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _look(self) -> None:
         while True:

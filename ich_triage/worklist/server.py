@@ -17,7 +17,7 @@ from .only_from import OnlyFrom
 
 log = structlog.get_logger(__name__)
 
-#: open event streams are cut when the process ends; pages connect again by themselves
+#: what is still open so long after the end of the process was asked for is cut, s
 _GRACE_S = 2
 
 
@@ -72,7 +72,8 @@ class WebServer:
         return known
 
     def stop(self) -> None:
-        """Cut what is open and end."""
+        """End open event streams, let answers on their way finish, end."""
+        self._app.state.changes.end()
         if self._server and self._thread:
             self._server.should_exit = True
             self._thread.join()

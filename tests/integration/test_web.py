@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import sqlalchemy as sa
 from cryptography import x509
@@ -112,6 +113,24 @@ def _recorded(database: Database) -> str:
     """Address of the latest log-in."""
     with database.read() as session:
         return session.scalars(sa.select(Audit.address).order_by(Audit.id.desc())).first() or ""
+
+
+def test_a_stop_ends_open_pages_without_a_complaint(
+    sqlite: Database, tmp_path: Path, wait_until: Wait
+) -> None:
+    """Their event streams come to an end, at once, and the log has no error."""
+    config = write_config(tmp_path, web={"host": "127.0.0.1", "port": 0})
+    add_account(sqlite, "reader", Role.RADIOLOGIST)
+    told = tmp_path / "told"
+    with _running(config, told, wait_until) as url, httpx.Client(base_url=url, timeout=60) as client:
+        client.post("/login", data={"name": "reader", "password": PASSWORD})
+        with client.stream("GET", "/events") as stream:
+            lines = stream.iter_lines()
+            assert next(lines) == "event: changed"
+            (process,) = (each for each in psutil.Process().children() if "web" in each.cmdline())
+            process.terminate()
+            assert [line for line in lines if line.startswith("event")] == []
+    assert not [line for line in told.read_text().splitlines() if "Traceback" in line or "error" in line]
 
 
 def test_over_tls_the_session_is_bound_to_the_host(sqlite: Database, tmp_path: Path) -> None:
