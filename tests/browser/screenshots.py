@@ -21,7 +21,7 @@ from pathlib import Path
 import structlog
 from PIL import Image
 from playwright.sync_api import Page
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from ich_triage import bootstrap
@@ -31,10 +31,11 @@ from ich_triage.domain.roles import Role
 from ich_triage.domain.states import FINAL_STATES, DeliveryState, ReasonCode, StudyState
 from ich_triage.phantom import dicom, generate, spec
 from ich_triage.settings import Settings, load
-from ich_triage.store import feedback, migrate, studies
+from ich_triage.store import feedback, first_admin, migrate, studies, tokens
 from ich_triage.store import worklist as query
+from ich_triage.store.account_tables import Account, ServiceToken
 from ich_triage.store.database import Database
-from ich_triage.store.tables import Revision, Study, Worker
+from ich_triage.store.tables import Receiver, Revision, Study, Worker
 from tests.chromium import chromium
 from tests.forks import REPOSITORY
 from tests.listed import put_on_list
@@ -44,7 +45,7 @@ from tests.service import complete, destination, put, write_config
 from tests.web import PASSWORD, add_account
 
 PICTURES = REPOSITORY / "docs" / "pictures"
-READER = "dr reader"
+READER, ADMIN = "dr reader", "the admin"
 _WIDE, _PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 _COLOURS = 256
 #: when the last slice of a study came, on the pages that tell the time of day
@@ -129,10 +130,13 @@ def main() -> None:
             scene = Scene(folder, settings, page)
             with _web(scene):
                 _set_clock(scene, uids, _minutes_ago)
+                _first_admin(scene)
+                add_account(scene.database, ADMIN, Role.ADMIN)
                 _outside(scene)
                 _lists(scene, uids)
                 _studies(scene, uids)
                 _others(scene, uids)
+                _people(scene)
             _set_clock(scene, uids, _minutes_ago)
             _lost(scene)
 
@@ -213,9 +217,10 @@ def _minutes_ago(patient: Patient) -> datetime:
 
 
 def _begin_work(database: Database) -> None:
-    """From now on a worker lives."""
+    """From now on a receiver and a worker live."""
     now = datetime.now(UTC)
     with database.write() as session:
+        session.add(Receiver(id="r", host="r", pid=0, seen_at=now + timedelta(hours=1)))
         session.add(Worker(id="w", host="w", pid=0, started_at=now, seen_at=now + timedelta(hours=1)))
 
 
@@ -242,19 +247,26 @@ def _web(scene: Scene) -> Iterator[None]:
         server.stop()
 
 
+def _first_admin(scene: Scene) -> None:
+    with scene.database.write() as session:
+        secret = first_admin.renew(session, datetime.now(UTC))
+    scene.go(f"/first-admin?secret={secret}")
+    scene.shoot("first-admin")
+
+
 def _outside(scene: Scene) -> None:
     scene.go("/login")
     scene.shoot("login")
-    _type_in(scene.page, "wrong")
+    _type_in(scene.page, READER, "wrong")
     scene.page.wait_for_selector(".error")
     scene.shoot("login-refused")
-    _type_in(scene.page, PASSWORD)
+    _type_in(scene.page, READER, PASSWORD)
     scene.page.wait_for_url("**/")
-    scene.shoot("list-no-worker")
+    scene.shoot("list-nobody-alive")
 
 
-def _type_in(page: Page, password: str) -> None:
-    page.fill("#name", READER)
+def _type_in(page: Page, name: str, password: str) -> None:
+    page.fill("#name", name)
     page.fill("#password", password)
     page.keyboard.press("Enter")
 
@@ -319,6 +331,28 @@ def _others(scene: Scene, uids: dict[str, str]) -> None:
                 _answer(scene.database, uid, agrees=(day + number) % 7 > 0)
     scene.go("/quality")
     scene.shoot("quality")
+
+
+def _people(scene: Scene) -> None:
+    """What a radiologist and an admin see of accounts; their times are set."""
+    page = scene.page
+    scene.go("/account")
+    scene.shoot("account")
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url("**/login")
+    _type_in(page, ADMIN, PASSWORD)
+    page.wait_for_url("**/")
+    with scene.database.write() as session:
+        tokens.make(session, "dashboard", days=365, now=datetime.now(UTC))
+        session.execute(update(Account).values(created_at=_MORNING, last_login_at=_MORNING))
+        session.execute(update(ServiceToken).values(expires_at=_MORNING + timedelta(days=3650)))
+    for path, name in (("/users", "users"), ("/users/1", "user")):
+        scene.go(path)
+        scene.shoot(name, whole=True)
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url("**/login")
+    _type_in(page, READER, PASSWORD)
+    page.wait_for_url("**/")
 
 
 def _answer(database: Database, uid: str, *, agrees: bool) -> None:
