@@ -120,10 +120,7 @@ def _settings(recipe: SliceRecipe, cycle: Cycle, count: int, number: int) -> Loo
         weight_decay=recipe.weight_decay,
         ema=0.0,
         accumulate=recipe.accumulate,
-        precision=recipe.precision,
-        devices=recipe.devices,
-        nodes=recipe.nodes,
-        strategy=recipe.strategy,
+        hardware=recipe.hardware,
         seed=recipe.seed + number,
     )
 

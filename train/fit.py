@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from ich_triage.errors import PackageError
 from ich_triage.model.network import IchNet
 from ich_triage.model.package import Package
 
-from .loop import Learner, LoopSettings, run_once
+from .loop import Hardware, Learner, LoopSettings, run_once
 from .windows import Sample, Windows
 
 Floats = NDArray[np.float64]
@@ -65,12 +64,8 @@ class FitSettings:
     )
     #: AdamW
     weight_decay: float = 0.01
-    #: Lightning's name of the number format
-    precision: Any = "bf16-mixed"
-    #: see `LoopSettings`
-    devices: int | Literal["auto"] = "auto"
-    nodes: int = 1
-    strategy: str = "auto"
+    #: what it computes on
+    hardware: Hardware = field(default_factory=Hardware)
 
 
 class StudyLearner(Learner):
@@ -181,9 +176,6 @@ def _loop(settings: FitSettings, stage: Stage, studies: int, number: int) -> Loo
         batch=stage.studies,
         learning_rate=stage.learning_rate,
         weight_decay=settings.weight_decay,
-        precision=settings.precision,
-        devices=settings.devices,
-        nodes=settings.nodes,
-        strategy=settings.strategy,
+        hardware=settings.hardware,
         seed=settings.seed + number,
     )

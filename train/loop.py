@@ -83,6 +83,20 @@ class Steps(Sampler[list[Position]]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What a run computes on and in."""
+
+    #: Lightning's name of the number format
+    precision: Any = "bf16-mixed"
+    #: GPUs, or processes on the CPU; "auto" takes every GPU
+    devices: int | Literal["auto"] = "auto"
+    #: machines, as `torchrun` or the cluster starts them
+    nodes: int = 1
+    #: Lightning's name of how several work together
+    strategy: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoopSettings:
     """What decides a run besides its data and its loss."""
 
@@ -101,16 +115,10 @@ class LoopSettings:
     ema: float = 0.995
     #: batches whose gradients make one step
     accumulate: int = 1
-    #: Lightning's name of the number format
-    precision: Any = "bf16-mixed"
     #: random seed
     seed: int = 0
-    #: GPUs, or processes on the CPU; "auto" takes every GPU
-    devices: int | Literal["auto"] = "auto"
-    #: machines, as `torchrun` or the cluster starts them
-    nodes: int = 1
-    #: Lightning's name of how several work together
-    strategy: str = "auto"
+    #: what it computes on
+    hardware: Hardware = Hardware()
     #: processes that load; more than 0, or the loop waits for the disk
     loaders: int = 1
 
@@ -215,10 +223,10 @@ def trainer(learner: Learner, folder: Path, *callbacks: Callback) -> pl.Trainer:
     return pl.Trainer(
         max_epochs=1,
         accelerator="auto",
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        strategy=settings.strategy,
-        precision=settings.precision,
+        devices=settings.hardware.devices,
+        num_nodes=settings.hardware.nodes,
+        strategy=settings.hardware.strategy,
+        precision=settings.hardware.precision,
         gradient_clip_val=5.0,
         accumulate_grad_batches=settings.accumulate,
         use_distributed_sampler=False,

@@ -20,6 +20,7 @@ from ich_triage.errors import SettingsError, wrong_value
 from ich_triage.model.network import ArchitectureSpec
 
 from .fit import FitSettings, Stage
+from .loop import Hardware
 
 WindowName = Literal["brain", "subdural", "bone", "soft", "stroke"]
 #: The display windows by name.
@@ -54,6 +55,13 @@ class _NetworkRecipe(_Recipe):
     nodes: int = Field(default=1, ge=1)
     #: Lightning's name of how several work together: "auto", "ddp", "fsdp", …
     strategy: str = "auto"
+
+    @property
+    def hardware(self) -> Hardware:
+        """The same for the loop."""
+        return Hardware(
+            precision=self.precision, devices=self.devices, nodes=self.nodes, strategy=self.strategy
+        )
 
 
 class ForestRecipe(_Recipe):
@@ -156,10 +164,7 @@ class StudyRecipe(_NetworkRecipe):
             seed=self.seed,
             stages=self.stages,
             weight_decay=self.weight_decay,
-            precision=self.precision,
-            devices=self.devices,
-            nodes=self.nodes,
-            strategy=self.strategy,
+            hardware=self.hardware,
         )
 
 

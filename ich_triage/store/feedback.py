@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session, contains_eager, joinedload
+from sqlalchemy.orm import Session, contains_eager, defer, joinedload
 
 from ..domain.labels import Subtype
 from ..domain.states import ANALYSED_STATES, StudyState
@@ -108,14 +108,20 @@ def of_studies(session: Session, ids: Sequence[int]) -> Sequence[Feedback]:
     return [latest[key] for key in sorted(latest) if not latest[key].withdrawn]
 
 
-def all_that_count(session: Session) -> Sequence[Feedback]:
-    """The latest feedback of each reader on each study, studies in order of receipt."""
+def all_that_count(session: Session, *, since: datetime | None = None) -> Sequence[Feedback]:
+    """The latest feedback of each reader on each study, studies in order of receipt.
+
+    `since` leaves out what is about studies received earlier. What the model said of each slice is not read.
+    """
+    received = [Revision.first_slice_at >= since] if since else []
     return session.scalars(
         select(Feedback)
         .join(Feedback.revision)
-        .where(Feedback.id.in_(counting_ids()))
+        .where(Feedback.id.in_(counting_ids()), *received)
         .order_by(Revision.study_id, Feedback.reader)
-        .options(joinedload(Feedback.revision).joinedload(Revision.study))
+        .options(
+            contains_eager(Feedback.revision).options(defer(Revision.analysis), joinedload(Revision.study))
+        )
     ).all()
 
 

@@ -111,8 +111,8 @@ def by_package(session: Session, *, since: datetime) -> Sequence[PackageQuality]
         for tally in (quality.total, quality.weeks[_monday(received)]):
             tally.analysed += 1
             tally.flagged += state == StudyState.FLAGGED
-    for feedback in all_that_count(session):
-        if feedback.weights_sha256 in found and feedback.revision.first_slice_at >= since:
+    for feedback in all_that_count(session, since=since):
+        if feedback.weights_sha256 in found:
             quality = found[feedback.weights_sha256]
             for tally in (quality.total, quality.weeks[_monday(feedback.revision.first_slice_at)]):
                 tally.answered += 1

@@ -24,6 +24,8 @@ router = APIRouter(include_in_schema=False)
 
 #: how often the database is looked at while a page is open, s
 LOOK_S = 0.3
+#: the same after a change, s: while slices arrive, every page would ask for its rows at each look
+_CALM_S = 0.6
 #: a line now and then, so that a proxy keeps the connection and a dead one shows, s
 _ALIVE_S = 15.0
 #: a writer's clock may be behind by so much without a change of its being missed
@@ -92,12 +94,13 @@ class Changes:
             except Exception:  # noqa: BLE001 - the pages' only look at the database: it must go on
                 log.warning("changes_not_read")  # pages see that the list is stale when they ask for it
                 changed = {}
-            if changed.items() - self._seen.items():
+            news = bool(changed.items() - self._seen.items())
+            if news:
                 async with self._changed:
                     self._seen = changed
                     self.version += 1
                     self._changed.notify_all()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(_CALM_S if news else LOOK_S)
 
     def _read(self) -> dict[int, datetime]:
         with self._database.read() as session:
