@@ -29,7 +29,7 @@ from . import calibrate
 from .cases import Case
 from .drawn import to_case
 from .evaluation import MASK_THRESHOLDS, Predictions, figures, gate_figures, known_only, predict
-from .progress import Progress
+from .progress import watched
 from .report import files as report
 from .report.card import card
 from .report.content import PICTURES, Material
@@ -130,8 +130,7 @@ def predicted(
 ) -> Predictions:
     """What `network` says of the cases, on the GPU where there is one, with progress."""
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    watch = Progress(part, len(paths)).watch
-    return predict(network, paths, watch=watch, mask_thresholds=mask_thresholds)
+    return predict(network, watched(paths, part, total=len(paths)), mask_thresholds=mask_thresholds)
 
 
 def _provisional(trained: Trained, weights: bytes) -> Manifest:

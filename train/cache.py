@@ -28,9 +28,9 @@ from ich_triage.errors import IchTriageError, TrainingDataError
 from .cases import Case, Facts, Pixels, image_name, spec_json
 from .gates import hyperdense_ml
 from .parallel import one_thread, run
+from .progress import watch
 from .sources import source
 from .sources.config import Sources
-from .sources.scan import watch
 from .sources.source import LabelledStudy
 
 Labels = NDArray[np.float32]

@@ -25,7 +25,7 @@ from .cases import spec_json
 from .drawn import FIRST_SEED, draw_case, generator_sha256, training_spec
 from .fit import Cases, FitSettings, fit, start_from
 from .parallel import one_thread, run
-from .progress import Progress
+from .progress import watch
 
 log = structlog.get_logger(__name__)
 
@@ -112,11 +112,9 @@ def draw_parts(
         (part, seed, path) for part in parts for seed, path in zip(seeds[part], paths[part], strict=True)
     ]
     missing = [each for each in wanted if not each[2].exists()]
-    progress = Progress("draw", len(wanted))
-    progress.resumed_at(len(wanted) - len(missing))
-    drawn = run(functools.partial(_draw, spec=spec, matrix=matrix), missing, workers=workers)
-    for _ in drawn:
-        progress.advance()
+    with watch("draw", total=len(wanted), done=len(wanted) - len(missing)) as advance:
+        for _ in run(functools.partial(_draw, spec=spec, matrix=matrix), missing, workers=workers):
+            advance()
     return paths
 
 

@@ -15,7 +15,7 @@ from .assemble import frozen_figures, predicted
 from .drawn import generator_sha256
 from .embedded import Plan, draw_parts
 from .evaluation import gate_figures
-from .progress import Progress
+from .progress import watched
 from .report.content import PICTURES, Material, Table
 from .report.files import write
 
@@ -75,7 +75,7 @@ def evaluate_package(evaluation: Evaluation) -> Path:
         predicted=found,
         figures={
             part: frozen_figures(each, manifest) | gate_figures(each)
-            for part, each in Progress("figures", len(found)).watch(found.items())
+            for part, each in watched(found.items(), "figures", total=len(found))
         },
         generator_sha256=generator_sha256() if drawn else None,
         reproduced=evaluation.reproduced,

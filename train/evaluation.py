@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,15 +150,11 @@ class Predictions:
 
 
 def predict(
-    network: Network,
-    paths: Sequence[Path],
-    *,
-    watch: Callable[[Iterable[Path]], Iterable[Path]],
-    mask_thresholds: Sequence[float] = MASK_THRESHOLDS,
+    network: Network, paths: Iterable[Path], *, mask_thresholds: Sequence[float] = MASK_THRESHOLDS
 ) -> Predictions:
-    """Run the network over cases, where its weights lie; `watch` wraps the paths to show progress."""
+    """Run the network over cases, where its weights lie."""
     with torch.inference_mode():
-        studies = [_predict_one(network, Case.load(path), mask_thresholds) for path in watch(paths)]
+        studies = [_predict_one(network, Case.load(path), mask_thresholds) for path in paths]
     return Predictions.of(studies, mask_thresholds)
 
 

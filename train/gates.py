@@ -17,7 +17,6 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import track
 from scipy import ndimage
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
@@ -32,6 +31,7 @@ from ich_triage.phantom.spec import VENDORS, draw
 
 from .metrics import auc
 from .parallel import one_thread
+from .progress import watched
 
 #: Folds, draws of them, trees of a forest, and permutations that say what chance does.
 _FOLDS, _DRAWS, _TREES, _PERMUTATIONS = 5, 4, 50, 16
@@ -187,7 +187,7 @@ def draw_features(n: int, *, first_seed: int, style: Style = "a", matrix: int = 
     jobs = [(draw(seed, style=style), matrix) for seed in range(first_seed, first_seed + n)]
     workers = max(1, (os.cpu_count() or 2) // 2)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return list(track(pool.map(_study, jobs), description="phantoms", total=n))
+        return list(watched(pool.map(_study, jobs), "phantoms", total=n))
 
 
 def main(

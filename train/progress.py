@@ -1,73 +1,108 @@
-"""Says how far a long step is and when it will be done, on a terminal and in a log alike."""
+"""Says how far a long step is and when it will be done: a bar on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol, TypeVar
 
 import lightning.pytorch as pl
 import structlog
 from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 log = structlog.get_logger(__name__)
 
 Item = TypeVar("Item")
+#: time between two lines in a log, s
+_EVERY_S = 15.0
 
 
-class Progress:
+class Advance(Protocol):
+    """Notes that `count` more are done, with figures to show."""
+
+    def __call__(self, count: int = 1, **figures: float) -> None:
+        """Note it."""
+
+
+@contextmanager
+def watch(step: str, *, total: int, done: int = 0) -> Iterator[Advance]:
+    """Show how far `step` is; what was `done` before does not count for the speed."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        yield _Lines(step, total, done).advance
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, TextColumn("{task.fields[figures]}"), console=console) as bar:
+        task = bar.add_task(step, total=total, completed=done, figures="")
+
+        def advance(count: int = 1, **figures: float) -> None:
+            told = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            bar.update(task, advance=count, figures=told)
+
+        yield advance
+
+
+def watched(items: Iterable[Item], step: str, *, total: int) -> Iterator[Item]:
+    """The items, each counted once its turn is over."""
+    with watch(step, total=total) as advance:
+        for item in items:
+            yield item
+            advance()
+
+
+class _Lines:
     """Logs `training_progress` every few seconds and at the end."""
 
-    def __init__(self, step: str, total: int, *, every_s: float = 15.0) -> None:
-        self.step = step
-        self.total = total
-        self._every_s = every_s
-        self._start = self._said = time.monotonic()
-        self._done = self._first = 0
-
-    def resumed_at(self, done: int) -> None:
-        """What was done before does not count for the speed."""
+    def __init__(self, step: str, total: int, done: int) -> None:
+        self._step, self._total = step, total
         self._done = self._first = done
+        self._start = self._said = time.monotonic()
 
-    def advance(self, done: int | None = None, **figures: float) -> None:
-        """One more is done, or `done` in all."""
-        self._done = self._done + 1 if done is None else done
+    def advance(self, count: int = 1, **figures: float) -> None:
+        self._done += count
         now = time.monotonic()
-        if now - self._said < self._every_s and self._done < self.total:
+        if now - self._said < _EVERY_S and self._done < self._total:
             return
         self._said = now
         speed = (self._done - self._first) / max(now - self._start, 1e-9)
-        left = (self.total - self._done) / speed if speed else float("inf")
-        rounded = {name: round(value, 4) for name, value in figures.items()}
         log.info(
             "training_progress",
-            step=self.step,
+            step=self._step,
             done=self._done,
-            total=self.total,
-            eta_s=round(left),
-            **rounded,
+            total=self._total,
+            eta_s=round((self._total - self._done) / speed) if speed else None,
+            **{name: round(value, 4) for name, value in figures.items()},
         )
-
-    def watch(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, each counted once its turn is over."""
-        for item in items:
-            yield item
-            self.advance()
 
 
 class FitProgress(Callback):
-    """Reports optimiser steps and the mean losses since the last report."""
+    """Shows optimiser steps and the latest losses."""
 
     def __init__(self) -> None:
-        self._progress: Progress | None = None
+        self._stack = ExitStack()
+        self._done = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._progress = Progress("train", int(trainer.estimated_stepping_batches))
-        self._progress.resumed_at(trainer.global_step)
+        self._done = trainer.global_step
+        total = int(trainer.estimated_stepping_batches)
+        self._advance = self._stack.enter_context(watch("train", total=total, done=self._done))
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
         """Count one step."""
-        if self._progress:
-            losses = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            self._progress.advance(trainer.global_step, **losses)
+        losses = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self._advance(trainer.global_step - self._done, **losses)
+        self._done = trainer.global_step
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the terminal as it was."""
+        self._stack.close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._stack.close()

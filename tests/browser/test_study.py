@@ -311,8 +311,10 @@ def test_another_readers_answer_stands_beside_ones_own(
     other = opened(person("dr second"), studies.quiet)
     expect(other.get_by_text(f"{READER} agrees")).to_be_visible()
     admin = opened(person("the admin"), studies.quiet)
+    expect(admin.get_by_text("Radiologists answer.")).to_be_visible()
     admin.keyboard.press("a")
-    expect(admin.locator("#kept")).to_contain_text("feedback is a radiologist's judgement")
+    expect(admin.get_by_role("button", name="Agree")).to_have_count(0)
+    assert [each["reader"] for each in site.study(studies.quiet)["feedback"]] == [READER]
 
 
 def _mine(site: Site, uid: str) -> dict[str, object]:

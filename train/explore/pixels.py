@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ich_triage.domain.labels import LABELS, SUBTYPES
 from ich_triage.errors import IchTriageError, NotAnalysedError
 
+from ..progress import watch
 from ..sources.config import Sources
-from ..sources.scan import watch
 from ..sources.source import STUDY_LABELS, LabelledStudy
 
 #: (BitsStored, PixelRepresentation)

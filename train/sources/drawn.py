@@ -27,10 +27,11 @@ from ich_triage.phantom.spec import draw
 from .. import drawn
 from ..drawn import FIRST_SEED, PART_SEEDS, generator_sha256, to_volume, training_spec
 from ..parallel import one_thread, run
+from ..progress import watch
 from .dicom import brain_share
 from .joined import source_table
 from .labels import put_study_labels
-from .scan import VERSION, Row, Scanner, keyed_hash, watch, write_parquet
+from .scan import VERSION, Row, Scanner, keyed_hash, write_parquet
 from .source import SCANNED, LabelledStudy, Source, SourceTable, labelled
 
 #: What is kept of each phantom when it is drawn for the table.

@@ -16,8 +16,8 @@ from ich_triage.phantom.generate import generate
 from ich_triage.phantom.spec import draw
 
 from ..parallel import one_thread, run
+from ..progress import watch
 from .labels import RSNA_PREFIX
-from .scan import watch
 
 # fmt: off
 #: The attributes that the set's files have, and no others.

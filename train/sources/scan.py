@@ -10,10 +10,8 @@ import hashlib
 import hmac
 import os
 import secrets
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,12 +19,11 @@ from typing import Any, NamedTuple, Protocol
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ich_triage.errors import TrainingDataError
 
 from ..parallel import run
+from ..progress import watch
 from .source import SCANNED, ProblemKind
 
 #: Raise it when reading gives other rows for the same file; shards of another version are not used.
@@ -35,8 +32,6 @@ VERSION = 1
 KEY_FILE = "patients.key"
 #: What a run loses at most when it is cut off, files for each process.
 _SHARD_FILES = 500
-#: Time between two lines of progress where there is no terminal, s.
-_LINE_EVERY_S = 15.0
 
 Row = dict[str, Any]
 
@@ -163,31 +158,6 @@ class _Job:
             return self.read(self.root / file.path)
         except OSError as error:
             return [unusable(ProblemKind.UNREADABLE_FILE, error.strerror or type(error).__name__)]
-
-
-@contextmanager
-def watch(what: str, *, total: int, done: int) -> Iterator[Callable[[int], None]]:
-    """Show how far `what` is: a bar on a terminal, a line now and then in a log.
-
-    Gives the function to call with the number of things that are newly done.
-    """
-    console = Console(highlight=False)
-    if console.is_terminal:
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task(what, total=total, completed=done)
-            yield lambda count: progress.advance(task, count)
-        return
-    said = 0.0
-
-    def tell(count: int) -> None:
-        nonlocal done, said
-        done += count
-        if done == total or time.monotonic() - said > _LINE_EVERY_S:
-            said = time.monotonic()
-            console.print(f"{what}: {done} of {total}")
-
-    yield tell
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:

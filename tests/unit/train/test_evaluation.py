@@ -66,7 +66,7 @@ def _predict(case: Case, marked: np.ndarray, folder: Path) -> Predictions:
     case.save(folder / "case.npz")
     network = IchNet(ArchitectureSpec(backbone="regnetx_002")).eval()
     network.slice_net = Knowing(marked.astype(np.float32) / 255)
-    return predict(network, [folder / "case.npz"], watch=lambda paths: paths, mask_thresholds=(0.5,))
+    return predict(network, [folder / "case.npz"], mask_thresholds=(0.5,))
 
 
 def test_a_network_that_knows_the_truth_is_told_right(case: Case, tmp_path: Path) -> None:
