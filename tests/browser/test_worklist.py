@@ -141,20 +141,20 @@ def test_what_is_searched_for_is_in_no_address(site: Site, page: Page) -> None:
     assert not any("abernathy" in each.url for each in asked)
     assert "abernathy" not in page.url
     page.keyboard.type(" nobody")
-    expect(page.locator(".none")).to_have_text("No study matches.")
+    expect(page.locator(".none")).to_have_text("No study with news in the last 72 hours matches.")
 
 
 def test_the_list_is_turned_page_by_page(site: Site, page: Page) -> None:
     """What does not fit stands on later pages; a filter goes back to the first."""
     for number in range(25):
         put_on_list(site.database, f"Phantom^{number:02d}", minutes=100 - number)
-    expect(page.locator(".pager")).to_contain_text("25 studies, page 1 of 2")
+    expect(page.locator(".pager")).to_contain_text("25 studies of the last 72 hours, page 1 of 2")
     expect(page.locator(".row")).to_have_count(20)
     page.get_by_role("button", name="Later in the list").click()
     expect(page.locator(".row")).to_have_count(5)
     expect(page.locator(".row").last).to_contain_text("Phantom, 24")
     page.locator("#search").fill("24")
-    expect(page.locator(".pager")).to_contain_text("1 study, page 1 of 1")
+    expect(page.locator(".pager")).to_contain_text("1 study of the last 72 hours, page 1 of 1")
 
 
 def test_keys_reach_everything(site: Site, page: Page) -> None:

@@ -9,5 +9,7 @@ window.sendFeedback = async (uid, method, body) => {
   }).catch(() => null);
   if (!sent) return `${not}: no connection to the service. Try again once it is back.`;
   if (sent.status === 401) window.location.reload();
-  return sent.ok ? "" : `${not}: ${(await sent.json()).detail}`;
+  if (sent.ok) return "";
+  const told = await sent.json().catch(() => ({})); /* a proxy before us answers in its own way */
+  return `${not}: ${told.detail || `the service answered with status ${sent.status}`}`;
 };
