@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ich_triage.errors import TrainingError
 
-from .progress import FitProgress
+from .fit_progress import FitProgress
 
 #: Share of the steps in which the learning rate rises.
 _RISE = 0.15

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol, TypeVar
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
-import lightning.pytorch as pl
 import structlog
-from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -76,33 +74,3 @@ class _Lines:
             eta_s=round((self._total - self._done) / speed) if speed else None,
             **{name: round(value, 4) for name, value in figures.items()},
         )
-
-
-class FitProgress(Callback):
-    """Shows optimiser steps and the latest losses."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._done = 0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self._done = trainer.global_step
-        total = int(trainer.estimated_stepping_batches)
-        self._advance = self._stack.enter_context(watch("train", total=total, done=self._done))
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        """Count one step."""
-        losses = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self._advance(trainer.global_step - self._done, **losses)
-        self._done = trainer.global_step
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the terminal as it was."""
-        self._stack.close()
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        """Leave the terminal as it was."""
-        self._stack.close()

@@ -15,8 +15,9 @@ from torch.utils.data import Dataset
 
 from ich_triage.errors import TrainingError
 from train import loop
-from train.loop import Learner, LoopSettings, Position, Steps
+from train.loop import Hardware, Learner, LoopSettings, Position, Steps
 
+PLAIN = Hardware(precision="32-true")
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*:FutureWarning",
     "ignore:Checkpoint directory:UserWarning",
@@ -69,7 +70,7 @@ def test_resumed_run_ends_with_the_same_weights(
     """Killed in mid-pass, two steps after a checkpoint: weights, average and rate go on as they were."""
     monkeypatch.setattr(loop, "_CHECKPOINT_STEPS", 3)
     settings = LoopSettings(
-        steps=11, batch=4, learning_rate=0.05, body_learning_rate=0.01, precision="32-true", loaders=0,
+        steps=11, batch=4, learning_rate=0.05, body_learning_rate=0.01, hardware=PLAIN, loaders=0,
         accumulate=accumulate,
     )  # fmt: skip
     whole, resumed = _Line(settings), _Line(settings)
@@ -110,7 +111,7 @@ def test_several_processes_share_each_batch() -> None:
 
 def test_a_loss_that_is_not_a_number_stops_the_run_with_the_remedy(tmp_path: Path) -> None:
     """It says at which step and what to change, instead of training on towards nothing."""
-    settings = LoopSettings(steps=3, batch=4, learning_rate=0.05, precision="32-true", loaders=0)
+    settings = LoopSettings(steps=3, batch=4, learning_rate=0.05, hardware=PLAIN, loaders=0)
     with pytest.raises(
         TrainingError, match=r"not a number at step 0; delete the run's folder.* a lower learning_rate"
     ):
