@@ -331,6 +331,9 @@ def _others(scene: Scene, uids: dict[str, str]) -> None:
                 _answer(scene.database, uid, agrees=(day + number) % 7 > 0)
     scene.go("/quality")
     scene.shoot("quality")
+    with scene.database.write() as session:
+        earlier = update(Study).where(Study.patient_name == "Phantom^Earlier")
+        session.execute(earlier.values(changed_at=_MORNING))
 
 
 def _people(scene: Scene) -> None:
@@ -338,7 +341,7 @@ def _people(scene: Scene) -> None:
     page = scene.page
     scene.go("/account")
     scene.shoot("account")
-    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("button", name="Log out", exact=True).click()
     page.wait_for_url("**/login")
     _type_in(page, ADMIN, PASSWORD)
     page.wait_for_url("**/")
@@ -349,7 +352,7 @@ def _people(scene: Scene) -> None:
     for path, name in (("/users", "users"), ("/users/1", "user")):
         scene.go(path)
         scene.shoot(name, whole=True)
-    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("button", name="Log out", exact=True).click()
     page.wait_for_url("**/login")
     _type_in(page, READER, PASSWORD)
     page.wait_for_url("**/")
