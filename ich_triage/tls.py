@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 
@@ -153,6 +154,23 @@ def certificate_names(connection: socket.socket | None) -> frozenset[str]:
     subject = [pair for relative in certificate.get("subject", ()) for pair in relative]
     pairs = [*subject, *certificate.get("subjectAltName", ())]
     return frozenset(str(value) for kind, value in pairs if kind in ("commonName", "DNS", "IP Address"))
+
+
+def served_until(listener: Listener) -> datetime:
+    """When our own certificate ends. Raises SettingsError where the files cannot be served."""
+    from cryptography import x509  # takes longer to load than most commands to run
+
+    ServerTls(listener)
+    content = Path(str(listener.tls_certificate)).read_bytes()
+    return x509.load_pem_x509_certificate(content).not_valid_after_utc
+
+
+def answers(host: str, port: int, *, timeout_s: float) -> None:
+    """Whether TLS is spoken there; it is not looked at who that is. Raises OSError."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((host, port), timeout=timeout_s) as connection:
+        context.wrap_socket(connection, server_hostname=host).close()
 
 
 def _stamp(path: Path | None) -> _Stamp:

@@ -43,6 +43,12 @@ class Listener(Section):
 
     _ae = field_validator("ae_title")(check_ae_title)
 
+    @property
+    def where(self) -> str:
+        """Address and ports that it listens on, for people."""
+        ports = [self.port] * self.plain + [self.tls_port] * (self.tls_certificate is not None)
+        return f"{self.host}:{' and '.join(map(str, ports))}"
+
     @model_validator(mode="after")
     def _a_port_to_listen_on(self) -> Listener:
         if not self.tls_certificate and (self.tls_key or self.tls_client_ca):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import subprocess
@@ -14,7 +15,9 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from structlog.testing import capture_logs
+from typer.testing import CliRunner, Result
 
+from ich_triage.cli.app import app
 from ich_triage.dicom.scu import Peer, echo, store
 from ich_triage.errors import DeliveryError, SettingsError
 from ich_triage.intake.receiver import Receiver
@@ -25,6 +28,7 @@ from tests.certificates import Certificates, make_certificates
 from tests.peers import echoscu, program, storescp
 from tests.receiving import AE_TITLE, associated, count_indexed, receiving
 from tests.scanner import head, save
+from tests.service import write_config
 
 Wait = Callable[..., None]
 ECHO = [(Verification, ExplicitVRLittleEndian)]
@@ -273,3 +277,66 @@ def test_destinations_and_subscribers_carry_their_certificates() -> None:
     for configured in (DicomDestination, Subscriber):
         assert Peer.of(configured(**where)).tls is None
         assert Peer.of(configured(**where, tls=True, ca_file="ca.pem")).tls.ca_file == Path("ca.pem")
+
+
+def run(*arguments: object) -> Result:
+    """`ich-triage` in this process, in which the receiver logs, too."""
+    with capture_logs():
+        return CliRunner().invoke(app, [str(each) for each in arguments])
+
+
+def doctor(config: Path) -> dict[str, dict[str, str]]:
+    """Its findings by subject."""
+    told = run("--config", config, "doctor", "--no-model", "--json")
+    return {each["subject"]: each for each in json.loads(told.stdout)}
+
+
+def test_what_is_sent_for_trial_is_sent_over_tls(
+    sqlite: Database, tmp_path: Path, ours: Certificates, wait_until: Wait
+) -> None:
+    """`ich-triage send` shows a certificate; without one, it says that the listener takes TLS alone."""
+    save(head(2), tmp_path / "files")
+    with receiving(sqlite, tmp_path, dicom=mutual(ours, plain=False)) as receiver:
+        dicom = {"ae_title": AE_TITLE, "plain": False, "tls_port": receiver.tls_port}
+        dicom["tls_certificate"] = str(ours.signed)
+        base = ("--config", write_config(tmp_path, dicom=dicom), "send", tmp_path / "files")
+        assert "add --tls" in run(*base).output
+        assert "need --tls" in run(*base, "--ca-file", ours.authority).output
+        shown = ("--tls", "--ca-file", ours.authority, "--certificate-file", ours.issue("scanner"))
+        assert run(*base, *shown).exit_code == 0
+        wait_until(lambda: count_indexed(sqlite) == 2, what="the index")
+
+
+@pytest.mark.parametrize(
+    ("state", "level", "words"),
+    [
+        ("fresh", "warning", "good until"),
+        ("expired", "error", "expired on"),
+        ("broken", "error", "cannot be used"),
+        ("foreign port", "error", "nor does TLS answer there"),
+    ],
+)
+def test_doctor_looks_at_certificates(
+    sqlite: Database, tmp_path: Path, ours: Certificates, state: str, level: str, words: str
+) -> None:
+    """How long it is good, whether it can be served, and whether the port is ours; each with a remedy."""
+    dicom = {"tls_certificate": str(ours.signed), "network_timeout_s": 2.0}
+    with receiving(sqlite, tmp_path, dicom=dicom) as running:
+        port = running.port if state == "foreign port" else running.tls_port
+        if state == "expired":
+            ours.issue("signed", address="127.0.0.1", expired=True)
+        if state == "broken":
+            ours.signed.write_text("half a certifi")
+        found = doctor(write_config(tmp_path, dicom=dicom | {"tls_port": port}))["DICOM port, TLS"]
+    assert (found["level"], bool(found["remedy"])) == (level, True)
+    assert words in found["seen"]
+
+
+def test_doctor_is_turned_away_like_any_stranger(sqlite: Database, tmp_path: Path) -> None:
+    """With a list of peers that is what it should see, and not an error."""
+    listed = {"name": "ct1", "ae_title": "CT1", "rights": ["store"]}
+    with receiving(sqlite, tmp_path, peers=[listed]) as receiver:
+        config = write_config(tmp_path, port=receiver.port, dicom={"ae_title": AE_TITLE})
+        config.write_text(config.read_text() + "[[peers]]\nname = 'ct'\nae_title = 'CT1'\nrights = []\n")
+        found = doctor(config)["DICOM port"]
+    assert (found["level"], "turns away" in found["seen"]) == ("ok", True)
