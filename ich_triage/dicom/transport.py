@@ -6,6 +6,8 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty
 from socketserver import BaseServer
 from threading import Thread
 from time import monotonic
@@ -14,6 +16,7 @@ from typing import Any, cast
 import structlog
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
 from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
@@ -157,7 +160,10 @@ class _Server(ThreadedAssociationServer):
     admission: Admission
 
     def verify_request(self, _request: Any, client_address: Any) -> bool:
-        return self.admission.connected(plain_address(client_address[0]))
+        try:
+            return self.admission.connected(plain_address(client_address[0]))
+        except RuntimeError:  # no thread to be had, of which counting takes one; the listener outlives that
+            return False
 
     def process_request(self, request: Any, client_address: Any) -> None:
         try:
@@ -192,6 +198,7 @@ class _Connection(RequestHandler):
         association = self._create_association()
         gatekeeper = Gatekeeper(association, self._admission)
         association.acse = gatekeeper
+        association.dul.state_machine = _LenientMachine(association.dul)
         try:
             self._serve(association)
         finally:
@@ -206,6 +213,20 @@ class _Connection(RequestHandler):
             self.request.close()
             return False
         return True
+
+
+class _LenientMachine(StateMachine):
+    """A response that is ready when its association has just ended goes nowhere.
+
+    pynetdicom's own machine raises, and its thread dies of it with the connection open.
+    """
+
+    def do_action(self, event: str) -> None:
+        if event == "Evt9" and (event, self.current_state) not in TRANSITION_TABLE:
+            with suppress(Empty):  # one response can have several events
+                self.dul.to_provider_queue.get(block=False)
+            return
+        super().do_action(event)
 
 
 def _wake_if_not_negotiated(event: evt.Event) -> None:

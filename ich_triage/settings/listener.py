@@ -35,7 +35,7 @@ class Listener(Section):
     #: associations served at once; one more is rejected as "local limit exceeded"
     max_associations: int = Field(default=25, ge=1)
     #: associations of one address served at once; one more is rejected as "local limit exceeded"
-    max_associations_per_address: int = Field(default=20, ge=1)
+    max_associations_per_address: int = Field(default=25, ge=1)
     #: connections of one address within a minute; one more is closed at once
     max_connections_per_minute: int = Field(default=6000, ge=1)
     #: silence after which an association is aborted, s

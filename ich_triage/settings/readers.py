@@ -152,7 +152,7 @@ class Query(Listener):
     #: associations served at once; one more is rejected as "local limit exceeded"
     max_associations: int = Field(default=10, ge=1)
     #: associations of one address served at once; one more is rejected as "local limit exceeded"
-    max_associations_per_address: int = Field(default=8, ge=1)
+    max_associations_per_address: int = Field(default=10, ge=1)
     #: matches in one answer at most; a question with more is told so
     max_answers: int = Field(default=1000, ge=1)
     #: AE title of the archive that has the images; empty names none
