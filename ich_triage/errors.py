@@ -3,7 +3,8 @@
 IchTriageError
 ├── SettingsError          the configuration cannot be used
 ├── SpoolError             the spool cannot take or give a file
-│   └── SpoolFullError     free space is below the reserve
+│   ├── SpoolFullError     free space is below the reserve
+│   └── ObjectTooLongError     an object is longer than is taken
 ├── DicomReadError         a received object cannot be used
 │   ├── HeaderError        an attribute is missing, malformed or absurd
 │   └── PixelDataError     pixels are missing, truncated or cannot be decoded
@@ -49,6 +50,10 @@ class SpoolError(IchTriageError):
 
 class SpoolFullError(SpoolError):
     """Free space on the spool is below its reserve."""
+
+
+class ObjectTooLongError(SpoolError):
+    """The data set is longer than [dicom] max_object_bytes."""
 
 
 class DicomReadError(IchTriageError):

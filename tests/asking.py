@@ -37,12 +37,13 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def settings(database: Database, **query: Any) -> Settings:
-    """Loopback, a port that the system chooses, and no step too old to be shown; `query` overrides."""
+    """Loopback, ports that the system chooses, and no step too old to be shown; `query` overrides."""
     url = database.url.render_as_string(hide_password=False)
     delivery = {"backoff_s": 0.1, "backoff_max_s": 0.3, "timeout_s": 5.0}
     worklist = {"hours": query.pop("hours", 1e6)}
-    section = {"ae_title": AE_TITLE, "host": "127.0.0.1", "port": 0, "sweep_s": 0.05} | query
-    sections: dict[str, Any] = {"query": section, "worklist": worklist, "delivery": delivery}
+    peers = query.pop("peers", ())
+    section = {"ae_title": AE_TITLE, "host": "127.0.0.1", "port": 0, "tls_port": 0, "sweep_s": 0.05} | query
+    sections: dict[str, Any] = {"query": section, "worklist": worklist, "delivery": delivery, "peers": peers}
     return Settings(database={"url": url}, **sections)  # type: ignore[arg-type]
 
 

@@ -58,6 +58,12 @@ def findscu_of_any_model(folder: Path) -> Path:
     return built
 
 
+def echoscu(port: int, *options: str | Path, called: str) -> subprocess.CompletedProcess[str]:
+    """DCMTK's C-ECHO to a port of this machine."""
+    command = [program("echoscu"), *map(str, options), "-aec", called, LOOPBACK, str(port)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
 def probe_port() -> int:
     """A loopback port that was free a moment ago."""
     with socket.socket() as probe:

@@ -22,9 +22,9 @@ from ich_triage.store.tables import Instance
 AE_TITLE = "ICH_TEST"
 
 
-def settings(folder: Path, **sections: dict[str, Any]) -> Settings:
-    """Loopback, a port that the system chooses, a spool in `folder`, no reserve; `sections` override."""
-    dicom = {"ae_title": AE_TITLE, "host": "127.0.0.1", "port": 0} | sections.pop("dicom", {})
+def settings(folder: Path, **sections: Any) -> Settings:
+    """Loopback, ports that the system chooses, a spool in `folder`, no reserve; `sections` override."""
+    dicom = {"ae_title": AE_TITLE, "host": "127.0.0.1", "port": 0, "tls_port": 0} | sections.pop("dicom", {})
     spool = {"path": folder / "spool", "reserve_bytes": 0} | sections.pop("spool", {})
     return Settings(dicom=dicom, spool=spool, **sections)  # type: ignore[arg-type]
 
@@ -35,7 +35,7 @@ def receiving(
     folder: Path,
     *,
     on_commitment: Callable[[CommitmentResult], None] = lambda _result: None,
-    **sections: dict[str, Any],
+    **sections: Any,
 ) -> Iterator[Receiver]:
     """A running receiver."""
     receiver = Receiver(settings(folder, **sections), database, on_commitment=on_commitment)
@@ -53,12 +53,15 @@ def associated(
     *,
     calling: str = "SCANNER",
     called: str = AE_TITLE,
+    address: str = "127.0.0.1",
 ) -> Iterator[Association]:
-    """An association of a pynetdicom scanner, released at the end; it may have been rejected."""
+    """An association of a pynetdicom scanner at `address`, released at the end; it may have been rejected."""
     ae = AE(ae_title=calling)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 20
     proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
-    association = ae.associate("127.0.0.1", port, contexts=proposed, ae_title=called)
+    association = ae.associate(
+        "127.0.0.1", port, contexts=proposed, ae_title=called, bind_address=(address, 0)
+    )
     try:
         yield association
     finally:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -18,29 +16,17 @@ from ..domain.label import SYNTHETIC
 from ..errors import IchTriageError
 from ..outputs import webhook
 from ..outputs.mllp import MllpLink
-from ..settings import Dicom, DicomDestination, MllpDestination, Query, Settings, WebhookDestination
+from ..settings import DicomDestination, MllpDestination, Settings, WebhookDestination
 from ..store import accounts, deliveries, migrate, problems, results, ups_events, workers
 from ..store.database import Database
+from .doctor_listeners import look_at_listener
+from .findings import Finding
+from .findings import error as _error
+from .findings import ok as _ok
+from .findings import warning as _warning
 from .options import ConfigOption, JsonOption, config_path, console, print_json, settings
 
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
-
-    #: what
-    subject: str
-    #: `ok`, `warning` or `error`
-    level: str
-    #: what was seen
-    seen: str
-    #: what to do; empty when ok
-    remedy: str = ""
-
-
 Check = Callable[[Settings], Iterator[Finding]]
-#: process that listens → its section of the configuration
-_SECTIONS = {"receiver": "dicom", "query": "query"}
 _SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
 
@@ -77,21 +63,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _ok(subject: str, seen: str) -> Finding:
-    return Finding(subject=subject, level="ok", seen=seen)
-
-
-def _error(subject: str, *, seen: str, remedy: str) -> Finding:
-    return Finding(subject=subject, level="error", seen=seen, remedy=remedy)
-
-
-def _warning(subject: str, *, seen: str, remedy: str) -> Finding:
-    return Finding(subject=subject, level="warning", seen=seen, remedy=remedy)
-
-
 def _port(loaded: Settings) -> Iterator[Finding]:
     """Of the receiver."""
-    yield from _listener("DICOM port", loaded.dicom, "receiver", loaded, calling="ICH_DOCTOR")
+    yield from look_at_listener("DICOM port", loaded.dicom, "receiver", loaded, calling="ICH_DOCTOR")
 
 
 def _query(loaded: Settings) -> Iterator[Finding]:
@@ -99,39 +73,14 @@ def _query(loaded: Settings) -> Iterator[Finding]:
     if not loaded.query.enabled:
         return
     callers = loaded.query.calling_ae_titles
-    yield from _listener("query port", loaded.query, "query", loaded, calling=(*callers, "ICH_DOCTOR")[0])
-    if not callers:
+    yield from look_at_listener(
+        "query port", loaded.query, "query", loaded, calling=(*callers, "ICH_DOCTOR")[0]
+    )
+    if not (callers or loaded.peers):
         yield _ok("query", "no calling_ae_titles: every program on this machine may ask for patients")
     for subscriber in loaded.query.subscribers:
-        peer = scu.Peer(host=subscriber.host, port=subscriber.port, ae_title=subscriber.ae_title)
-        yield _echo(f"subscriber {subscriber.name}", peer, calling=loaded.query.ae_title, loaded=loaded)
-
-
-def _listener(
-    subject: str, listener: Dicom | Query, process: str, loaded: Settings, *, calling: str
-) -> Iterator[Finding]:
-    """Either nothing listens yet, or it is us."""
-    where = f"{listener.host}:{listener.port}"
-    try:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((listener.host, listener.port))
-        yield _ok(subject, f"{where} is free, the {process} process is not running")
-        return
-    except OSError as error:
-        reason = error.strerror
-    host = "127.0.0.1" if listener.host == "0.0.0.0" else listener.host
-    try:
-        us = scu.Peer(host=host, port=listener.port, ae_title=listener.ae_title)
-        scu.echo(us, calling=calling, timeout_s=loaded.delivery.timeout_s)
-        yield _ok(subject, f"{where} answers as {listener.ae_title}")
-    except IchTriageError as error:
-        yield _error(
-            subject,
-            seen=f"{where} cannot be used ({reason}), nor does {listener.ae_title} answer there: {error}",
-            remedy=f"stop the other program, or set [{_SECTIONS[process]}] host and port "
-            "(a port below 1024 needs a right)",
-        )
+        peer, name = scu.Peer.of(subscriber), f"subscriber {subscriber.name}"
+        yield _echo(name, peer, calling=loaded.query.ae_title, loaded=loaded)
 
 
 def _spool(loaded: Settings) -> Iterator[Finding]:
@@ -342,7 +291,7 @@ def _echo(subject: str, peer: scu.Peer, *, calling: str, loaded: Settings) -> Fi
         return _error(
             subject,
             seen=f"{where} does not answer C-ECHO: {error}",
-            remedy=f"check host, port and AE title; it must know us as {calling}",
+            remedy=f"check host, port, AE title and TLS; it must know us as {calling}",
         )
     return _ok(subject, f"{where} answers C-ECHO")
 

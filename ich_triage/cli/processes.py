@@ -90,7 +90,7 @@ def _run(
     except OSError as error:
         if listens is None:
             raise
-        where = f"{listens.host}:{listens.port}"
+        where = f"{listens.host}:{listens.port}" if isinstance(listens, Web) else listens.where
         raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
     started(process, database)
     wait_for(stop)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..dicom import scu
 from ..domain.labels import Subtype
-from ..errors import DicomReadError
+from ..errors import DicomReadError, wrong_value
+from ..settings import ClientTls, Dicom
 from .options import ConfigOption, console, settings
 
 
@@ -48,17 +51,25 @@ def send(
     to: Annotated[str | None, typer.Option(help="AE@host:port; else our own listener.")] = None,
     calling: Annotated[str, typer.Option(help="Our AE title as the sender.")] = "SCANNER",
     stat: Annotated[bool, typer.Option("--stat", help="Send with DIMSE priority HIGH.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt the connection.")] = False,
+    ca_file: Annotated[Path | None, typer.Option(help="Who may have signed its certificate, PEM.")] = None,
+    certificate_file: Annotated[Path | None, typer.Option(help="The sender's certificate, PEM.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="Its key, where that is another file.")] = None,
     config: ConfigOption = None,
 ) -> None:
     """Send studies by C-STORE and say what was acknowledged."""
     if not folder and not phantom:
         raise typer.BadParameter("name a FOLDER or at least one --phantom")
-    listener = settings(context, config).dicom
-    peer = (
-        scu.Peer.parse(to)
-        if to
-        else scu.Peer(host="127.0.0.1", port=listener.port, ae_title=listener.ae_title)
-    )
+    files = {"ca_file": ca_file, "certificate_file": certificate_file, "key_file": key_file}
+    if any(files.values()) and not tls:
+        raise typer.BadParameter("certificates need --tls")
+    try:
+        encryption = ClientTls(tls=tls, **files)
+    except ValidationError as error:
+        raise typer.BadParameter(wrong_value(error.errors()[0])) from error
+    peer = scu.Peer.parse(to) if to else _our_listener(settings(context, config).dicom, tls)
+    if tls:
+        peer = replace(peer, tls=encryption)
     with bar() as progress, tempfile.TemporaryDirectory(prefix="ich-send-") as scratch:
         batches = [dicom_files(folder)] if folder else []
         for number, kind in enumerate(phantom or []):
@@ -66,6 +77,13 @@ def send(
         failed = sum(_send(batch, peer, calling, stat, progress) for batch in batches)
     if failed:
         raise typer.Exit(1)
+
+
+def _our_listener(listener: Dicom, tls: bool) -> scu.Peer:
+    if not (tls or listener.plain):
+        raise typer.BadParameter("our own listener takes TLS alone: add --tls and --ca-file")
+    port = listener.tls_port if tls else listener.port
+    return scu.Peer(host="127.0.0.1", port=port, ae_title=listener.ae_title)
 
 
 def bar() -> Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 
 from ..domain.commitment import CommitmentResult
 from ..errors import DeliveryError, DeliveryRefusedError, SettingsError
-from ..settings import DicomDestination
+from ..settings import ClientTls, DicomDestination, Subscriber
+from ..tls import ClosingSocket, dicom_client_context, why
 from .uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 # Files go out byte for byte as they lie on disk, in chunks, without being decoded.
@@ -56,11 +58,18 @@ class Peer:
     port: int
     #: its AE title
     ae_title: str
+    #: how the connection is encrypted; None where it is not
+    tls: ClientTls | None = None
 
     @classmethod
-    def of(cls, destination: DicomDestination) -> Self:
-        """The peer that a configured destination names."""
-        return cls(host=destination.host, port=destination.port, ae_title=destination.ae_title)
+    def of(cls, configured: DicomDestination | Subscriber) -> Self:
+        """The peer that a configured destination or subscriber names."""
+        return cls(
+            host=configured.host,
+            port=configured.port,
+            ae_title=configured.ae_title,
+            tls=configured if configured.tls else None,
+        )
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -118,7 +127,8 @@ class Link:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         on_commitment: Callable[[CommitmentResult], None] | None = None,
     ) -> None:
-        """Open it. Raises DeliveryError when the peer cannot be reached or rejects it."""
+        """Open it. Raises DeliveryError when the peer cannot be reached or trusted, or rejects it."""
+        self._broken_handshakes: list[OSError] = []
         ae = AE(ae_title=calling)
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -132,13 +142,14 @@ class Link:
             ae_title=peer.ae_title,
             max_pdu=_MAX_PDU_BYTES,
             ext_neg=_roles(contexts),
+            tls_args=(_context(peer.tls, self._broken_handshakes), peer.host) if peer.tls else None,
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, self._connection_open),
                 (evt.EVT_N_EVENT_REPORT, self._event_report),
             ],
         )
         if not self._association.is_established:
-            raise DeliveryError(self._why_not())
+            raise DeliveryError(self._why_not(peer))
         _give_back_stolen_responses(self._association)
 
     def __enter__(self) -> Self:
@@ -232,14 +243,17 @@ class Link:
             return dcmread(path)
         return path
 
-    def _why_not(self) -> str:
+    def _why_not(self, peer: Peer) -> str:
         if self._association.is_rejected:
             answer = self._association.acceptor.primitive
             reason = getattr(answer, "reason_str", "") or "no reason given"
             return f"association rejected: {reason}"
+        if self._broken_handshakes:
+            return f"no TLS connection: {why(self._broken_handshakes[0])}"
         if not self._connected:
             return "no connection: refused, unreachable, or nothing answered in time"
-        return "no association: aborted, unanswered, or no presentation context accepted"
+        doubt = "; or our certificate is not to its liking" if peer.tls else ""
+        return f"no association: aborted, unanswered, or no presentation context accepted{doubt}"
 
     def _connection_open(self, _event: evt.Event) -> None:
         self._connected = True
@@ -250,6 +264,25 @@ class Link:
             return _PROCESSING_FAILURE, None
         self._on_commitment(read_commitment_result(event.event_information))
         return 0x0000, None
+
+
+def _context(files: ClientTls, failures: list[OSError]) -> ssl.SSLContext:
+    """What a connection is opened with; why its handshake failed goes to `failures`.
+
+    pynetdicom only logs that. Raises DeliveryError naming the file that cannot be used.
+    """
+
+    class TellingSocket(ClosingSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            try:
+                super().do_handshake(block)
+            except OSError as error:
+                failures.append(error)
+                raise
+
+    context = dicom_client_context(files)
+    context.sslsocket_class = TellingSocket
+    return context
 
 
 def _give_back_stolen_responses(association: Association) -> None:

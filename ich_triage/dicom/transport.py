@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty
 from socketserver import BaseServer
 from threading import Thread
 from time import monotonic
@@ -12,8 +16,13 @@ from typing import Any, cast
 import structlog
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
 from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from ..settings import Listener
+from ..tls import ServerTls, why
+from .admission import Admission, Gatekeeper, plain_address
 
 log = structlog.get_logger(__name__)
 
@@ -24,8 +33,9 @@ _LARGEST_NEGOTIATION_BYTES = 1 << 20
 _REJECTIONS: dict[tuple[int | None, int | None], str] = {
     (1, 3): "calling_ae_title_not_recognized",
     (1, 7): "called_ae_title_not_recognized",
-    (3, 2): "local_limit_exceeded",
 }
+#: longest that a TLS handshake may take, s
+_HANDSHAKE_S = 10.0
 
 
 class PatientSocket(AssociationSocket):
@@ -60,44 +70,74 @@ class PatientSocket(AssociationSocket):
 
 
 class Server:
-    """An AE that listens on one address, each association in a thread of its own that outlives it."""
+    """An AE that listens without encryption, with TLS, or both; each association has a thread of its own."""
 
     def __init__(
         self,
         ae: AE,
-        address: tuple[str, int],
+        settings: Listener,
+        admission: Admission,
         *,
         handlers: list[evt.EventHandlerType],
         serve: Callable[[Association], None],
     ) -> None:
-        """Bind and listen; `serve` runs one association to its end. Raises OSError."""
-        self._ae = ae
-        self._server = cast(
-            ThreadedAssociationServer,
-            ae.make_server(
-                address,
-                evt_handlers=[*handlers, (evt.EVT_CONN_CLOSE, _wake_if_not_negotiated)],
-                server_class=_Server,
-                request_handler=lambda *arguments: _Connection(serve, *arguments),
-            ),
-        )
-        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True)
-        self._thread.start()
+        """Bind and listen; `serve` runs one association to its end. Raises OSError, SettingsError."""
+        # counted by the admission, which leaves out connections that have not asked for an association yet
+        ae.maximum_associations = sys.maxsize
+        self._ae, self._settings, self._admission, self._serve = ae, settings, admission, serve
+        self._handlers = [*handlers, (evt.EVT_CONN_CLOSE, _wake_if_not_negotiated)]
+        tls = ServerTls(settings) if settings.tls_certificate else None
+        self._plain = self._listen(settings.port, None) if settings.plain else None
+        try:
+            self._tls = self._listen(settings.tls_port, tls) if tls else None
+        except OSError:
+            if self._plain:
+                self._plain.server_close()
+            raise
+        self._threads = [
+            Thread(target=each.serve_forever, args=(0.1,), name="listener", daemon=True)
+            for each in self._listening
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def port(self) -> int:
-        """The port bound, also when the system chose it."""
-        return int(self._server.server_address[1])
+        """The port bound that is not encrypted; 0 where there is none."""
+        return int(self._plain.server_address[1]) if self._plain else 0
+
+    @property
+    def tls_port(self) -> int:
+        """The port bound with TLS; 0 where there is none."""
+        return int(self._tls.server_address[1]) if self._tls else 0
 
     def stop(self, *, patience_s: float) -> None:
         """Accept nothing more, let running associations finish for a while, then abort them."""
-        BaseServer.shutdown(self._server)
-        self._server.server_close()
-        self._thread.join()
+        for listening in self._listening:
+            BaseServer.shutdown(listening)
+            listening.server_close()
+        for thread in self._threads:
+            thread.join()
         self._join(patience_s)
         for association in self._ae.active_associations:
             association.abort(block=False)
         self._join(patience_s)
+
+    @property
+    def _listening(self) -> list[_Server]:
+        return [each for each in (self._plain, self._tls) if each]
+
+    def _listen(self, port: int, tls: ServerTls | None) -> _Server:
+        def handler(*arguments: Any) -> _Connection:
+            return _Connection(self._serve, tls, self._admission, *arguments)
+
+        address = (self._settings.host, port)
+        made = self._ae.make_server(
+            address, evt_handlers=self._handlers, server_class=_Server, request_handler=handler
+        )
+        server = cast(_Server, made)
+        server.admission = self._admission
+        return server
 
     def _join(self, patience_s: float) -> None:
         """Wait for all associations together."""
@@ -108,6 +148,8 @@ class Server:
 
 def rejection(association: Association) -> str:
     """Why we have rejected an association, as one word for the log."""
+    if isinstance(association.acse, Gatekeeper) and association.acse.refused:
+        return association.acse.refused
     sent = association.acceptor.primitive
     source, reason = (sent.result_source, sent.diagnostic) if sent else (None, None)
     return _REJECTIONS.get((source, reason), f"source {source} reason {reason}")
@@ -115,17 +157,76 @@ def rejection(association: Association) -> str:
 
 class _Server(ThreadedAssociationServer):
     daemon_threads = True
+    admission: Admission
+
+    def verify_request(self, _request: Any, client_address: Any) -> bool:
+        try:
+            return self.admission.connected(plain_address(client_address[0]))
+        except RuntimeError:  # no thread to be had, of which counting takes one; the listener outlives that
+            return False
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread to be had
+            self.admission.disconnected(plain_address(client_address[0]))
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.admission.disconnected(plain_address(client_address[0]))
 
 
 class _Connection(RequestHandler):
-    """One accepted connection."""
+    """One accepted connection, in a thread of its own from the first byte."""
 
-    def __init__(self, serve: Callable[[Association], None], *arguments: Any) -> None:
-        self._serve = serve
+    def __init__(
+        self,
+        serve: Callable[[Association], None],
+        tls: ServerTls | None,
+        admission: Admission,
+        *arguments: Any,
+    ) -> None:
+        self._serve, self._tls, self._admission = serve, tls, admission
         super().__init__(*arguments)
 
     def handle(self) -> None:
-        self._serve(self._create_association())
+        if self._tls and not self._encrypt(self._tls):
+            return
+        association = self._create_association()
+        gatekeeper = Gatekeeper(association, self._admission)
+        association.acse = gatekeeper
+        association.dul.state_machine = _LenientMachine(association.dul)
+        try:
+            self._serve(association)
+        finally:
+            gatekeeper.leave()
+
+    def _encrypt(self, tls: ServerTls) -> bool:
+        limit_s = min(self.ae.network_timeout or _HANDSHAKE_S, _HANDSHAKE_S)
+        try:
+            self.request = tls.wrap(self.request, timeout_s=limit_s)
+        except OSError as error:
+            log.warning("tls_refused", audit=True, address=self.client_address[0], reason=why(error))
+            self.request.close()
+            return False
+        return True
+
+
+class _LenientMachine(StateMachine):
+    """A response that is ready when its association has just ended goes nowhere.
+
+    pynetdicom's own machine raises, and its thread dies of it with the connection open.
+    """
+
+    def do_action(self, event: str) -> None:
+        if event == "Evt9" and (event, self.current_state) not in TRANSITION_TABLE:
+            with suppress(Empty):  # one response can have several events
+                self.dul.to_provider_queue.get(block=False)
+            return
+        super().do_action(event)
 
 
 def _wake_if_not_negotiated(event: evt.Event) -> None:
@@ -149,8 +250,10 @@ def log_rejection(event: evt.Event) -> None:
     log.warning(
         "association_rejected",
         association=association_number(event),
+        audit=True,
         reason=rejection(event.assoc),
         calling_ae_title=event.assoc.requestor.ae_title,
+        address=event.assoc.requestor.address,
     )
 
 
@@ -162,4 +265,5 @@ def log_established(event: evt.Event) -> None:
         association=association_number(event),
         calling_ae_title=requestor.ae_title,
         address=requestor.address,
+        tls=isinstance(cast(AssociationSocket, event.assoc.dul.socket).socket, ssl.SSLSocket),
     )

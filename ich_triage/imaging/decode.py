@@ -2,7 +2,7 @@
 
 Nothing is allocated on the word of the object: the header's own limits hold (`header.MAX_ROWS`), native
 pixel data must be as long as rows, columns and bits ask for, and a compressed frame must state the size
-that the header states before a decoder sees it.
+that the header states, and be no longer than that size can be, before a decoder sees it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from .header import PixelLocation, SliceHeader, open_dataset
 _PLUGINS = {RLELossless: "pylibjpeg"}
 # EOI and EOC alike; cannot occur within coded data. Decoders conceal its absence and guess the rest.
 _END_OF_IMAGE = b"\xff\xd9"
+# Coded frames are shorter than their pixels, or hardly longer. RLE unfolds to 64 times its length.
+_MAX_GROWTH = 2
+_SLACK_BYTES = 1 << 16
 
 
 def read_pixels(header: SliceHeader) -> np.ndarray:
@@ -120,6 +123,8 @@ def _compressed(
 ) -> np.ndarray:
     file.seek(location.offset)
     frame = get_frame(file, index, number_of_frames=header.number_of_frames)
+    if len(frame) > _MAX_GROWTH * header.rows * header.columns * header.bits_allocated // 8 + _SLACK_BYTES:
+        raise PixelDataError("compressed frame longer than its pixels can be")
     if RLELossless != decoder.UID:
         size = frame_size(frame)
         if size is None:

@@ -41,6 +41,8 @@ CT_IMAGE_CLASSES = frozenset(
 #: Larger matrices than any CT reconstructs (2048 in ultra-high resolution) are not believed.
 MAX_ROWS = MAX_COLUMNS = 4096
 MAX_FRAMES = 4096
+#: Pixels of one object, all frames together: 8192 frames of 512².
+MAX_PIXELS = 1 << 31
 #: CT numbers are at most some 30,000 HU from water, even in metal.
 MAX_SLOPE, MAX_INTERCEPT_HU = 1000.0, 100_000.0
 #: A deflated object may grow no further than this when it is inflated, bytes.
@@ -289,6 +291,8 @@ def _check_image(header: SliceHeader) -> None:
         raise HeaderError("Rows or Columns missing or absurd")
     if not 0 < header.number_of_frames <= MAX_FRAMES:
         raise HeaderError("NumberOfFrames absurd")
+    if header.rows * header.columns * header.number_of_frames > MAX_PIXELS:
+        raise HeaderError("Rows, Columns and NumberOfFrames together absurd")
     if header.bits_allocated not in (8, 16, 32) or not 0 < header.bits_stored <= header.bits_allocated:
         raise HeaderError("BitsAllocated or BitsStored missing or absurd")
     if header.pixel_representation not in (0, 1):

@@ -16,6 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..domain.commitment import CommitmentResult
+from ..errors import SettingsError
 from ..settings import Settings
 from ..store import receivers
 from ..store.database import Database
@@ -56,7 +57,7 @@ class Receiver:
             settings.assembly, database, associations, indexed_up_to=self._indexer.indexed_up_to
         )
         self._listener = Listener(
-            settings.dicom,
+            settings,
             self._spool,
             associations,
             on_arrival=self._arrived,
@@ -76,15 +77,20 @@ class Receiver:
 
     @property
     def port(self) -> int:
-        """The port bound, also when the settings say 0."""
+        """The port bound, also when the settings say 0; 0 where there is none without TLS."""
         return self._listener.port
 
+    @property
+    def tls_port(self) -> int:
+        """The port bound with TLS; 0 where there is none."""
+        return self._listener.tls_port
+
     def start(self) -> None:
-        """Listen at once, catch up with the spool behind it. Raises SpoolError, OSError."""
+        """Listen at once, catch up with the spool behind it. Raises SpoolError, OSError, SettingsError."""
         self._spool.open()
         try:
             self._listener.start()
-        except OSError:
+        except (OSError, SettingsError):
             self._spool.close()
             raise
         self._indexer.start()
@@ -97,7 +103,7 @@ class Receiver:
         )
         self._scheduler.start()
         self._catching_up.start()
-        log.info("receiver_started", port=self.port)
+        log.info("receiver_started", port=self.port, tls_port=self.tls_port)
 
     def stop(self) -> None:
         """Let running associations finish, index what came, stop."""

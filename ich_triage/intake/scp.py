@@ -17,13 +17,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 from pynetdicom.transport import AssociationSocket
 
+from ..dicom.admission import Admission
 from ..dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from ..dicom.scu import read_commitment_result
 from ..dicom.transport import PatientSocket, Server, association_number, log_established, log_rejection
 from ..dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..domain.commitment import CommitmentResult
 from ..errors import SpoolError
-from ..settings import Dicom
+from ..settings import Dicom, Right, Settings
 from .associations import Associations
 from .spool import Arrival, Spool
 from .stream import IncomingObject, SpoolingProvider
@@ -36,6 +37,11 @@ OUT_OF_RESOURCES = 0xA700
 CANNOT_UNDERSTAND = 0xC000
 #: PS3.7 section C
 PROCESSING_FAILURE = 0x0110
+#: abstract syntax → the right that it takes; Verification takes none
+RIGHTS: dict[str, Right] = {
+    **dict.fromkeys(map(str, STORAGE_CLASSES), "store"),
+    str(StorageCommitmentPushModel): "commit",
+}
 
 
 class Listener:
@@ -43,7 +49,7 @@ class Listener:
 
     def __init__(
         self,
-        settings: Dicom,
+        settings: Settings,
         spool: Spool,
         associations: Associations,
         *,
@@ -51,7 +57,8 @@ class Listener:
         on_commitment: Callable[[CommitmentResult], None],
         on_association_end: Callable[[], None],
     ) -> None:
-        self._settings = settings
+        self._settings = settings.dicom
+        self._admission = Admission(settings.dicom, settings.peers, rights=RIGHTS)
         self._spool = spool
         self._associations = associations
         self._on_arrival = on_arrival
@@ -59,7 +66,7 @@ class Listener:
         self._on_association_end = on_association_end
 
     def start(self) -> None:
-        """Bind and listen. Raises OSError when the address cannot be had."""
+        """Bind and listen. Raises OSError when an address cannot be had, SettingsError about certificates."""
         # pynetdicom's own handlers log identifiers, and cost a fifth of the throughput
         _config.LOG_HANDLER_LEVEL = "none"
         handlers: list[evt.EventHandlerType] = [
@@ -70,15 +77,21 @@ class Listener:
         ]
         self._server = Server(
             _application_entity(self._settings),
-            (self._settings.host, self._settings.port),
+            self._settings,
+            self._admission,
             handlers=handlers,
             serve=self.serve,
         )
 
     @property
     def port(self) -> int:
-        """The port bound, also when the system chose it."""
+        """The port bound, also when the system chose it; 0 where there is none without TLS."""
         return self._server.port
+
+    @property
+    def tls_port(self) -> int:
+        """The port bound with TLS; 0 where there is none."""
+        return self._server.tls_port
 
     def stop(self, *, patience_s: float) -> None:
         """Accept nothing more, let running associations finish for a while, then abort them."""
@@ -87,7 +100,9 @@ class Listener:
     def serve(self, association: Association) -> None:
         """Run one association to its end, whatever the end is."""
         number = self._associations.begin()
-        provider = SpoolingProvider(association, self._spool, number=number)
+        provider = SpoolingProvider(
+            association, self._spool, number=number, max_bytes=self._settings.max_object_bytes
+        )
         association.dimse = provider
         association.name = f"{association.name}-{number}"
         association.dul.socket = PatientSocket(
@@ -140,7 +155,6 @@ class Listener:
 def _application_entity(settings: Dicom) -> AE:
     ae = AE(ae_title=settings.ae_title)
     ae.require_called_aet = True
-    ae.maximum_associations = settings.max_associations
     ae.maximum_pdu_size = settings.max_pdu_bytes
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME

@@ -15,26 +15,32 @@ from struct import pack
 from typing import BinaryIO, cast
 
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-from pynetdicom.pdu_primitives import P_DATA
 
+from ..dicom.messages import BoundedProvider
 from ..dicom.uids import IMPLEMENTATION_CLASS_UID
-from ..errors import SpoolError
+from ..errors import ObjectTooLongError, SpoolError
 from .spool import Arrival, Spool
 
 #: Priority (0000,0700) HIGH, PS3.7 Table 9.1-1
 PRIORITY_HIGH = 0x0001
+#: longest data set of any other message than C-STORE, which stays in memory, bytes; a commitment result has
+#: some 150 for each object
+_IN_MEMORY_LIMIT_BYTES = 1 << 24
 
 
 class IncomingObject(BytesIO):
     """A message's data set: a C-STORE's goes to the spool as it arrives, any other into memory.
 
-    A failing disk is remembered, not raised, so that the peer gets its status after the last fragment.
+    A failing disk is remembered, not raised, so that the peer gets its status after the last fragment; so is
+    an object that is too long, of which nothing is kept from then on.
     """
 
-    def __init__(self, message: DIMSEMessage, association: Association, spool: Spool) -> None:
+    def __init__(
+        self, message: DIMSEMessage, association: Association, spool: Spool, *, max_bytes: int
+    ) -> None:
         super().__init__()
+        self._left_bytes = max_bytes
         self._message: DIMSEMessage | None = message
         self._association = association
         self._spool = spool
@@ -45,15 +51,27 @@ class IncomingObject(BytesIO):
     def write(self, fragment: bytes) -> int:  # type: ignore[override]
         """Take one fragment."""
         if not isinstance(self._message, C_STORE_RQ):
-            return super().write(fragment)
+            return self._write_in_memory(fragment)
         if fragment and self._error is None:
             try:
+                self._left_bytes -= len(fragment)
+                if self._left_bytes < 0:
+                    raise ObjectTooLongError
                 if self._file is None:
                     self._begin()
                 cast(BinaryIO, self._file).write(fragment)
             except (SpoolError, OSError) as error:
                 self.discard()
                 self._error = error
+        return len(fragment)
+
+    def _write_in_memory(self, fragment: bytes) -> int:
+        """What is too long becomes empty, which no request understands."""
+        self._left_bytes = min(self._left_bytes, _IN_MEMORY_LIMIT_BYTES) - len(fragment)
+        if self._left_bytes >= 0:
+            return super().write(fragment)
+        self.seek(0)
+        self.truncate()
         return len(fragment)
 
     def _begin(self) -> None:
@@ -113,21 +131,18 @@ def _element(number: int, vr: bytes, value: str | bytes) -> bytes:
     return pack("<HH", 0x0002, number) + vr + length + data
 
 
-class SpoolingProvider(DIMSEServiceProvider):
+class SpoolingProvider(BoundedProvider):
     """Gives every message an :class:`IncomingObject` for its data set."""
 
-    def __init__(self, association: Association, spool: Spool, *, number: int) -> None:
-        super().__init__(association)
+    def __init__(self, association: Association, spool: Spool, *, number: int, max_bytes: int) -> None:
+        """`max_bytes`: longest data set that is kept."""
+        super().__init__(association, number=number)
         self._spool = spool
-        #: our own number of the association
-        self.number = number
+        self._max_bytes = max_bytes
 
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take one P-DATA primitive of the peer."""
-        if self.message is None:
-            self.message = DIMSEMessage()
-            self.message.data_set = IncomingObject(self.message, self.assoc, self._spool)
-        super().receive_primitive(primitive)
+    def data_set_of(self, message: DIMSEMessage) -> IncomingObject:
+        """Empty, of a message whose kind is not known yet."""
+        return IncomingObject(message, self.assoc, self._spool, max_bytes=self._max_bytes)
 
     def discard_unserved(self) -> None:
         """Remove every object that nobody will answer any more: half of one, or one behind an abort."""

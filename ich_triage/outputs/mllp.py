@@ -12,9 +12,9 @@ from hl7.mllp import HL7StreamReader, HL7StreamWriter, open_hl7_connection  # ty
 
 from ..errors import DeliveryError
 from ..settings import MllpDestination
+from ..tls import client_context, no_connection
 from .hl7 import codec, control_id
 from .link import Answer, Outcome, cleaned
-from .tls import client_context, no_connection
 
 _START, _END = b"\x0b", b"\x1c\r"
 #: HL7 table 0008: what we do at each acknowledgement code

@@ -15,8 +15,8 @@ from standardwebhooks import Webhook
 
 from ..errors import DeliveryError
 from ..settings import WebhookDestination
+from ..tls import client_context, no_connection
 from .link import Answer, Outcome, cleaned
-from .tls import client_context, no_connection
 
 #: statuses of the 400s that pass: request time-out, too early, too many requests (RFC 9110, 8470, 6585)
 _PASSING = frozenset({408, 425, 429})

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from io import BytesIO
 
 from pydicom.dataset import Dataset
-from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
-from pynetdicom.pdu_primitives import P_DATA
 
+from ..dicom.messages import BoundedProvider
 from ..errors import HeaderError, QueryError
 from .status import OUT_OF_RESOURCES
 
@@ -36,20 +34,12 @@ class SmallDataSet(BytesIO):
         return super().write(fragment)
 
 
-class SmallMessages(DIMSEServiceProvider):
+class SmallMessages(BoundedProvider):
     """Gives every message a :class:`SmallDataSet`."""
 
-    def __init__(self, association: Association, *, number: int) -> None:
-        super().__init__(association)
-        #: our own number of the association
-        self.number = number
-
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take one P-DATA primitive of the peer."""
-        if self.message is None:
-            self.message = DIMSEMessage()
-            self.message.data_set = SmallDataSet()
-        super().receive_primitive(primitive)
+    def data_set_of(self, _message: DIMSEMessage) -> SmallDataSet:
+        """Empty, and never long."""
+        return SmallDataSet()
 
 
 def check_length(data_set: object) -> None:

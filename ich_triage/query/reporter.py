@@ -119,9 +119,11 @@ class Reporter:
 
         Raises DeliveryError.
         """
-        peer = Peer(host=subscriber.host, port=subscriber.port, ae_title=subscriber.ae_title)
         with Link(
-            peer, calling=self._calling, contexts=[event_context()], timeout_s=self._policy.timeout_s
+            Peer.of(subscriber),
+            calling=self._calling,
+            contexts=[event_context()],
+            timeout_s=self._policy.timeout_s,
         ) as link:
             for event in batch:
                 if self._stopping.is_set():

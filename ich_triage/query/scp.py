@@ -19,10 +19,11 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 )
 from pynetdicom.transport import AssociationSocket
 
+from ..dicom.admission import Admission
 from ..dicom.transport import PatientSocket, Server, association_number, log_established, log_rejection
 from ..dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..errors import DicomReadError, QueryError
-from ..settings import Settings
+from ..settings import Right, Settings
 from ..store.database import Database
 from .keys import Key, read_keys
 from .provider import SmallMessages, check_length, received
@@ -70,10 +71,12 @@ class QueryScp:
             StudyRootQueryRetrieveInformationModelFind: StudyRoot(settings.query, database),
             **dict.fromkeys(STEP_CLASSES, self._steps),
         }
+        rights: dict[str, Right] = dict.fromkeys(map(str, self._finders), "query")
+        self._admission = Admission(settings.query, settings.peers, rights=rights)
         self._requests = StepRequests(settings, database, self._steps, on_event=on_event)
 
     def start(self) -> None:
-        """Bind and listen. Raises OSError when the address cannot be had."""
+        """Bind and listen. Raises OSError when an address cannot be had, SettingsError about certificates."""
         _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom's own handlers log identifiers
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_C_FIND, self._find),
@@ -86,15 +89,21 @@ class QueryScp:
         ]
         self._server = Server(
             self._application_entity(),
-            (self._settings.host, self._settings.port),
+            self._settings,
+            self._admission,
             handlers=handlers,
             serve=self._serve,
         )
 
     @property
     def port(self) -> int:
-        """The port bound, also when the system chose it."""
+        """The port bound, also when the system chose it; 0 where there is none without TLS."""
         return self._server.port
+
+    @property
+    def tls_port(self) -> int:
+        """The port bound with TLS; 0 where there is none."""
+        return self._server.tls_port
 
     def stop(self, *, patience_s: float) -> None:
         """Accept nothing more, let running associations finish for a while, then abort them."""
@@ -104,7 +113,6 @@ class QueryScp:
         ae = AE(ae_title=self._settings.ae_title)
         ae.require_called_aet = True
         ae.require_calling_aet = list(self._settings.calling_ae_titles)
-        ae.maximum_associations = self._settings.max_associations
         ae.maximum_pdu_size = _MAX_PDU_BYTES
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME

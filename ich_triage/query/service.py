@@ -32,17 +32,22 @@ class QueryService:
 
     @property
     def port(self) -> int:
-        """The port bound, also when the settings say 0."""
+        """The port bound, also when the settings say 0; 0 where there is none without TLS."""
         return self._scp.port
 
+    @property
+    def tls_port(self) -> int:
+        """The port bound with TLS; 0 where there is none."""
+        return self._scp.tls_port
+
     def start(self) -> None:
-        """Give every study its step, then listen. Raises OSError, SQLAlchemyError."""
+        """Give every study its step, then listen. Raises OSError, SettingsError, SQLAlchemyError."""
         self._watch.look()
         self._scp.start()
         self._reporter.start()
         self._scheduler.add_job(self._look, "interval", seconds=self._sweep_s, max_instances=1, coalesce=True)
         self._scheduler.start()
-        log.info("query_started", port=self.port)
+        log.info("query_started", port=self.port, tls_port=self.tls_port)
 
     def stop(self) -> None:
         """Let running associations and events finish, stop."""

@@ -1,10 +1,14 @@
 """The configuration."""
 
 from .destinations import CharacterSet as CharacterSet
+from .destinations import ClientTls as ClientTls
 from .destinations import Destination as Destination
 from .destinations import DicomDestination as DicomDestination
 from .destinations import MllpDestination as MllpDestination
 from .destinations import WebhookDestination as WebhookDestination
+from .listener import AllowedPeer as AllowedPeer
+from .listener import Listener as Listener
+from .listener import Right as Right
 from .readers import Access as Access
 from .readers import Oidc as Oidc
 from .readers import Query as Query

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,6 +19,16 @@ def check_ae_title(value: str) -> str:
     if not 1 <= len(title) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
         raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash")
     return title
+
+
+def check_networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Each is an address or a network, its host bits 0."""
+    for each in value:
+        try:
+            ip_network(each)
+        except ValueError:
+            raise ValueError(f"{each} is neither an address nor a network (10.0.0.7, 10.0.0.0/24)") from None
+    return value
 
 
 def is_loopback(host: str) -> bool:

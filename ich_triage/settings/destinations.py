@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from .base import Section, check_ae_title, is_loopback
+
+
+class ClientTls(Section):
+    """How a connection that we open is encrypted."""
+
+    #: whether the connection is encrypted
+    tls: bool = False
+    #: certificates that may have signed its own, PEM; empty means those that this machine trusts
+    ca_file: Path | None = None
+    #: our certificate, where it asks for one, PEM
+    certificate_file: Path | None = None
+    #: its private key, PEM; empty where the certificate's file holds it too
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _files_need_tls(self) -> Self:
+        if (self.ca_file or self.certificate_file or self.key_file) and not self.tls:
+            raise ValueError("ca_file, certificate_file and key_file need tls = true")
+        if self.key_file and not self.certificate_file:
+            raise ValueError("key_file needs certificate_file")
+        return self
 
 
 class _Destination(Section):
@@ -20,7 +41,7 @@ class _Destination(Section):
     send: Literal["flagged", "all"] = "flagged"
 
 
-class DicomDestination(_Destination):
+class DicomDestination(_Destination, ClientTls):
     """A PACS: objects by C-STORE."""
 
     #: what it speaks
@@ -57,7 +78,7 @@ CharacterSet = Literal[
 ]
 
 
-class MllpDestination(_Destination):
+class MllpDestination(_Destination, ClientTls):
     """A hospital information system or interface engine: HL7 v2 messages over MLLP."""
 
     #: what it speaks
@@ -76,22 +97,6 @@ class MllpDestination(_Destination):
     receiving_facility: str = ""
     #: MSH-18, also how the message is encoded
     encoding: CharacterSet = "UNICODE UTF-8"
-    #: whether the connection is encrypted
-    tls: bool = False
-    #: certificates that may have signed its own, PEM; empty means those that this machine trusts
-    ca_file: Path | None = None
-    #: our certificate, where it asks for one, PEM
-    certificate_file: Path | None = None
-    #: its private key, PEM; empty where the certificate's file holds it too
-    key_file: Path | None = None
-
-    @model_validator(mode="after")
-    def _files_need_tls(self) -> MllpDestination:
-        if (self.ca_file or self.certificate_file or self.key_file) and not self.tls:
-            raise ValueError("ca_file, certificate_file and key_file need tls = true")
-        if self.key_file and not self.certificate_file:
-            raise ValueError("key_file needs certificate_file")
-        return self
 
 
 class WebhookDestination(_Destination):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from pathlib import Path
 from string import Formatter
 from typing import Literal
@@ -10,7 +9,9 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ..errors import SettingsError
-from .base import Section, check_ae_title, is_loopback
+from .base import Section, check_ae_title, check_networks, is_loopback
+from .destinations import ClientTls
+from .listener import Listener
 
 _VIEWER_NAMES = {"study_instance_uid", "accession_number"}
 
@@ -32,17 +33,7 @@ class Web(Section):
     #: address under which people reach the pages, as a proxy shows it; empty means the listener's own
     public_url: str = Field(default="", pattern=r"^(https?://[^/?#]+)?$")
 
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for each in value:
-            try:
-                ip_network(each)
-            except ValueError:
-                raise ValueError(
-                    f"{each} is neither an address nor a network (10.0.0.7, 10.0.0.0/24)"
-                ) from None
-        return value
+    _networks = field_validator("trusted_proxies")(check_networks)
 
     @model_validator(mode="after")
     def _no_patient_data_in_clear(self) -> Web:
@@ -130,7 +121,7 @@ class Oidc(Section):
             ) from error
 
 
-class Subscriber(Section):
+class Subscriber(ClientTls):
     """An application entity that may ask to hear of changes to the reading list."""
 
     #: unique short name
@@ -145,23 +136,23 @@ class Subscriber(Section):
     _ae = field_validator("ae_title")(check_ae_title)
 
 
-class Query(Section):
+class Query(Listener):
     """Studies and their priorities, for other systems to ask by DICOM."""
 
     #: whether `ich-triage serve` runs it
     enabled: bool = False
-    #: our AE title there; an association that calls another is rejected
-    ae_title: str = "ICH_TRIAGE"
-    #: address to listen on; other than loopback only with `calling_ae_titles`
+    #: address to listen on; other than loopback only where it is known who may ask
     host: str = "127.0.0.1"
     #: TCP port to listen on; 0 lets the system choose
     port: int = Field(default=11113, ge=0, le=65535)
-    #: who may ask, by AE title; empty lets every program on this machine ask
+    #: TCP port for TLS, served where there is a `tls_certificate`; 0 lets the system choose
+    tls_port: int = Field(default=2763, ge=0, le=65535)
+    #: who may ask, by AE title; empty lets every program on this machine ask, or those of `[[peers]]`
     calling_ae_titles: tuple[str, ...] = ()
     #: associations served at once; one more is rejected as "local limit exceeded"
     max_associations: int = Field(default=10, ge=1)
-    #: silence after which an association is aborted, s
-    network_timeout_s: float = Field(default=60.0, gt=0)
+    #: associations of one address served at once; one more is rejected as "local limit exceeded"
+    max_associations_per_address: int = Field(default=10, ge=1)
     #: matches in one answer at most; a question with more is told so
     max_answers: int = Field(default=1000, ge=1)
     #: AE title of the archive that has the images; empty names none
@@ -173,8 +164,6 @@ class Query(Section):
     #: who may subscribe to changes, and where they are told
     subscribers: tuple[Subscriber, ...] = ()
 
-    _ae = field_validator("ae_title")(check_ae_title)
-
     @field_validator("calling_ae_titles")
     @classmethod
     def _callers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -185,14 +174,14 @@ class Query(Section):
     def _archive(cls, value: str) -> str:
         return check_ae_title(value) if value.strip() else ""
 
+    @property
+    def anybody_may_ask(self) -> bool:
+        """Whether neither a list nor a certificate keeps others on the network away."""
+        by_certificate = self.tls_client_ca is not None and not self.plain
+        return not (self.calling_ae_titles or by_certificate or is_loopback(self.host))
+
     @model_validator(mode="after")
-    def _guarded(self) -> Query:
-        """The answers carry patient data: who may ask from elsewhere must be named."""
-        if not self.calling_ae_titles and not is_loopback(self.host):
-            raise ValueError(
-                f"{self.host} can be reached from other machines, and anybody there could ask for patients: "
-                "name who may in calling_ae_titles, or set host to 127.0.0.1"
-            )
+    def _told_apart(self) -> Query:
         for values in zip(*((each.name, each.ae_title) for each in self.subscribers), strict=True):
             if len(values) != len(set(values)):
                 raise ValueError("two subscribers have the same name or AE title")

@@ -8,28 +8,19 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from .base import Section, check_ae_title
+from .base import Section
+from .listener import Listener
 
 
-class Dicom(Section):
+class Dicom(Listener):
     """The listener."""
 
-    #: our AE title; an association that calls another is rejected
-    ae_title: str = "ICH_TRIAGE"
-    #: address to listen on
-    host: str = "0.0.0.0"
-    #: TCP port to listen on; 0 lets the system choose
-    port: int = Field(default=11112, ge=0, le=65535)
-    #: associations served at once; one more is rejected as "local limit exceeded"
-    max_associations: int = Field(default=25, ge=1)
     #: largest PDU that we take, bytes
     max_pdu_bytes: int = Field(default=131072, ge=4096)
-    #: silence after which an association is aborted, s
-    network_timeout_s: float = Field(default=60.0, gt=0)
+    #: longest data set that we take, bytes; a longer one is answered A700 and not kept
+    max_object_bytes: int = Field(default=1 << 32, ge=1 << 20)
     #: calling AE titles whose studies are read first, as if STAT
     stat_ae_titles: tuple[str, ...] = ()
-
-    _ae = field_validator("ae_title")(check_ae_title)
 
 
 class Database(Section):

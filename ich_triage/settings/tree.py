@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ..errors import SettingsError, wrong_value
 from .destinations import Destination
+from .listener import AllowedPeer
 from .readers import Access, Oidc, Query, Web, Worklist
 from .service import Assembly, Database, Delivery, Dicom, Log, Model, Spool, Worker
 
@@ -41,6 +42,8 @@ class Settings(BaseSettings):
     oidc: Oidc = Oidc()
     #: questions of other systems by DICOM
     query: Query = Query()
+    #: who may open associations to the listener and to the questions; empty means whoever those let in
+    peers: tuple[AllowedPeer, ...] = ()
     #: completeness
     assembly: Assembly = Assembly()
     #: the model
@@ -56,9 +59,26 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _unique_names(self) -> Settings:
-        names = [destination.name for destination in self.destinations]
-        if len(names) != len(set(names)):
-            raise ValueError("two destinations have the same name")
+        for kind, those in (("destinations", self.destinations), ("peers", self.peers)):
+            if len(those) != len({each.name for each in those}):
+                raise ValueError(f"two {kind} have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _patients_are_not_for_anybody(self) -> Settings:
+        """The answers carry patient data: who may ask from elsewhere must be named."""
+        if self.query.anybody_may_ask and not self.peers:
+            raise ValueError(
+                f"[query] host {self.query.host} can be reached from other machines, and anybody there could "
+                "ask for patients: name who may in calling_ae_titles or [[peers]], or set host to 127.0.0.1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _certificates_are_asked_for(self) -> Settings:
+        named = [peer.name for peer in self.peers if peer.certificate_name]
+        if named and not (self.dicom.tls_client_ca or self.query.tls_client_ca):
+            raise ValueError(f"certificate_name of {named[0]} needs [dicom] or [query] tls_client_ca")
         return self
 
     @model_validator(mode="after")

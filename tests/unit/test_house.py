@@ -13,7 +13,14 @@ import typer
 
 from ich_triage.cli.app import app
 from ich_triage.dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
-from ich_triage.settings import DicomDestination, MllpDestination, Settings, Subscriber, WebhookDestination
+from ich_triage.settings import (
+    AllowedPeer,
+    DicomDestination,
+    MllpDestination,
+    Settings,
+    Subscriber,
+    WebhookDestination,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = ("ich_triage", "train", "bench")
@@ -61,11 +68,13 @@ def test_every_setting_is_documented() -> None:
         elif key := re.match(r"\| `(\w+)` \|", line):
             documented.setdefault(section, set()).add(key[1])
     sections: dict[str, Any] = {
-        name: field.annotation for name, field in Settings.model_fields.items() if name != "destinations"
+        name: field.annotation
+        for name, field in Settings.model_fields.items()
+        if name not in ("destinations", "peers")
     }
     for destination in (DicomDestination, MllpDestination, WebhookDestination):
         sections[f"destinations {destination.model_fields['kind'].annotation.__args__[0]}"] = destination
-    sections["query.subscribers"] = Subscriber
+    sections |= {"query.subscribers": Subscriber, "peers": AllowedPeer}
     assert documented == {name: set(section.model_fields) for name, section in sections.items()}
 
 

@@ -57,3 +57,49 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, table: str, said: str) -
 def test_this_machine_may_be_reached_in_clear(tmp_path: Path, url: str) -> None:
     """Plain http does not leave the machine there."""
     assert loaded(tmp_path, WEBHOOK + f'url = "{url}"\n')
+
+
+def peers(*tables: str, before: str = "") -> str:
+    """A file with these tables of peers."""
+    return before + "".join(f'[[peers]]\nname = "ct1"\nae_title = "CT1"\n{table}\n' for table in tables)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[dicom]\nplain = false\n", "nothing is listened on"),
+        ('[dicom]\ntls_key = "a.key"\n', "need tls_certificate"),
+        ('[query]\ntls_client_ca = "ca.pem"\n', "need tls_certificate"),
+        (peers('rights = ["delete"]'), "rights"),
+        (peers(""), "rights: missing"),
+        (peers('rights = []\naddresses = ["10.0.0.7/8"]'), "10.0.0.7/8 is neither an address nor a network"),
+        (peers("rights = []", "rights = []"), "two peers have the same name"),
+        (peers('rights = []\ncertificate_name = "ct1"'), "certificate_name of ct1 needs"),
+        ('[query]\nhost = "0.0.0.0"\n', "anybody there could ask for patients"),
+        (
+            '[query]\nhost = "0.0.0.0"\ntls_certificate = "a.pem"\ntls_client_ca = "ca.pem"\n',
+            "anybody there could ask for patients",
+        ),
+    ],
+)
+def test_doors_that_would_not_shut_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    """What does not protect as it seems to is an error at the start, with the reason."""
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=said):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        peers('rights = ["query"]', before='[query]\nhost = "0.0.0.0"\n'),
+        '[query]\nhost = "0.0.0.0"\nplain = false\ntls_certificate = "a.pem"\ntls_client_ca = "ca.pem"\n',
+    ],
+    ids=["a list of peers", "certificates alone"],
+)
+def test_patients_may_be_asked_for_by_who_is_known(tmp_path: Path, text: str) -> None:
+    """On an address that others reach, either names who may ask, or certificates do."""
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    assert load(path).query.host == "0.0.0.0"

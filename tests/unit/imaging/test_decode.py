@@ -205,6 +205,13 @@ def test_compressed_bomb(write, make_slice, syntax: str) -> None:
     assert "stated size" in _refused(write(small))
 
 
+def test_run_length_bomb(write, make_slice) -> None:
+    """RLE states no size: a frame that is far longer than its pixels never reaches the decoder."""
+    segments = struct.pack("<16L", 2, 64, 100_064, *[0] * 13)
+    bomb = _compressed(make_slice(), RLELossless, segments + b"\x81\x00" * 100_000)
+    assert "longer than its pixels" in _refused(write(bomb))
+
+
 @pytest.mark.parametrize(
     "syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless], ids=["j2k", "jpegls", "rle"]
 )

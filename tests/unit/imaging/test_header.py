@@ -44,6 +44,7 @@ def test_rubbish_is_refused(tmp_path: Path, content: bytes) -> None:
     "absurd",
     [
         {"Rows": 65535}, {"Columns": 0}, {"Rows": None}, {"NumberOfFrames": 10**6}, {"NumberOfFrames": -3},
+        {"Rows": 4096, "Columns": 4096, "NumberOfFrames": 129},
         {"BitsAllocated": 12}, {"BitsStored": 17}, {"BitsStored": None}, {"PixelRepresentation": 7},
         {"RescaleSlope": 0}, {"SOPInstanceUID": None}, {"SeriesInstanceUID": ""}, {"StudyInstanceUID": None},
     ],

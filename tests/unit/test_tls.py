@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from ich_triage.errors import DeliveryError
-from ich_triage.outputs.tls import client_context
+from ich_triage.tls import client_context
 from tests.certificates import make_certificates
 
 
