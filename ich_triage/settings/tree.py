@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ..errors import SettingsError, wrong_value
 from .destinations import Destination
 from .readers import Access, Oidc, Query, Web, Worklist
-from .service import Assembly, Database, Delivery, Dicom, Log, Model, Spool, Worker
+from .service import Assembly, Database, Delivery, Dicom, Log, Model, Retention, Spool, Worker
 
 CONFIG_VARIABLE = "ICH_TRIAGE_CONFIG"
 
@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     database: Database = Database()
     #: received files
     spool: Spool = Spool()
+    #: what is deleted when
+    retention: Retention = Retention()
     #: the worklist pages and the API
     web: Web = Web()
     #: who is read first
