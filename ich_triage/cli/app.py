@@ -9,7 +9,7 @@ import typer
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ..errors import IchTriageError
-from . import db, demo, doctor, lists, models, processes, repair, retrain, send, users
+from . import db, demo, doctor, lists, models, patient, processes, repair, retrain, send, users
 from .options import ConfigOption
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ app.command()(repair.reprocess)
 app.add_typer(models.app, name="models")
 app.command()(retrain.retrain)
 app.add_typer(users.app, name="users")
+app.add_typer(patient.app, name="patient")
 app.add_typer(db.app, name="db")
 app.command()(doctor.doctor)
 

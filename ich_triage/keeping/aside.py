@@ -17,18 +17,17 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
 
 from ..outputs.masks import FOLDER as MASKS
-from ..outputs.outbox import FOLDER as OUTBOX
-from ..outputs.outbox import folder_name
 from ..store import removal
 from ..store.database import Database
 from ..store.tables import Instance, Study
+from . import files
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +36,6 @@ GRACE_S = 300.0
 _FOLDER = "removed"
 _LOCK = ".lock"
 _POLL_S = 0.05
-_STUDIES = "studies"
 
 
 class Aside:
@@ -65,26 +63,31 @@ class Aside:
 
         An object that has just come and has no row yet stays. Raises OSError.
         """
-        self._move(study.study_instance_uid, [self._spool / each.path for each in instances])
-        self._move(study.study_instance_uid, self._files(MASKS, study.study_instance_uid))
+        uid = study.study_instance_uid
+        self._move(uid, [self._spool / each.path for each in instances])
+        self._move(uid, files.masks(self._spool, uid))
 
     def put_results(self, study: Study) -> None:
         """Move aside the reports of a study. Raises OSError."""
         uid = study.study_instance_uid
-        self._move(uid, self._files(OUTBOX, folder_name(uid)))
+        self._move(uid, files.reports(self._spool, uid))
 
     def bytes(self) -> int:
         """What lies aside and will soon be free space."""
         return sum(path.stat().st_size for _, path in self._lying())
 
-    def settle(self, database: Database, *, grace_s: float = GRACE_S) -> int:
+    def settle(
+        self, database: Database, *, grace_s: float = GRACE_S, only: Container[str] | None = None
+    ) -> int:
         """Put back what the database still names, delete the rest; returns how many files were deleted.
 
-        Raises OSError, SQLAlchemyError.
+        `only`: the files of these studies. Raises OSError, SQLAlchemyError.
         """
         back: Counter[str] = Counter()
         deleted = 0
         for uid, path in list(self._lying()):
+            if only is not None and uid not in only:
+                continue
             home = self._spool / path.relative_to(self._root / uid)
             if not home.exists() and self._is_named(database, uid, home):
                 _rename(path, home)
@@ -92,24 +95,21 @@ class Aside:
             elif time.time() - path.stat().st_ctime >= grace_s:  # a rename sets it
                 path.unlink(missing_ok=True)
                 deleted += 1
-        for uid, files in back.items():
+        for uid, number in back.items():
             with database.write() as session:
                 removal.mark_images(session, uid, None)
-            log.warning("removal_undone", study_instance_uid=uid, files=files)
+            log.warning("removal_undone", study_instance_uid=uid, files=number)
         self._clear_empty()
         return deleted
 
     def _is_named(self, database: Database, uid: str, home: Path) -> bool:
         relative = home.relative_to(self._spool)
         with database.read() as session:
-            if relative.parts[0] == _STUDIES:
+            if relative.parts[0] == files.STUDIES:
                 return removal.has_instance(session, relative.as_posix())
             if relative.parts[0] == MASKS:
                 return removal.has_images(session, uid)
             return removal.has_study(session, uid)
-
-    def _files(self, kind: str, folder: str) -> list[Path]:
-        return sorted(path for path in (self._spool / kind / folder).rglob("*") if path.is_file())
 
     def _move(self, uid: str, paths: Iterable[Path]) -> None:
         folders = set()
