@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -30,9 +31,9 @@ def export(
 ) -> None:
     """Copy all that is held of one patient into a folder."""
     loaded = settings(context, config)
-    database = open_database(loaded)
-    _show(patient.find(database, patient_id))
-    count = patient.export(database, loaded.spool.path, patient_id, out, actor=actor())
+    with closing(open_database(loaded)) as database:
+        _show(patient.find(database, patient_id))
+        count = patient.export(database, loaded.spool.path, patient_id, out, actor=actor())
     console.print(f"{count} studies in {out}", markup=False)
     _quarantine(loaded)
 
@@ -46,21 +47,21 @@ def erase(
 ) -> None:
     """Erase all that is held of one patient here; asks first."""
     loaded = settings(context, config)
-    database = open_database(loaded)
-    found = patient.find(database, patient_id)
-    _show(found)
-    with database.read() as session:
-        patient.require_settled(session, found.studies)
-    if not yes:
-        typer.confirm("Erase all of this? It cannot be undone", abort=True)
+    with closing(open_database(loaded)) as database:
+        found = patient.find(database, patient_id)
+        _show(found)
+        with database.read() as session:
+            patient.require_settled(session, found.studies)
+        if not yes:
+            typer.confirm("Erase all of this? It cannot be undone", abort=True)
 
-    def forget(revisions: Sequence[Revision]) -> None:
-        from ..pipeline import queue  # loads the queue's library
+        def forget(revisions: Sequence[Revision]) -> None:
+            from ..pipeline import queue  # loads the queue's library
 
-        ids = [queue.workflow_id(each.id, each.complete_at) for each in revisions]
-        queue.forget(loaded.database.url, ids)
+            ids = [queue.workflow_id(each.id, each.complete_at) for each in revisions]
+            queue.forget(loaded.database.url, ids)
 
-    patient.erase(database, loaded.spool.path, patient_id, actor=actor(), forget=forget)
+        patient.erase(database, loaded.spool.path, patient_id, actor=actor(), forget=forget)
     console.print(f"{len(found.studies)} studies erased here")
     told = ", ".join(found.told) or "none"
     console.print(f"not erased: what was sent to others (destinations: {told}); backups; the audit trail")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
 from ich_triage.cli import app as cli
 from ich_triage.pipeline import queue
+from ich_triage.store.account_tables import Audit
 from ich_triage.store.database import Database
 from tests.forks import Forks
-from tests.heads import tiny_head
+from tests.heads import SLICES, tiny_head
 from tests.keeping import age, files
 from tests.pacs import Pacs, counting_pacs
 from tests.service import all_deliveries, complete, destination, put, study, write_config
@@ -85,8 +88,11 @@ def _queued(site: Site) -> int:
     return int(found or 0)
 
 
-def test_a_worker_removes_by_itself_and_the_commands_say_what_is_gone(site: Site) -> None:
+def test_a_worker_removes_by_itself_and_the_commands_say_what_is_gone(
+    tmp_path: Path, sqlite: Database, forks: Forks, pacs: Pacs, wait_until: Wait
+) -> None:
     """With images gone a report can be sent again; analysing again is refused with the date."""
+    site = Site(tmp_path, sqlite, forks, pacs, wait_until)
     uid = site.delivered()
     age(site.database, uid, days=31)
     site.configure(retention={"images_days": 30})
@@ -134,3 +140,22 @@ def test_the_queue_forgets_what_ended_long_ago(site: Site) -> None:
     finally:
         executor.stop(grace_s=1)
     assert _queued(site) == 0
+
+
+def test_a_study_goes_out_for_support_without_a_name(
+    tmp_path: Path, sqlite: Database, forks: Forks, pacs: Pacs, wait_until: Wait
+) -> None:
+    """`study UID` still tells all; `study export` wants --deidentify, writes a ZIP, and is on record."""
+    site = Site(tmp_path, sqlite, forks, pacs, wait_until)
+    datasets = tiny_head()
+    uid, out = str(datasets[0].StudyInstanceUID), tmp_path / "out.zip"
+    put(sqlite, tmp_path / "spool", datasets)
+    for words in (["study", uid, "--json"], ["study", "--json", uid], ["study", "show", uid, "--json"]):
+        assert json.loads(site.run(*words).stdout)["study_instance_uid"] == uid
+    assert "--deidentify" in str(site.run("study", "export", uid, "--out", out).exception)
+    told = site.run("study", "export", uid, "--deidentify", "--out", out)
+    assert told.exit_code == 0 and f"{SLICES} images" in told.stdout and "shows a face" in told.stdout
+    assert out.is_file()
+    with sqlite.read() as session:
+        record = session.scalars(select(Audit)).one()
+    assert (record.event, record.study_instance_uid) == ("study_exported", uid)
