@@ -24,6 +24,7 @@ from .remove import take_out
 
 #: how long an erasure waits for retention to finish with what it is at, s
 PATIENCE_S = 60.0
+_BUSY = "retention is deleting at this moment: try again in a minute"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,11 @@ def export(database: Database, spool: Path, patient_id: str, out: Path, *, actor
     if out.exists() and any(out.iterdir()):
         raise RemovalError(f"{out} is not empty: name a new folder")
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for study in found.studies:
-        _copy(database, spool, study, out / study.study_instance_uid)
+    with Aside(spool).alone(patience_s=PATIENCE_S) as mine:
+        if not mine:
+            raise RemovalError(_BUSY)
+        for study in found.studies:
+            _copy(database, spool, study, out / study.study_instance_uid)
     _keep_record(database, AuditEvent.PATIENT_EXPORTED, actor, len(found.studies))
     return len(found.studies)
 
@@ -113,7 +117,7 @@ def erase(
     aside = Aside(spool)
     with aside.alone(patience_s=patience_s) as mine:
         if not mine:
-            raise RemovalError("retention is deleting at this moment: try again in a minute")
+            raise RemovalError(_BUSY)
         with database.read() as session:
             require_settled(session, found.studies)
             ids = [study.id for study in found.studies]

@@ -104,7 +104,7 @@ class Retention:
             for each in found:
                 if self._stopping.is_set() or freed >= wanted_bytes:
                     break
-                if remove(each, before):
+                if self._removed(remove, each, before):
                     gone += 1
                     freed += each.image_bytes
             studies += gone
@@ -113,6 +113,16 @@ class Retention:
         if studies:
             log.info(event, studies=studies, bytes=freed)
         return freed
+
+    @staticmethod
+    def _removed(remove: Callable[[Removable, datetime], bool], each: Removable, before: datetime) -> bool:
+        """Whether it went; one that cannot go must not keep the others. The next run puts its files back."""
+        try:
+            return remove(each, before)
+        except (OSError, SQLAlchemyError) as error:
+            uid = each.study_instance_uid
+            log.error("study_not_removed", study_instance_uid=uid, error=type(error).__name__)
+            return False
 
     def _study(self, each: Removable, before: datetime) -> bool:
         return remove_study(self._database, self._aside, each, before=before)

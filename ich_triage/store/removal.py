@@ -47,7 +47,7 @@ def removable(
     )
     query = select(Study.id, Study.study_instance_uid, held).where(Study.changed_at < before, *_settled())
     if with_images:
-        query = query.where(exists().where(Instance.study_id == Study.id))
+        query = query.where(Study.instance_count > 0)
     found = session.execute(query.order_by(Study.changed_at, Study.id).limit(limit))
     return [Removable(study_id=key, study_instance_uid=uid, image_bytes=size) for key, uid, size in found]
 

@@ -52,7 +52,12 @@ class Stack:
         """
         if not 0 <= index < len(self.headers):
             raise IndexError(index)
-        hu, spacing = read_slice(self.headers[index])
+        try:
+            hu, spacing = read_slice(self.headers[index])
+        except FileNotFoundError as error:
+            raise DicomReadError(
+                f"image {index} is not in the spool any more: load the page again"
+            ) from error
         return np.clip(np.rint(hu), -32768, 32767).astype("<i2"), spacing
 
 

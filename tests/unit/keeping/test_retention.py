@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from structlog.testing import capture_logs
 
 from ich_triage.domain.audit import AuditEvent, AuditRecord
@@ -278,3 +278,17 @@ def test_a_death_at_any_point_leaves_nothing_unexplained(
     _run(sqlite, tmp_path, **{what: 1.0})
     assert files(tmp_path) == ([] if what == "studies_days" else [f"outbox/{OLD}/1/sr_9.dcm"])
     assert ("studies" in rows(sqlite)) == (what == "images_days")
+
+
+def test_a_study_that_cannot_go_keeps_no_other(sqlite: Database, tmp_path: Path) -> None:
+    """It stays whole, the log names it, and the next run goes on with the others."""
+    add_old(sqlite, tmp_path, OLD, days=50)
+    stuck = files(tmp_path)
+    add_old(sqlite, tmp_path, YOUNG, days=40)
+    with sqlite.write() as session:
+        session.execute(text("CREATE TABLE claims (study_id INTEGER REFERENCES studies (id))"))
+        session.execute(text(f"INSERT INTO claims SELECT id FROM studies WHERE study_instance_uid = '{OLD}'"))
+    with capture_logs() as logged:
+        _run(sqlite, tmp_path, studies_days=30)
+    assert {each["event"]: each for each in logged}["study_not_removed"]["study_instance_uid"] == OLD
+    assert files(tmp_path) == stuck and study_row(sqlite, OLD).images_removed_at is None
