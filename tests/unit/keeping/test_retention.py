@@ -60,6 +60,7 @@ def test_old_studies_go_with_all_that_is_known_of_them(database: Database, tmp_p
         session.add(step)
     _run(database, tmp_path, studies_days=30)
     assert (files(tmp_path), rows(database)) == kept
+    assert not [path for path in (tmp_path / "spool").rglob("*") if OLD in path.parts]
 
 
 def test_images_go_earlier_and_results_stay(database: Database, tmp_path: Path) -> None:
@@ -292,3 +293,25 @@ def test_a_study_that_cannot_go_keeps_no_other(sqlite: Database, tmp_path: Path)
         _run(sqlite, tmp_path, studies_days=30)
     assert {each["event"]: each for each in logged}["study_not_removed"]["study_instance_uid"] == OLD
     assert files(tmp_path) == stuck and study_row(sqlite, OLD).images_removed_at is None
+
+
+def _run_once(folder: Path, url: str) -> None:
+    database = Database(url)
+    Retention(keeping(folder, studies_days=1), database, grace_s=0).run(NOW)
+    database.close()
+
+
+def test_several_processes_at_once_do_not_fight(sqlite: Database, tmp_path: Path) -> None:
+    """Whoever comes while one deletes goes away; all ends as if there were one."""
+    for number in range(4):
+        add_old(sqlite, tmp_path, f"1.2.{number}")
+    sqlite.close()
+    fork = multiprocessing.get_context("fork")
+    workers = [fork.Process(target=_run_once, args=(tmp_path, str(sqlite.url))) for _ in range(3)]
+    for each in workers:
+        each.start()
+    for each in workers:
+        each.join(60)
+    assert [each.exitcode for each in workers] == [0, 0, 0]
+    _run(sqlite, tmp_path)
+    assert (files(tmp_path), rows(sqlite)) == ([], {})
