@@ -22,8 +22,8 @@ from pathlib import Path
 from sqlalchemy import select
 
 from ..errors import SpoolError
+from ..outputs.folders import OUTBOX
 from ..outputs.masks import FOLDER as MASKS
-from ..outputs.outbox import FOLDER as OUTBOX
 from ..settings import Settings
 from ..store import migrate
 from ..store.database import Database

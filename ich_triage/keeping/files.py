@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..outputs.folders import OUTBOX, folder_name
 from ..outputs.masks import FOLDER as MASKS
-from ..outputs.outbox import FOLDER as OUTBOX
-from ..outputs.outbox import folder_name
 
 STUDIES = "studies"
 
