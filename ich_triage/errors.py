@@ -15,6 +15,8 @@ IchTriageError
 ├── DeliveryError          a destination did not take an object
 │   └── DeliveryRefusedError   it answered with a failure status
 ├── UnknownStudyError      no such study in the database
+├── ImagesRemovedError     retention has removed the images of a study
+├── RemovalError           a patient or a study cannot be erased or handed out as wanted
 ├── QueryError             another system's question or request cannot be answered as it is
 ├── FeedbackError          a reader's feedback cannot be taken as it is
 ├── AccountError           an account or a token cannot be made or changed as wanted
@@ -106,6 +108,14 @@ class DeliveryRefusedError(DeliveryError):
 
 class UnknownStudyError(IchTriageError):
     """No such study in the database."""
+
+
+class ImagesRemovedError(IchTriageError):
+    """Retention has removed the images of the study."""
+
+
+class RemovalError(IchTriageError):
+    """What is held cannot be erased or handed out as wanted."""
 
 
 class QueryError(IchTriageError):

@@ -43,6 +43,7 @@ def write_config(
         "spool": {"path": str(folder / "spool"), "reserve_bytes": 1000},
         "web": {"port": 0},
         "assembly": {"quiet_s": 2.0},
+        "retention": {"free_bytes": 0},  # else it hung on the disk of the machine what a test finds
         "worker": {"poll_s": 0.05, "heartbeat_s": 0.3, "dead_after_s": 2.0},
         "delivery": {"backoff_s": 0.2, "backoff_max_s": 1.0, "timeout_s": 10.0, "commitment_timeout_s": 3.0},
     }

@@ -9,7 +9,7 @@ import typer
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ..errors import IchTriageError
-from . import db, demo, doctor, lists, models, processes, repair, retrain, send, users
+from . import backup, db, demo, doctor, lists, models, patient, processes, repair, retrain, send, study, users
 from .options import ConfigOption
 
 app = typer.Typer(
@@ -35,12 +35,14 @@ app.command()(processes.query)
 app.command()(demo.demo)
 app.command()(send.send)
 app.command()(lists.worklist)
-app.command()(lists.study)
+app.add_typer(study.app, name="study")
 app.command()(repair.redeliver)
 app.command()(repair.reprocess)
 app.add_typer(models.app, name="models")
 app.command()(retrain.retrain)
 app.add_typer(users.app, name="users")
+app.add_typer(patient.app, name="patient")
+app.command()(backup.backup)
 app.add_typer(db.app, name="db")
 app.command()(doctor.doctor)
 

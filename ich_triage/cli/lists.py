@@ -71,14 +71,17 @@ def study(
 ) -> None:
     """Tell everything about one study: state, findings, series, ledger, deliveries."""
     loaded = settings(context, config)
-    database = open_database(loaded)
-    order = reading_order(loaded.worklist, datetime.now(UTC))
-    with database.read() as session:
-        row = query.one(session, uid)
-        told = document.study(
-            row, query.revisions(session, row.study), problems.of_study(session, uid), order
-        )
+    told = read_study(loaded, open_database(loaded), uid)
     if as_json:
         print_json(told)
     else:
         console.print(study_view(told))
+
+
+def read_study(loaded: Settings, database: Database, uid: str) -> document.Json:
+    """Everything known of one study. Raises UnknownStudyError."""
+    order = reading_order(loaded.worklist, datetime.now(UTC))
+    with database.read() as session:
+        row = query.one(session, uid)
+        history = query.revisions(session, row.study)
+        return document.study(row, history, problems.of_study(session, uid), order)

@@ -35,6 +35,7 @@ def reprocess(context: typer.Context, uid: UidArgument, config: ConfigOption = N
     database = open_database(settings(context, config))
     with database.write() as session:
         study = studies.get(session, uid, lock=True)
+        studies.require_images(study)
         revision = revisions.open_revision(
             session, study, completed_by=CompletedBy.REPROCESS, now=datetime.now(UTC)
         )

@@ -113,9 +113,11 @@ def study_view(told: dict[str, Any]) -> RenderableType:
 
 def _heading(told: dict[str, Any]) -> RenderableType:
     reason = f": {told['reason']['text']}" if told["reason"] else ""
+    gone = told["images_removed_at"] if not told["instances"] else None
+    kept = f"images removed by retention on {gone[:10]}" if gone else f"{told['instances']} objects"
     return Group(
         Text.assemble(_state(told["state"]), Text(reason)),
-        Text(f"study {told['study_instance_uid']}, revision {told['revision']}, {told['instances']} objects"),
+        Text(f"study {told['study_instance_uid']}, revision {told['revision']}, {kept}"),
         Text(
             f"patient {told['patient_name'] or '-'}, id {told['patient_id'] or '-'}, "
             f"accession {told['accession_number'] or '-'}, from {told['calling_ae_title']}"

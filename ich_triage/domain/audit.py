@@ -46,6 +46,12 @@ class AuditEvent(StrEnum):
     TOKEN_MADE = "token_made"
     #: a service token was revoked
     TOKEN_REVOKED = "token_revoked"
+    #: all that is held of one patient was copied out; `rows` studies
+    PATIENT_EXPORTED = "patient_exported"
+    #: all that is held of one patient was erased; `rows` studies
+    PATIENT_ERASED = "patient_erased"
+    #: a study was copied out without what identifies the patient
+    STUDY_EXPORTED = "study_exported"
 
 
 @dataclass(frozen=True, kw_only=True)

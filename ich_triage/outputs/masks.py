@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+FOLDER = "masks"
+
 
 class MaskFiles:
     """One compressed file for each revision, below `<spool>/masks/`."""
 
     def __init__(self, spool: Path) -> None:
-        self._folder = spool / "masks"
+        self._folder = spool / FOLDER
 
     def save(self, study_instance_uid: str, revision: int, masks: NDArray[np.bool_]) -> None:
         """Write masks, bool (5, Z, Y, X); replaces what an earlier attempt wrote."""

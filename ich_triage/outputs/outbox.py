@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -23,6 +21,7 @@ from ..imaging.volume import Volume
 from ..settings import Destination, DicomDestination, MllpDestination, WebhookDestination
 from ..store.deliveries import Planned as Planned
 from .capture import build_capture
+from .folders import OUTBOX, folder_name
 from .hl7 import build_oru
 from .report import Report
 from .sr import build_sr
@@ -30,12 +29,10 @@ from .webhook_body import build_body
 
 log = structlog.get_logger(__name__)
 
-FOLDER = "outbox"
 SOP_CLASSES = {
     OutputKind.SR: Comprehensive3DSRStorage,
     OutputKind.CAPTURE: SecondaryCaptureImageStorage,
 }
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 class Outbox:
@@ -121,7 +118,7 @@ class Outbox:
 
         So whatever is sent under one id is the same bytes, whoever repeats the stage.
         """
-        folder = Path(FOLDER) / folder_name(report.study_instance_uid) / str(report.revision)
+        folder = Path(OUTBOX) / folder_name(report.study_instance_uid) / str(report.revision)
         path = folder / name
         if not (self._spool / path).exists():
             _write_durably(self._spool / path, build())
@@ -130,15 +127,8 @@ class Outbox:
 
 def written(spool: Path, study_instance_uid: str, revision: int | None, kind: OutputKind) -> Path | None:
     """The object of this kind that was made of a revision; None where there is none, or not any more."""
-    folder = spool / FOLDER / folder_name(study_instance_uid) / str(revision)
+    folder = spool / OUTBOX / folder_name(study_instance_uid) / str(revision)
     return next(iter(sorted(folder.glob(f"{kind}_*.dcm"))), None)
-
-
-def folder_name(study_instance_uid: str) -> str:
-    """A UID is its own folder name; anything else that a sender put in its place is hashed."""
-    if _UID.fullmatch(study_instance_uid) and len(study_instance_uid) <= 64:
-        return study_instance_uid
-    return hashlib.sha256(study_instance_uid.encode()).hexdigest()
 
 
 def _encoded(ds: Dataset) -> bytes:

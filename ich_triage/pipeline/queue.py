@@ -8,11 +8,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dbos import DBOS, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
-from sqlalchemy import make_url
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
+from sqlalchemy import create_engine, inspect, make_url
 
 QUEUE = "triage"
 #: version of the step sequence; raise it when steps are added, removed or reordered
@@ -22,6 +23,8 @@ STAT, ROUTINE = 1, 10
 #: our own count of attempts (settings.worker.max_attempts) decides; DBOS must not stop before
 _NEVER = 1000
 _ALIVE = ("ENQUEUED", "PENDING", "DELAYED")
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_PRUNED_AT_ONCE = 500
 
 
 def system_database_url(database_url: str) -> str:
@@ -98,6 +101,19 @@ class TriageQueue:
         """Drop a workflow that has ended, so that it can be enqueued from the beginning."""
         DBOS.delete_workflow(workflow_id)
 
+    def prune(self, *, before: datetime) -> int:
+        """Forget what has ended before then, some at a time: nobody asks for it again. Returns how many."""
+        ended = DBOS.list_workflows(
+            status=_ENDED,
+            completed_before=before.isoformat(),
+            load_input=False,
+            load_output=False,
+            limit=_PRUNED_AT_ONCE,
+        )
+        if ended:
+            DBOS.delete_workflows([each.workflow_id for each in ended])
+        return len(ended)
+
     def missing_and_ended(self, workflow_ids: Sequence[str]) -> tuple[set[str], set[str]]:
         """Of these, which the queue does not know, and which it has ended, well or not."""
         if not workflow_ids:
@@ -110,6 +126,29 @@ class TriageQueue:
         }
         ended = {key for key, value in status.items() if value not in _ALIVE}
         return set(workflow_ids) - status.keys(), ended
+
+
+def workflow_id(revision_id: int, complete_at: datetime) -> str:
+    """With the time, since ids begin again at 1 when the database was lost and rebuilt from the spool."""
+    return f"revision-{revision_id}-{complete_at:%Y%m%dT%H%M%S%f}"
+
+
+def forget(database_url: str, workflow_ids: Sequence[str]) -> None:
+    """Drop workflows that have ended, from outside of any worker; without effect where there is no queue."""
+    url = system_database_url(database_url)
+    sqlite_file = make_url(url).database if make_url(url).get_backend_name() == "sqlite" else None
+    if not workflow_ids or (sqlite_file and not Path(sqlite_file).exists()):
+        return
+    engine = create_engine(url)
+    known = inspect(engine).has_table("workflow_status", schema=None if sqlite_file else "dbos")
+    engine.dispose()
+    if not known:
+        return
+    client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer())
+    try:
+        client.delete_workflows(list(workflow_ids))
+    finally:
+        client.destroy()
 
 
 def step(name: str, function: Callable[..., Any], *arguments: Any) -> Any:

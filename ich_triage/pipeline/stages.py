@@ -77,8 +77,14 @@ class Stages:
             revision.selection = told
             previous = results.previous(session, revision)
             same = previous is not None and _same_question(previous, revision)
+            removed_at = revision.study.images_removed_at
         if selection.chosen is None:
-            return _final(StudyState.NOT_ANALYSED, code=selection.code, reason=selection.reason)
+            reason = selection.reason
+            if removed_at is not None:
+                reason += (
+                    f" Retention removed earlier images of it on {removed_at:%Y-%m-%d}; send them again."
+                )
+            return _final(StudyState.NOT_ANALYSED, code=selection.code, reason=reason)
         if previous is not None and same:
             return _final(
                 StudyState(previous.state),
@@ -207,7 +213,7 @@ class Stages:
             return Report(
                 study_instance_uid=revision.study.study_instance_uid,
                 revision=revision.number,
-                objects_sha256=_objects_sha256(session, revision),
+                objects_sha256=results.objects_sha256(session, revision),
                 state=StudyState(outcome["state"]),
                 reason_code=ReasonCode(outcome["code"]) if outcome["code"] else None,
                 reason=outcome["reason"],
@@ -232,7 +238,7 @@ class Stages:
         return Report(
             study_instance_uid=revision.study.study_instance_uid,
             revision=revision.number,
-            objects_sha256=_objects_sha256(session, revision),
+            objects_sha256=results.objects_sha256(session, revision),
             state=StudyState(revision.state),
             reason_code=ReasonCode(revision.reason_code) if revision.reason_code else None,
             reason=revision.reason,
@@ -303,11 +309,6 @@ def _same_question(previous: Revision, revision: Revision) -> bool:
         and previous.analysis is not None
         and revision.completed_by != CompletedBy.REPROCESS
     )
-
-
-def _objects_sha256(session: Session, revision: Revision) -> str:
-    instances = results.instances(session, revision)
-    return _hash(sorted(f"{each.sop_instance_uid}/{each.sha256}" for each in instances))
 
 
 def _selection_json(selection: Selection) -> Json:

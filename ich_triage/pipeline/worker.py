@@ -7,7 +7,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import psutil
 import structlog
@@ -15,12 +15,15 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..domain.states import ReasonCode, StudyState
+from ..keeping import retention
+from ..keeping.retention import Retention
 from ..outputs.deliver import Deliverer
 from ..settings import Settings
 from ..store import results, workers
 from ..store.database import Database
 from ..store.tables import Revision
 from ..store.tables import Worker as WorkerRow
+from . import queue
 from .models import ModelWatch
 from .queue import TriageQueue
 from .triage import Triage
@@ -29,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 #: how often the queue is compared with the database, s
 RECONCILE_S = 5.0
+#: how long the queue remembers what has ended
+REMEMBERED = timedelta(days=1)
 _HEARTBEAT = "heartbeat"
 
 
@@ -50,6 +55,7 @@ class Worker:
         self._database = database
         self._triage = triage
         self._queue = TriageQueue(settings.database.url, self.id, triage.run)
+        self._retention = Retention(settings, database)
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._host = socket.gethostname()
         started = psutil.Process().create_time()
@@ -66,10 +72,14 @@ class Worker:
             ("reconcile", self._reconcile, RECONCILE_S),
             ("models", self._models.look, self._settings.heartbeat_s),
             ("hangs", self._leave_if_hanging, self._settings.heartbeat_s),
+            ("retention", self._retention.run, retention.PERIOD_S),
+            ("prune", self._prune, retention.PERIOD_S),
         ):
             self._scheduler.add_job(
                 _surviving(job), "interval", seconds=seconds, id=name, max_instances=1, coalesce=True
             )
+        # what a worker that died has left half removed is not to wait for its turn
+        self._scheduler.modify_job("retention", next_run_time=datetime.now(UTC))
         self._scheduler.start()
         self._deliverer.start()
         log.info(
@@ -88,6 +98,7 @@ class Worker:
         for job in self._scheduler.get_jobs():
             if job.id != _HEARTBEAT:
                 job.remove()
+        self._retention.stop()
         self._deliverer.stop_soon()
         self._queue.stop()
         self._deliverer.stop()
@@ -116,6 +127,12 @@ class Worker:
             log.critical("revision_hangs", revisions=[each.revision_id for each in hanging])
             faulthandler.dump_traceback()
             os._exit(os.EX_SOFTWARE)
+
+    def _prune(self) -> None:
+        """The queue keeps what each study's stages gave until it is told to forget it."""
+        pruned = self._queue.prune(before=datetime.now(UTC) - REMEMBERED)
+        if pruned:
+            log.info("queue_pruned", workflows=pruned)
 
     def _dispatch(self) -> None:
         """Hand complete revisions to the queue. A crash between the two writes only repeats the first."""
@@ -180,8 +197,7 @@ class Worker:
 
 
 def _workflow_id(revision: Revision) -> str:
-    """With the time, since ids begin again at 1 when the database was lost and rebuilt from the spool."""
-    return f"revision-{revision.id}-{revision.complete_at:%Y%m%dT%H%M%S%f}"
+    return queue.workflow_id(revision.id, revision.complete_at)
 
 
 def _surviving(job: Callable[[], None]) -> Callable[[], None]:

@@ -22,6 +22,7 @@ from .service import Device as Device
 from .service import Dicom as Dicom
 from .service import Log as Log
 from .service import Model as Model
+from .service import Retention as Retention
 from .service import Spool as Spool
 from .service import Worker as Worker
 from .tree import CONFIG_VARIABLE as CONFIG_VARIABLE

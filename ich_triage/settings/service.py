@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from .base import Section
 from .listener import Listener
@@ -44,6 +44,27 @@ class Spool(Section):
     path: Path = Path("var/spool")
     #: free space kept; below it C-STORE answers A700, bytes
     reserve_bytes: int = Field(default=2_000_000_000, ge=0)
+
+
+class Retention(Section):
+    """What is deleted when. Nothing is that the list still shows, or that is not settled."""
+
+    #: studies with all that is known of them go so long after their last news; 0 keeps them, days
+    studies_days: float = Field(default=0.0, ge=0)
+    #: their images alone go so long after it; 0 keeps them as long as the study, days
+    images_days: float = Field(default=0.0, ge=0)
+    #: records of the audit trail go after so long; 0 keeps them, days
+    audit_days: float = Field(default=0.0, ge=0)
+    #: with less free space above the spool's reserve, images of the oldest studies go; 0 never, bytes
+    free_bytes: int = Field(default=10_000_000_000, ge=0)
+    #: until so much above the reserve is free again, bytes
+    free_until_bytes: int = Field(default=20_000_000_000, ge=0)
+
+    @model_validator(mode="after")
+    def _marks_in_order(self) -> Retention:
+        if self.free_until_bytes < self.free_bytes:
+            raise ValueError("free_until_bytes is below free_bytes: nothing would ever be enough")
+        return self
 
 
 class Assembly(Section):

@@ -14,7 +14,7 @@ from ..errors import SettingsError, wrong_value
 from .destinations import Destination
 from .listener import AllowedPeer
 from .readers import Access, Oidc, Query, Web, Worklist
-from .service import Assembly, Database, Delivery, Dicom, Log, Model, Spool, Worker
+from .service import Assembly, Database, Delivery, Dicom, Log, Model, Retention, Spool, Worker
 
 CONFIG_VARIABLE = "ICH_TRIAGE_CONFIG"
 
@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     database: Database = Database()
     #: received files
     spool: Spool = Spool()
+    #: what is deleted when
+    retention: Retention = Retention()
     #: the worklist pages and the API
     web: Web = Web()
     #: who is read first

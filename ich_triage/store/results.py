@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
@@ -78,6 +79,14 @@ def instances(session: Session, revision: Revision) -> Sequence[Instance]:
         )
         .order_by(Instance.id)
     ).all()
+
+
+def objects_sha256(session: Session, revision: Revision) -> str:
+    """Hash of the objects that the revision covers, also once retention has removed them."""
+    if revision.objects_sha256 is not None:
+        return revision.objects_sha256
+    objects = sorted(f"{each.sop_instance_uid}/{each.sha256}" for each in instances(session, revision))
+    return hashlib.sha256("\n".join(objects).encode()).hexdigest()
 
 
 def previous(

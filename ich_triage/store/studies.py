@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from ..domain.priority import rank
 from ..domain.states import ReasonCode, StudyState
-from ..errors import UnknownStudyError
+from ..errors import ImagesRemovedError, UnknownStudyError
 from .tables import Study
 
 
@@ -18,6 +18,21 @@ def get(session: Session, study_instance_uid: str, *, lock: bool = False) -> Stu
     if study is None:
         raise UnknownStudyError(f"There is no study {study_instance_uid} in the database.")
     return study
+
+
+def require_images(study: Study) -> None:
+    """Raise ImagesRemovedError where retention has removed the images of a study and none came since."""
+    if study.images_removed_at is not None and not study.instance_count:
+        raise images_removed(study)
+
+
+def images_removed(study: Study) -> ImagesRemovedError:
+    """What a person is told who asks for what retention has removed."""
+    return ImagesRemovedError(
+        f"the images of study {study.study_instance_uid} were removed by retention on "
+        f"{study.images_removed_at:%Y-%m-%d}; its results are kept. To see or to analyse it again, have its "
+        "images sent again"
+    )
 
 
 def set_state(

@@ -113,7 +113,9 @@ class Study(Base):
     last_slice_at: Mapped[datetime]
     #: receipt of the first instance that no revision covers yet
     assembling_since: Mapped[datetime | None]
-    #: when anything of this row was last written
+    #: when retention last began to remove its images; None where it never has
+    images_removed_at: Mapped[datetime | None]
+    #: when anything of this row was last written, but for the removal of images
     changed_at: Mapped[datetime] = mapped_column(default=_now, onupdate=_now, index=True)
 
     revisions: Mapped[list[Revision]] = relationship(back_populates="study", order_by="Revision.number")
@@ -182,6 +184,8 @@ class Revision(Base):
     selection: Mapped[dict[str, Any] | None]
     #: domain.finding.Analysis as JSON
     analysis: Mapped[dict[str, Any] | None]
+    #: what its report's UIDs are derived from, once its images and their rows were removed; None before
+    objects_sha256: Mapped[str | None] = mapped_column(String(64))
     #: number of the earlier revision whose result it shares, when the analysed images are the same
     same_as: Mapped[int | None]
     #: ledger: receipt of the first slice

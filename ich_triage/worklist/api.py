@@ -29,6 +29,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         403: "The role does not allow it",
         404: "No such study",
         409: "There is no result to answer, or the answer contradicts itself",
+        410: "Retention has removed the images of the study",
         422: "A value cannot be used",
     }.items()
 }

@@ -65,6 +65,7 @@ def summary(row: Row, order: Order) -> Json:
         "study_date": row.study.study_date,
         "calling_ae_title": row.study.calling_ae_title,
         "instances": row.study.instance_count,
+        "images_removed_at": _time(row.study.images_removed_at),
         "state": row.study.state,
         "reason": _reason(row.study),
         "priority": row.study.rank,

@@ -9,13 +9,24 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from ..errors import DicomReadError, FeedbackError, IchTriageError, UnknownStudyError
+from ..errors import (
+    DicomReadError,
+    FeedbackError,
+    IchTriageError,
+    ImagesRemovedError,
+    UnknownStudyError,
+)
 from .links import login_url, path_of
 from .parts import parts
 
 PROBLEM = "application/problem+json"
 #: how errors of the service are answered; any other is ours alone
-_STATUS: dict[type[IchTriageError], int] = {UnknownStudyError: 404, FeedbackError: 409, DicomReadError: 422}
+_STATUS: dict[type[IchTriageError], int] = {
+    UnknownStudyError: 404,
+    FeedbackError: 409,
+    ImagesRemovedError: 410,
+    DicomReadError: 422,
+}
 
 
 class Refused(HTTPException):

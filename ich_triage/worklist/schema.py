@@ -139,6 +139,8 @@ class Summary(_Part):
     study_date: str
     calling_ae_title: str
     instances: int
+    #: when retention removed its images; null where it has not
+    images_removed_at: datetime | None
     state: StudyState
     reason: Reason | None
     #: 1 is read first; by state alone

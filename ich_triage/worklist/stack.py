@@ -21,7 +21,7 @@ from ..imaging.header import SliceHeader, read_study
 from ..imaging.stacks import split
 from ..imaging.volume import read_slice
 from ..outputs.masks import MaskFiles
-from ..store import instances
+from ..store import instances, studies
 from ..store.database import Database
 from ..store.tables import Revision
 from ..store.worklist import Row
@@ -52,7 +52,12 @@ class Stack:
         """
         if not 0 <= index < len(self.headers):
             raise IndexError(index)
-        hu, spacing = read_slice(self.headers[index])
+        try:
+            hu, spacing = read_slice(self.headers[index])
+        except FileNotFoundError as error:
+            raise DicomReadError(
+                f"image {index} is not in the spool any more: load the page again"
+            ) from error
         return np.clip(np.rint(hu), -32768, 32767).astype("<i2"), spacing
 
 
@@ -63,15 +68,20 @@ class Stacks:
         self._database = database
         self._spool = spool
         self._masks = MaskFiles(spool)
-        self._kept: OrderedDict[tuple[int, int, int], Stack] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, int], Stack] = OrderedDict()
         self._lock = Lock()
 
     def of(self, row: Row) -> Stack:
         """The analysed images of a study; before there is an analysis, its largest stack of images.
 
-        Empty where no image can be read.
+        Empty where no image can be read. Raises DicomReadError, ImagesRemovedError.
         """
-        key = (row.study.id, row.decided.number if row.decided else 0, row.study.instance_count)
+        studies.require_images(row.study)
+        key = (
+            row.study.study_instance_uid,  # ids may be given again once a study is removed
+            row.decided.number if row.decided else 0,
+            row.study.instance_count,
+        )
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -94,6 +104,8 @@ class Stacks:
         images = [each["image"] for each in analysis["slices"]]
         found = [by_image.get((each["sop_instance_uid"], each["frame_number"])) for each in images]
         if None in found:
+            if row.study.images_removed_at is not None:
+                raise studies.images_removed(row.study)
             raise DicomReadError(
                 f"an analysed image of study {row.study.study_instance_uid} is not in the spool any more"
             )

@@ -76,14 +76,19 @@ def _from_feedback(session: Session) -> tuple[pd.DataFrame, list[str], list[pd.D
             "the service's database has no feedback yet: radiologists give it first; until "
             "then leave this source out"
         )
-    states, paths, disputed = [], [], []
+    states, paths, disputed, removed = [], [], [], {}
     for study, opinions in by_study.items():
         state, against = _consensus(opinions)
         states.append(state)
         disputed += [f"{study} {LABELS[n]}" for n in np.flatnonzero(against)]
         newest = max((each.revision for each in opinions), key=lambda revision: revision.number)
+        if newest.study.images_removed_at and newest.objects_sha256:
+            removed[study] = f"retention removed its images on {newest.study.images_removed_at:%Y-%m-%d}"
         paths += [each.path for each in results.instances(session, newest)]
-    found = [problems(ProblemKind.READERS_DISAGREE, disputed)]
+    found = [
+        problems(ProblemKind.READERS_DISAGREE, disputed),
+        problems(ProblemKind.LABELS_WITHOUT_FILE, removed, removed.values()),
+    ]
     return frame(list(by_study), np.array(states)), paths, found
 
 

@@ -8,7 +8,8 @@ import pytest
 from pydicom import dcmread
 
 from ich_triage.domain.states import OutputKind, StudyState
-from ich_triage.outputs.outbox import Outbox, folder_name
+from ich_triage.outputs.folders import folder_name
+from ich_triage.outputs.outbox import Outbox
 from ich_triage.outputs.report import Report
 from ich_triage.settings import DicomDestination, MllpDestination, WebhookDestination
 from ich_triage.store.deliveries import Planned

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from ich_triage.domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ich_triage.domain.states import StudyState
+from ich_triage.keeping.retention import Retention
 from ich_triage.outputs.outbox import Outbox
 from ich_triage.settings import DicomDestination
 from ich_triage.store import feedback, studies
@@ -18,6 +19,7 @@ from ich_triage.store import worklist as query
 from ich_triage.store.database import Database
 from tests import service
 from tests.analysed import add_analysed
+from tests.keeping import add_old, keeping
 from tests.reports import made_header, report_of
 
 UID = "1.2.3"
@@ -119,3 +121,19 @@ def test_an_unknown_study_is_said_on_a_page(reader: TestClient, uid: str) -> Non
     answer = reader.get(f"/studies/{uid}", headers={"accept": "text/html"})
     assert answer.status_code in (404, 422)
     assert "Traceback" not in answer.text
+
+
+def test_a_page_says_when_retention_removed_the_images(
+    reader: TestClient, sqlite: Database, spool: Path, tmp_path: Path
+) -> None:
+    """Results stay on the page; in the place of pictures, also of those looked at before, is the date."""
+    add_old(sqlite, tmp_path, UID, days=31)
+    before = reader.get(f"/api/v1/studies/{UID}/pictures").json()
+    Retention(keeping(tmp_path, images_days=30), sqlite, grace_s=0).run()
+    page = reader.get(f"/studies/{UID}").text
+    with sqlite.read() as session:
+        day = f"{studies.get(session, UID).images_removed_at:%Y-%m-%d}"
+    assert f"Its images were removed by retention on {day}" in page and "23.5" in page
+    for path in ("", f"/0?stack={before['stack']}"):
+        refused = reader.get(f"/api/v1/studies/{UID}/pictures{path}")
+        assert refused.status_code == 410 and f"removed by retention on {day}" in refused.json()["detail"]

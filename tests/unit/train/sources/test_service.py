@@ -12,12 +12,14 @@ import pytest
 
 from ich_triage.domain.labels import SUBTYPES, Subtype
 from ich_triage.errors import DatabaseVersionError, TrainingDataError
+from ich_triage.keeping.retention import Retention
 from ich_triage.store import feedback
 from ich_triage.store.database import Database
 from ich_triage.store.feedback import Opinion
 from ich_triage.store.tables import Revision
 from tests.feedback import add_study
 from tests.heads import SLICES
+from tests.keeping import age, keeping
 from train.sources.scan import Scanner
 from train.sources.service import ServiceSource
 from train.sources.source import STUDY_LABELS
@@ -99,3 +101,14 @@ def test_no_feedback_and_no_schema_are_said(source: ServiceSource, scanner: Scan
     source.config.write_text(f"[database]\nurl = {json.dumps(f'sqlite:///{tmp_path}/new.sqlite')}\n")
     with pytest.raises(DatabaseVersionError, match="ich-triage db upgrade"):
         source.table(scanner)
+
+
+def test_images_that_retention_removed_are_named_with_the_date(
+    sqlite: Database, source: ServiceSource, scanner: Scanner, tmp_path: Path
+) -> None:
+    """A label whose images are gone is listed with when and why, and costs no other."""
+    _give(sqlite, "ann", agrees=True)
+    age(sqlite, UID, days=31)
+    Retention(keeping(tmp_path, images_days=30), sqlite, grace_s=0).run()
+    (problem,) = source.table(scanner).problems.to_dict("records")
+    assert problem["where"] == UID and "retention removed its images on 20" in problem["detail"]

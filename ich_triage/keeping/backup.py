@@ -1,0 +1,119 @@
+"""A copy of database and spool that belong together, taken while the service runs.
+
+The order makes them do so. First the database: whatever it names lies in the spool by then, and is not
+removed while the copy is made. Then the inbox before the studies: what moves from the one to the other
+meanwhile is in one copy at least, and twice is once. What the copied database does not know yet, the rescan
+of a receiver's start finds in the copied spool.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from sqlalchemy import select
+
+from ..errors import SpoolError
+from ..outputs.folders import OUTBOX
+from ..outputs.masks import FOLDER as MASKS
+from ..settings import Settings
+from ..store import migrate
+from ..store.database import Database
+from ..store.tables import Delivery, Instance
+from . import files
+from .aside import Aside
+
+#: how long it waits for a removal under way, s
+PATIENCE_S = 60.0
+#: file of the database, where that is SQLite
+DATABASE = "ich.sqlite"
+SPOOL, MODELS = "spool", "models"
+#: written last: without it the copy is not whole
+MANIFEST = "backup.json"
+_FOLDERS = ("inbox", files.STUDIES, "quarantine", OUTBOX, MASKS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """What a backup holds."""
+
+    #: when it was begun: what was acknowledged before is in it
+    begun_at: str
+    #: release that made it
+    release: str
+    #: schema of the database
+    schema: str | None
+    #: whether the database is in it; PostgreSQL's is saved by its own tools
+    database: bool
+    #: files of the spool
+    files: int
+    #: files that the database names and that were lost before
+    missing: int
+
+
+def backup(settings: Settings, database: Database, out: Path, *, patience_s: float = PATIENCE_S) -> Saved:
+    """Copy database, spool and registry into the new folder `out`. Raises SpoolError, OSError."""
+    if out.exists() and any(out.iterdir()):
+        raise SpoolError(f"{out} is not empty: name a new folder")
+    out.mkdir(parents=True, exist_ok=True, mode=0o700)
+    spool = settings.spool.path
+    begun_at = datetime.now(UTC).isoformat()
+    with Aside(spool).alone(patience_s=patience_s) as mine:
+        if not mine:
+            raise SpoolError("retention is deleting at this moment: try again in a minute")
+        if database.is_sqlite:
+            _copy_database(Path(str(database.url.database)), out / DATABASE)
+        named = _named(database)
+        copied = sum(_copy_tree(spool / name, out / SPOOL / name) for name in _FOLDERS)
+        _copy_tree(settings.model.registry, out / MODELS)
+    saved = Saved(
+        begun_at=begun_at,
+        release=version("ich-triage"),
+        schema=migrate.current(database),
+        database=database.is_sqlite,
+        files=copied,
+        missing=sum(not (out / SPOOL / path).is_file() for path in named),
+    )
+    os.sync()
+    (out / MANIFEST).write_text(json.dumps(asdict(saved), indent=2), encoding="utf-8")
+    os.sync()
+    return saved
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """One moment of a database that is written to meanwhile, in one file without a log beside it."""
+    with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
+        live.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+
+
+def _named(database: Database) -> set[str]:
+    """Paths that the database says lie in the spool."""
+    with database.snapshot() as session:
+        return {*session.scalars(select(Instance.path)), *session.scalars(select(Delivery.path))}
+
+
+def _copy_tree(source: Path, target: Path) -> int:
+    """Copy every file below `source`; one that moves away meanwhile is found where it went."""
+    copied = 0
+    for path in _files(source):
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            shutil.copy2(path, place)
+            copied += 1
+    return copied
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """As the system lists them at this moment; `rglob` would stop at a folder that goes away meanwhile."""
+    for where, _, names in os.walk(folder):
+        yield from (Path(where) / name for name in names)
