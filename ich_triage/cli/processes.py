@@ -18,6 +18,7 @@ from .options import ConfigOption, config_path, open_database, process_settings
 from .supervise import END_S, stop_event, supervise, wait_for
 
 if TYPE_CHECKING:
+    from ..telemetry.probes import Probes
     from ..worklist.server import WebServer
 
 log = structlog.get_logger(__name__)
@@ -39,19 +40,19 @@ def serve(context: typer.Context, config: ConfigOption = None) -> None:
 def receiver(context: typer.Context, config: ConfigOption = None) -> None:
     """Run the DICOM listener alone."""
     loaded = process_settings(context, config, "receiver")
-    _run(loaded, bootstrap.receiver, listens=loaded.dicom)
+    _run(loaded, bootstrap.receiver, listens=loaded.dicom, watched=bootstrap.receiver_probes)
 
 
 def query(context: typer.Context, config: ConfigOption = None) -> None:
     """Run what other systems ask by DICOM alone: studies, priorities, procedure steps."""
     loaded = process_settings(context, config, "query")
-    _run(loaded, bootstrap.query, listens=loaded.query)
+    _run(loaded, bootstrap.query, listens=loaded.query, watched=bootstrap.query_probes)
 
 
 def worker(context: typer.Context, config: ConfigOption = None) -> None:
     """Run one analysing and delivering process alone; there can be many."""
     loaded = process_settings(context, config, "worker")
-    _run(loaded, bootstrap.worker)
+    _run(loaded, bootstrap.worker, watched=bootstrap.worker_probes)
 
 
 def web(context: typer.Context, config: ConfigOption = None) -> None:
@@ -80,8 +81,9 @@ def _run(
     *,
     listens: Dicom | Query | Web | None = None,
     started: Callable[[Made, Database], None] = lambda _process, _database: None,
+    watched: Callable[[Settings, Database, Made], Probes | None] = lambda *_: None,
 ) -> None:
-    """Start a process, wait for the order to end, and stop it."""
+    """Start a process, and what tells how it is; wait for the order to end, and stop it."""
     stop = stop_event(limit_s=END_S)
     database = open_database(loaded)
     process = make(loaded, database)
@@ -93,7 +95,12 @@ def _run(
         where = f"{listens.host}:{listens.port}"
         raise SettingsError(f"cannot listen on {where}: {error.strerror}; see `ich-triage doctor`") from error
     started(process, database)
+    probes = watched(loaded, database, process)
+    if probes is not None:
+        probes.start()
     wait_for(stop)
+    if probes is not None:
+        probes.stop()
     process.stop()
     database.close()
 

@@ -6,11 +6,16 @@ from collections import defaultdict
 from itertools import count
 from threading import Lock
 
+from .counts import Counts
+
 
 class Associations:
     """Open associations of this receiver, by our own number."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counts | None = None) -> None:
+        #: what is told of them, and of what they bring
+        self.counts = counts or Counts()
+        self.counts.open.set_function(self.count_open)
         self._lock = Lock()
         self._numbers = count(1)
         self._open: set[int] = set()
@@ -27,6 +32,11 @@ class Associations:
         """Note that an association is over, however it ended."""
         with self._lock:
             self._open.discard(number)
+
+    def count_open(self) -> int:
+        """How many are open."""
+        with self._lock:
+            return len(self._open)
 
     def touched(self, number: int | None, study_uid: str) -> None:
         """Note that an association has brought an object of a study."""

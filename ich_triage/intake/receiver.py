@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
@@ -19,8 +19,12 @@ from ..domain.commitment import CommitmentResult
 from ..settings import Settings
 from ..store import receivers
 from ..store.database import Database
+from ..telemetry import metrics
+from ..telemetry.readiness import Check
+from . import ready
 from .assembly import GRACE_S, Assembly
 from .associations import Associations
+from .counts import Counts
 from .indexer import Indexer
 from .rescan import rescan_inbox, rescan_studies
 from .scp import Listener
@@ -48,10 +52,14 @@ class Receiver:
     ) -> None:
         self._database = database
         self._spool = Spool(settings.spool.path.absolute(), reserve_bytes=settings.spool.reserve_bytes)
-        associations = Associations()
+        #: what it tells Prometheus
+        self.registry = metrics.registry("receiver", settings.spool)
+        self._counts = Counts(self.registry)
+        associations = Associations(self._counts)
         self._indexer = Indexer(
             self._spool, database, associations, stat_ae_titles=settings.dicom.stat_ae_titles
         )
+        self._counts.inbox.set_function(self._indexer.pending)
         self._assembly = Assembly(
             settings.assembly, database, associations, indexed_up_to=self._indexer.indexed_up_to
         )
@@ -78,6 +86,11 @@ class Receiver:
     def port(self) -> int:
         """The port bound, also when the settings say 0."""
         return self._listener.port
+
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        """What decides whether it is ready."""
+        return ready.checks(self._spool, self._listener)
 
     def start(self) -> None:
         """Listen at once, catch up with the spool behind it. Raises SpoolError, OSError."""
@@ -119,6 +132,8 @@ class Receiver:
             log.warning("heartbeat_not_written", error=type(error).__name__)
 
     def _arrived(self, arrival: Arrival) -> None:
+        with suppress(OSError):  # another receiver of a shared spool may have taken it already
+            self._counts.stored(arrival.path.stat().st_size)
         self._indexer.put((arrival,))
 
     def _catch_up(self) -> None:

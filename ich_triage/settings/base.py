@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,3 +30,22 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def check_networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Addresses and networks as `is_among` takes them."""
+    for each in value:
+        try:
+            ip_network(each)
+        except ValueError:
+            raise ValueError(f"{each} is neither an address nor a network (10.0.0.7, 10.0.0.0/24)") from None
+    return value
+
+
+def is_among(host: str, networks: Sequence[str]) -> bool:
+    """Whether `host`, an address, is one of these or within one of them."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return any(address in ip_network(each) for each in networks)

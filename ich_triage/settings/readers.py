@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from pathlib import Path
 from string import Formatter
 from typing import Literal
@@ -10,7 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ..errors import SettingsError
-from .base import Section, check_ae_title, is_loopback
+from .base import Section, check_ae_title, check_networks, is_loopback
 
 _VIEWER_NAMES = {"study_instance_uid", "accession_number"}
 
@@ -32,17 +31,7 @@ class Web(Section):
     #: address under which people reach the pages, as a proxy shows it; empty means the listener's own
     public_url: str = Field(default="", pattern=r"^(https?://[^/?#]+)?$")
 
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for each in value:
-            try:
-                ip_network(each)
-            except ValueError:
-                raise ValueError(
-                    f"{each} is neither an address nor a network (10.0.0.7, 10.0.0.0/24)"
-                ) from None
-        return value
+    _addresses = field_validator("trusted_proxies")(check_networks)
 
     @model_validator(mode="after")
     def _no_patient_data_in_clear(self) -> Web:

@@ -285,7 +285,9 @@ def test_a_page_carries_the_token_for_its_forms_and_for_htmx(client: TestClient)
 
 
 #: routes that nobody has to log in for: they show nothing of a patient, and lead to the log-in
-_OPEN = frozenset({"/login", "/first-admin", "/login/provider", "/login/provider/back"})
+_LOG_IN = frozenset({"/login", "/first-admin", "/login/provider", "/login/provider/back"})
+#: nor do these; /metrics has a rule of its own
+_OPEN = _LOG_IN | {"/healthz", "/readyz", "/metrics"}
 
 
 def test_no_route_is_without_a_dependency_of_access(sqlite: Database) -> None:
