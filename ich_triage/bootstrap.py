@@ -9,12 +9,15 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from .domain.commitment import CommitmentResult
 from .errors import IchTriageError
 from .settings import Settings
-from .store import ready
+from .store import ready, studies
 from .store.database import Database
 from .telemetry import metrics
+from .telemetry.audit_trail import Trail
 from .telemetry.probes import Probes
 from .telemetry.readiness import Readiness
 
@@ -66,6 +69,25 @@ def _probes(settings: Settings, port: int | None, database: Database, process: s
         return None
     readiness = Readiness({"database": ready.check(database)})
     return Probes(settings.metrics, port, registry=metrics.registry(process), readiness=readiness)
+
+
+def audit_trail(settings: Settings, database: Database, process: str) -> Trail | None:
+    """Where the audit trail of one process goes besides database and log; None where nowhere.
+
+    Raises SettingsError.
+    """
+    if not (settings.audit.file or settings.audit.syslog):
+        return None
+
+    def patient_of(study_instance_uid: str) -> str | None:
+        try:
+            with database.read() as session:
+                return studies.patient_id(session, study_instance_uid)
+        except SQLAlchemyError:
+            return None  # the message goes without: it must not wait for the database
+
+    wanted = patient_of if settings.audit.patient_id else None
+    return Trail(settings.audit, process, patient_of=wanted)
 
 
 def query(settings: Settings, database: Database) -> QueryService:

@@ -6,6 +6,9 @@ from collections import defaultdict
 from itertools import count
 from threading import Lock
 
+from pynetdicom import evt
+
+from .audited import Audited
 from .counts import Counts
 
 
@@ -16,6 +19,8 @@ class Associations:
         #: what is told of them, and of what they bring
         self.counts = counts or Counts()
         self.counts.open.set_function(self.count_open)
+        #: what the audit trail is told
+        self.audited = Audited()
         self._lock = Lock()
         self._numbers = count(1)
         self._open: set[int] = set()
@@ -32,6 +37,17 @@ class Associations:
         """Note that an association is over, however it ended."""
         with self._lock:
             self._open.discard(number)
+        self.audited.end(number)
+
+    def on_established(self, event: evt.Event) -> None:
+        """Handler of EVT_ESTABLISHED."""
+        self.counts.on_established(event)
+        self.audited.on_established(event)
+
+    def on_rejected(self, event: evt.Event) -> None:
+        """Handler of EVT_REJECTED."""
+        self.counts.on_rejected(event)
+        self.audited.on_rejected(event)
 
     def count_open(self) -> int:
         """How many are open."""

@@ -24,6 +24,7 @@ from ..telemetry.readiness import Check
 from . import ready
 from .assembly import GRACE_S, Assembly
 from .associations import Associations
+from .audited import QUIET_S
 from .counts import Counts
 from .indexer import Indexer
 from .rescan import rescan_inbox, rescan_studies
@@ -55,7 +56,7 @@ class Receiver:
         #: what it tells Prometheus
         self.registry = metrics.registry("receiver", settings.spool)
         self._counts = Counts(self.registry)
-        associations = Associations(self._counts)
+        self._associations = associations = Associations(self._counts)
         self._indexer = Indexer(
             self._spool, database, associations, stat_ae_titles=settings.dicom.stat_ae_titles
         )
@@ -108,6 +109,7 @@ class Receiver:
             next_run_time=datetime.now(UTC),
             executor=_HEARTBEAT,
         )
+        self._scheduler.add_job(self._associations.audited.tell, "interval", seconds=QUIET_S)
         self._scheduler.start()
         self._catching_up.start()
         log.info("receiver_started", port=self.port)
@@ -119,6 +121,7 @@ class Receiver:
         self._catching_up.join()
         self._scheduler.shutdown()
         self._indexer.stop(patience_s=PATIENCE_S)
+        self._associations.audited.tell(quiet_s=0.0)
         self._spool.close()
         with suppress(SQLAlchemyError), self._database.write() as session:
             receivers.remove(session, self._id)

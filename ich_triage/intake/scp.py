@@ -67,8 +67,8 @@ class Listener:
             (evt.EVT_N_EVENT_REPORT, self._commitment_result),
             (evt.EVT_REJECTED, log_rejection),
             (evt.EVT_ESTABLISHED, log_established),
-            (evt.EVT_REJECTED, self._associations.counts.on_rejected),
-            (evt.EVT_ESTABLISHED, self._associations.counts.on_established),
+            (evt.EVT_REJECTED, self._associations.on_rejected),
+            (evt.EVT_ESTABLISHED, self._associations.on_established),
         ]
         self._server = Server(
             _application_entity(self._settings),

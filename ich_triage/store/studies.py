@@ -20,6 +20,12 @@ def get(session: Session, study_instance_uid: str, *, lock: bool = False) -> Stu
     return study
 
 
+def patient_id(session: Session, study_instance_uid: str) -> str | None:
+    """Patient ID of a study, as received; None where it is not known."""
+    query = select(Study.patient_id).where(Study.study_instance_uid == study_instance_uid)
+    return session.scalar(query) or None
+
+
 def set_state(
     study: Study, state: StudyState, *, code: ReasonCode | None = None, reason: str | None = None
 ) -> None:
