@@ -58,6 +58,13 @@ class Syslog:
             self.close()
             raise
 
+    def check(self) -> None:
+        """Whether somebody takes connections; by UDP, whether there is such a host. Raises OSError."""
+        if self._way == "udp":
+            socket.getaddrinfo(*self._where, type=socket.SOCK_DGRAM)
+        else:
+            self._connect().close()
+
     def close(self) -> None:
         """Let go of the connection."""
         if self._connection is not None:

@@ -28,6 +28,7 @@ from tests.receiving import AE_TITLE, send
 from tests.scanner import head
 from tests.scrape import read
 from tests.service import write_config
+from tests.syslogd import Syslogd
 
 Wait = Callable[..., None]
 
@@ -144,3 +145,18 @@ def test_a_command_that_changes_rights_is_told(tmp_path: Path) -> None:
     assert _codes(message) == ["110113", "110137"]
     (account,) = message.iter("ParticipantObjectIdentification")
     assert account.attrib["ParticipantObjectID"] == "chief"
+
+
+def test_doctor_looks_at_both_ways_of_the_trail(tmp_path: Path, free_port: int) -> None:
+    """A server that is away is named with the remedy; one that listens, and the file, are well."""
+
+    def findings(syslog: str) -> dict[str, str]:
+        config = write_config(tmp_path, audit={"file": str(tmp_path / "audit.xml"), "syslog": syslog})
+        ran = CliRunner().invoke(cli.app, ["--config", str(config), "doctor", "--no-model", "--json"])
+        return {each["subject"]: each["level"] for each in json.loads(ran.stdout)}
+
+    away = findings(f"tcp://127.0.0.1:{free_port}")
+    assert (away["audit file"], away["audit syslog"]) == ("ok", "error")
+    with Syslogd().by_tcp() as server:
+        assert findings(f"tcp://127.0.0.1:{server.port}")["audit syslog"] == "ok"
+    assert not (tmp_path / "audit.xml").exists()

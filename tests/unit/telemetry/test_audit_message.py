@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from base64 import b64decode
 from datetime import UTC, datetime
+from pathlib import Path
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
@@ -16,6 +17,7 @@ from ich_triage.telemetry import audit_message
 from ich_triage.telemetry.audit_message import Writer
 from tests.audit_schema import check
 
+DOC = Path(__file__).parents[3] / "docs/audit.md"
 AT = datetime(2026, 3, 4, 5, 6, 7, 891000, tzinfo=UTC)
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -70,6 +72,20 @@ def test_every_event_has_a_message_that_the_schema_allows(event: AuditEvent) -> 
     else:
         check(_by_person(event, study_instance_uid=STUDY, rows=3, asked="from 0", about="other"))
         check(_written(AuditRecord(at=AT, event=event, actor="")))
+
+
+@pytest.mark.parametrize("event", AuditEvent)
+def test_every_event_is_documented_with_its_message(event: AuditEvent) -> None:
+    """docs/audit.md has event, codes, action and outcome as they are written."""
+    record = (
+        PeerRecord(at=AT, event=event, ae_title="CT1", address="h")
+        if event in _OF_PEERS
+        else AuditRecord(at=AT, event=event, actor="reader", study_instance_uid=STUDY)
+    )
+    told = _told(_written(record))
+    rows = [line.split("|")[1:-1] for line in DOC.read_text().splitlines() if f"`{event}`" in line]
+    documented = [(row[1].split()[0], row[2].split()[0], row[3].strip(), row[4].strip()) for row in rows]
+    assert (told[0], told[1] or "–", *told[2:]) in documented
 
 
 def test_codes_have_the_meanings_of_the_standard() -> None:
