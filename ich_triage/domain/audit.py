@@ -51,6 +51,9 @@ class AuditEvent(StrEnum):
     #: a service token was revoked
     TOKEN_REVOKED = "token_revoked"
 
+    #: somebody has shown a service token that is forged, expired or revoked; one record a minute for each
+    #: address
+    TOKEN_REFUSED = "token_refused"
     #: a process of the service began
     PROCESS_STARTED = "process_started"
     #: a process of the service ended in order

@@ -79,6 +79,7 @@ _KINDS: Mapping[AuditEvent, _Kind] = {
     AuditEvent.QUERIED: _kind("110112", "E"),
     AuditEvent.LOGIN_SUCCEEDED: _kind("110114", "E", "110122"),
     AuditEvent.LOGIN_FAILED: _kind("110114", "E", "110122", MINOR_FAILURE),
+    AuditEvent.TOKEN_REFUSED: _kind("110114", "E", "110122", MINOR_FAILURE),
     AuditEvent.LOGGED_OUT: _kind("110114", "E", "110123"),
     AuditEvent.ACCESS_REFUSED: _kind("110113", "E", "110132", MINOR_FAILURE),
     AuditEvent.ASSOCIATION_REFUSED: _kind("110113", "E", "110126", MINOR_FAILURE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,21 +13,26 @@ from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
 import httpx
+import pytest
 from pydicom.uid import CTImageStorage
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from ich_triage.cli import app as cli
 from ich_triage.domain.states import StudyState
+from ich_triage.settings import Settings, Spool, Web
 from ich_triage.store import migrate
 from ich_triage.store.database import Database
+from ich_triage.worklist.app import create
+from ich_triage.worklist.server import WebServer
 from tests.asking import STUDY_ROOT, add_study, answering, asking, find, identifier
 from tests.audit_schema import check
 from tests.integration.test_delivery import delivering, destination, plan, settings, states
 from tests.pacs import counting_pacs
+from tests.peers import program
 from tests.receiving import AE_TITLE, send
 from tests.scanner import head
-from tests.scrape import read
+from tests.scrape import fill, read
 from tests.service import write_config
 from tests.syslogd import Syslogd
 
@@ -160,3 +166,64 @@ def test_doctor_looks_at_both_ways_of_the_trail(tmp_path: Path, free_port: int) 
     with Syslogd().by_tcp() as server:
         assert findings(f"tcp://127.0.0.1:{server.port}")["audit syslog"] == "ok"
     assert not (tmp_path / "audit.xml").exists()
+
+
+@pytest.mark.peer
+def test_a_real_prometheus_scrapes_the_web_process(
+    sqlite: Database, tmp_path: Path, wait_until: Wait, free_port: int
+) -> None:
+    """Every figure arrives under its name, in the format that Prometheus asks for; the rules load."""
+    fill(sqlite)
+    using = Settings(web=Web(port=0), spool=Spool(path=tmp_path))
+    server = WebServer(using.web, create(using, sqlite))
+    server.start()
+    try:
+        with _prometheus(tmp_path, free_port, server.port) as client:
+
+            def asked(query: str) -> list[Any]:
+                told = client.get("/api/v1/query", params={"query": query}).json()
+                return list(told["data"]["result"])
+
+            wait_until(lambda: _answers(client) and asked("ich_triage_studies"), what="the first scrape")
+            assert asked("ich_triage_studies{state='flagged'}")[0]["value"][1] == "1"
+            slowest = asked('histogram_quantile(1, ich_triage_stage_seconds_bucket{stage="total"})')
+            assert slowest[0]["value"][1] == "10"
+            assert {each["health"] for each in _targets(client)} == {"up"}
+            groups = client.get("/api/v1/rules").json()["data"]["groups"]
+            assert sum(len(group["rules"]) for group in groups) == 20
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _prometheus(folder: Path, port: int, target: int) -> Iterator[httpx.Client]:
+    """A server of its own on loopback that scrapes one target every half second."""
+    deployed = Path(__file__).parents[2] / "deploy/prometheus"
+    shutil.copy(deployed / "alerts.yml", folder)
+    text = (deployed / "prometheus.yml").read_text().replace("15s", "500ms")
+    jobs = text.split("  - job_name: ich-triage-receiver")[0]
+    (folder / "prometheus.yml").write_text(jobs.replace("localhost:8080", f"127.0.0.1:{target}"))
+    command = [
+        program("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (folder / "prometheus.log").open("w") as log, subprocess.Popen(command, stderr=log) as running:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+                yield client
+        finally:
+            running.terminate()
+            running.wait(30)
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/-/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _targets(client: httpx.Client) -> list[Any]:
+    return list(client.get("/api/v1/targets").json()["data"]["activeTargets"])
