@@ -55,9 +55,9 @@ class AuditEvent(StrEnum):
     #: address
     TOKEN_REFUSED = "token_refused"
     #: a process of the service began
-    PROCESS_STARTED = "process_started"
+    APPLICATION_STARTED = "application_started"
     #: a process of the service ended in order
-    PROCESS_STOPPED = "process_stopped"
+    APPLICATION_STOPPED = "application_stopped"
     #: another system has sent objects of a study
     INSTANCES_RECEIVED = "instances_received"
     #: another system was sent objects of a study

@@ -21,11 +21,11 @@ _trail: Trail | None = None
 def kept(process: str, trail: Trail | None) -> Iterator[None]:
     """Until the block ends, records go to `trail`, too; that `process` began and ended is recorded."""
     with handed_to(trail):
-        tell(_of(process, AuditEvent.PROCESS_STARTED))
+        tell(_of(process, AuditEvent.APPLICATION_STARTED))
         try:
             yield
         finally:
-            tell(_of(process, AuditEvent.PROCESS_STOPPED))
+            tell(_of(process, AuditEvent.APPLICATION_STOPPED))
 
 
 @contextmanager

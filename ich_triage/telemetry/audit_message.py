@@ -66,8 +66,8 @@ def _kind(event_id: str, action: str, type_code: str | None = None, outcome: int
 
 #: each of our events (sections A.5.3.1, .6, .7, .10, .11, .12)
 _KINDS: Mapping[AuditEvent, _Kind] = {
-    AuditEvent.PROCESS_STARTED: _kind("110100", "E", "110120"),
-    AuditEvent.PROCESS_STOPPED: _kind("110100", "E", "110121"),
+    AuditEvent.APPLICATION_STARTED: _kind("110100", "E", "110120"),
+    AuditEvent.APPLICATION_STOPPED: _kind("110100", "E", "110121"),
     AuditEvent.STUDY_VIEWED: _kind("110103", "R"),
     AuditEvent.PICTURES_VIEWED: _kind("110103", "R"),
     AuditEvent.API_READ: _kind("110103", "R"),

@@ -97,8 +97,8 @@ def test_codes_have_the_meanings_of_the_standard() -> None:
 @pytest.mark.parametrize(
     ("event", "told"),
     [
-        (AuditEvent.PROCESS_STARTED, ("110100", "110120", "E", "0")),
-        (AuditEvent.PROCESS_STOPPED, ("110100", "110121", "E", "0")),
+        (AuditEvent.APPLICATION_STARTED, ("110100", "110120", "E", "0")),
+        (AuditEvent.APPLICATION_STOPPED, ("110100", "110121", "E", "0")),
         (AuditEvent.STUDY_VIEWED, ("110103", None, "R", "0")),
         (AuditEvent.FEEDBACK_GIVEN, ("110103", None, "U", "0")),
         (AuditEvent.LIST_VIEWED, ("110112", None, "E", "0")),
