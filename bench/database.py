@@ -1,4 +1,4 @@
-"""What the worklist and the completeness sweep cost with 100 and with 10,000 studies in the database."""
+"""What list, completeness sweep and figures cost with 100 and with 10,000 studies in the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ich_triage.domain.states import CompletedBy, StudyState
 from ich_triage.intake.assembly import Assembly
 from ich_triage.intake.associations import Associations
 from ich_triage.settings import Settings
-from ich_triage.store import migrate
+from ich_triage.store import figures, migrate
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Revision, Study
 
@@ -39,6 +39,7 @@ def run() -> Rows:
                 Settings(), database, hours=24 * 365, limit=50
             ),
             "completeness sweep": _sweep,
+            "figures of a day for Prometheus": _figures,
         }
         rows = [_compare(name, work, databases) for name, work in works.items()]
         for database in databases.values():
@@ -68,6 +69,12 @@ def _sweep(database: Database) -> None:
     Assembly(
         Settings().assembly, database, Associations(), indexed_up_to=lambda now: lambda _study: now
     ).sweep()
+
+
+def _figures(database: Database) -> None:
+    now = datetime.now(UTC)
+    with database.read() as session:
+        figures.read(session, now=now, since=now - timedelta(days=1), dead_after_s=10)
 
 
 def filled(path: Path, size: int) -> Database:

@@ -9,10 +9,17 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from .domain.commitment import CommitmentResult
 from .errors import IchTriageError
 from .settings import Settings
+from .store import ready, studies
 from .store.database import Database
+from .telemetry import metrics
+from .telemetry.audit_trail import Trail
+from .telemetry.probes import Probes
+from .telemetry.readiness import Readiness
 
 if TYPE_CHECKING:
     from .inference.analyse import Analyser
@@ -36,6 +43,51 @@ def receiver(settings: Settings, database: Database) -> Receiver:
             deliveries.commitment_result(session, result, policy=settings.delivery, now=datetime.now(UTC))
 
     return Receiver(settings, database, on_commitment=on_commitment)
+
+
+def receiver_probes(settings: Settings, _database: Database, process: Receiver) -> Probes | None:
+    """What tells whether the receiver is well; None where the configuration gives it no port."""
+    port = settings.metrics.receiver_port
+    if port is None:
+        return None
+    readiness = Readiness(process.checks)
+    return Probes(settings.metrics, port, registry=process.registry, readiness=readiness)
+
+
+def worker_probes(settings: Settings, database: Database, _process: Worker) -> Probes | None:
+    """The same of a worker."""
+    return _probes(settings, settings.metrics.worker_port, database, "worker")
+
+
+def query_probes(settings: Settings, database: Database, _process: QueryService) -> Probes | None:
+    """The same of the query process."""
+    return _probes(settings, settings.metrics.query_port, database, "query")
+
+
+def _probes(settings: Settings, port: int | None, database: Database, process: str) -> Probes | None:
+    if port is None:
+        return None
+    readiness = Readiness({"database": ready.check(database)})
+    return Probes(settings.metrics, port, registry=metrics.registry(process), readiness=readiness)
+
+
+def audit_trail(settings: Settings, database: Database, process: str) -> Trail | None:
+    """Where the audit trail of one process goes besides database and log; None where nowhere.
+
+    Raises SettingsError.
+    """
+    if not (settings.audit.file or settings.audit.syslog):
+        return None
+
+    def patient_of(study_instance_uid: str) -> str | None:
+        try:
+            with database.read() as session:
+                return studies.patient_id(session, study_instance_uid)
+        except SQLAlchemyError:
+            return None  # the message goes without: it must not wait for the database
+
+    wanted = patient_of if settings.audit.patient_id else None
+    return Trail(settings.audit, process, patient_of=wanted)
 
 
 def query(settings: Settings, database: Database) -> QueryService:

@@ -19,6 +19,7 @@ from ..outputs.mllp import MllpLink
 from ..settings import DicomDestination, MllpDestination, Settings, WebhookDestination
 from ..store import accounts, deliveries, migrate, problems, results, ups_events, workers
 from ..store.database import Database
+from ..telemetry.syslog import Syslog
 from .doctor_listeners import look_at_listener
 from .findings import Finding
 from .findings import error as _error
@@ -49,6 +50,7 @@ def doctor(
         _access,
         _provider,
         _destinations,
+        _audit,
     )
     for check in (*checks, _registry, _model) if model else checks:
         found += check(loaded)
@@ -294,6 +296,32 @@ def _echo(subject: str, peer: scu.Peer, *, calling: str, loaded: Settings) -> Fi
             remedy=f"check host, port, AE title and TLS; it must know us as {calling}",
         )
     return _ok(subject, f"{where} answers C-ECHO")
+
+
+def _audit(loaded: Settings) -> Iterator[Finding]:
+    """Whether file and syslog server take audit messages; nothing is written, nothing sent."""
+    file, server = loaded.audit.file, loaded.audit.syslog
+    if file:
+        existing = next(path for path in (file.absolute(), *file.absolute().parents) if path.exists())
+        if os.access(existing, os.W_OK):
+            yield _ok("audit file", f"{file} can be written")
+        else:
+            yield _error(
+                "audit file",
+                seen=f"{existing} cannot be written",
+                remedy="give it to the service's user, or set [audit] file",
+            )
+    if server:
+        try:
+            Syslog(loaded.audit).check()
+        except (IchTriageError, OSError) as error:
+            yield _error(
+                "audit syslog",
+                seen=f"{server} takes no messages: {error}",
+                remedy="check [audit] syslog, the network and the certificates; messages wait meanwhile",
+            )
+        else:
+            yield _ok("audit syslog", f"{server} takes connections" if "udp:" not in server else server)
 
 
 def _registry(loaded: Settings) -> Iterator[Finding]:

@@ -12,10 +12,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from .. import bootstrap
 from ..keeping import patient
 from ..settings import Settings
 from ..store.accounts import MAX_NAME
 from ..store.tables import Revision
+from ..telemetry import audit as audit_log
 from .options import ConfigOption, console, open_database, settings
 
 app = typer.Typer(help="All that is held of one patient: copy it out, or erase it.", no_args_is_help=True)
@@ -33,7 +35,8 @@ def export(
     loaded = settings(context, config)
     with closing(open_database(loaded)) as database:
         _show(patient.find(database, patient_id))
-        count = patient.export(database, loaded.spool.path, patient_id, out, actor=actor())
+        with audit_log.handed_to(bootstrap.audit_trail(loaded, database, "patient")):
+            count = patient.export(database, loaded.spool.path, patient_id, out, actor=actor())
     console.print(f"{count} studies in {out}", markup=False)
     _quarantine(loaded)
 
@@ -61,7 +64,8 @@ def erase(
             ids = [queue.workflow_id(each.id, each.complete_at) for each in revisions]
             queue.forget(loaded.database.url, ids)
 
-        patient.erase(database, loaded.spool.path, patient_id, actor=actor(), forget=forget)
+        with audit_log.handed_to(bootstrap.audit_trail(loaded, database, "patient")):
+            patient.erase(database, loaded.spool.path, patient_id, actor=actor(), forget=forget)
     console.print(f"{len(found.studies)} studies erased here")
     told = ", ".join(found.told) or "none"
     console.print(f"not erased: what was sent to others (destinations: {told}); backups; the audit trail")

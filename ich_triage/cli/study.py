@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from .. import bootstrap
 from ..domain.audit import AuditEvent, AuditRecord
 from ..errors import RemovalError
 from ..store import audit, instances, studies
+from ..telemetry import audit as audit_log
 from . import lists
 from .options import ConfigOption, console, open_database, settings
 from .patient import actor
@@ -68,6 +70,8 @@ def export(
                 study_instance_uid=uid,
             )
             audit.append(session, record)
+        with audit_log.handed_to(bootstrap.audit_trail(loaded, database, "study")):
+            audit_log.hand_on(record)
     console.print(f"{done.images} images in {out}", markup=False)
     for why, count in done.left_out.items():
         console.print(f"{count} objects left out: {why}", style="yellow")

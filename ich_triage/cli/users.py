@@ -13,10 +13,12 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.orm import Session
 
+from .. import bootstrap
 from ..domain.audit import AuditEvent, AuditRecord
 from ..domain.roles import Role
 from ..store import accounts, audit, passwords, sessions, tokens
 from ..store.account_tables import Account, ServiceToken
+from ..telemetry import audit as audit_log
 from .options import ConfigOption, JsonOption, console, open_database, print_json, settings
 
 app = typer.Typer(help="Who may see the pages: accounts, tokens.", no_args_is_help=True)
@@ -165,12 +167,14 @@ def _change(
 ) -> None:
     """Make a change and keep its record in one transaction; who made it is the user of this machine."""
     actor = getpass.getuser()[: accounts.MAX_NAME]
-    with open_database(settings(context, config)).write() as session:
-        about = change(session)
-        audit.append(
-            session,
-            AuditRecord(at=datetime.now(UTC), event=event, actor=actor, role="console", about=about),
-        )
+    loaded = settings(context, config)
+    database = open_database(loaded)
+    with audit_log.handed_to(bootstrap.audit_trail(loaded, database, "users")):
+        with database.write() as session:
+            about = change(session)
+            record = AuditRecord(at=datetime.now(UTC), event=event, actor=actor, role="console", about=about)
+            audit.append(session, record)
+        audit_log.hand_on(record)
 
 
 def _password() -> str:

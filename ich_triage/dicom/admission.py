@@ -47,6 +47,10 @@ _WRONG_ADDRESS = Refusal(code=(1, 1, 3), reason="address_not_of_this_peer")
 _WRONG_CERTIFICATE = Refusal(code=(1, 1, 3), reason="certificate_not_of_this_peer")
 _TOO_MANY = Refusal(code=(2, 3, 2), reason="local_limit_exceeded")
 _TOO_MANY_OF_ADDRESS = Refusal(code=(2, 3, 2), reason="limit_of_address_exceeded")
+#: every reason for which an association is refused here
+REASONS = tuple(
+    each.reason for each in (_UNKNOWN, _WRONG_ADDRESS, _WRONG_CERTIFICATE, _TOO_MANY, _TOO_MANY_OF_ADDRESS)
+)
 
 
 class Admission:

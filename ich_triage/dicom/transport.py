@@ -111,6 +111,11 @@ class Server:
         """The port bound with TLS; 0 where there is none."""
         return int(self._tls.server_address[1]) if self._tls else 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether connections are waited for on every port."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def stop(self, *, patience_s: float) -> None:
         """Accept nothing more, let running associations finish for a while, then abort them."""
         for listening in self._listening:

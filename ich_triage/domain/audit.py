@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 
 class AuditEvent(StrEnum):
-    """What happened. Names are stable: they stand in the database and in the log."""
+    """What happened. Names are stable: they stand in the database and in the log.
+
+    The last group stands in the log and the trail alone (docs/audit.md): the index and the ledger have it.
+    """
 
     #: the worklist was opened; `rows` studies were on it
     LIST_VIEWED = "list_viewed"
@@ -53,6 +57,22 @@ class AuditEvent(StrEnum):
     #: a study was copied out without what identifies the patient
     STUDY_EXPORTED = "study_exported"
 
+    #: somebody has shown a service token that is forged, expired or revoked; one record a minute for each
+    #: address
+    TOKEN_REFUSED = "token_refused"
+    #: a process of the service began
+    APPLICATION_STARTED = "application_started"
+    #: a process of the service ended in order
+    APPLICATION_STOPPED = "application_stopped"
+    #: another system has sent objects of a study
+    INSTANCES_RECEIVED = "instances_received"
+    #: another system was sent objects of a study
+    INSTANCES_SENT = "instances_sent"
+    #: another system has asked for studies or procedure steps
+    QUERIED = "queried"
+    #: another system wanted an association and is not known; one record a minute for each address
+    ASSOCIATION_REFUSED = "association_refused"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRecord:
@@ -76,3 +96,21 @@ class AuditRecord:
     asked: str | None = None
     #: the account or token that was changed
     about: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerRecord:
+    """What another system did or was sent by DICOM: for the log and the trail."""
+
+    #: when
+    at: datetime
+    #: what
+    event: AuditEvent
+    #: its AE title, as it says
+    ae_title: str
+    #: its address or host name; empty where it is no longer known
+    address: str
+    #: the study whose objects travelled
+    study_instance_uid: str | None = None
+    #: how many objects of each SOP Class travelled; or the SOP Class that was asked
+    sop_classes: Mapping[str, int] = field(default_factory=dict)

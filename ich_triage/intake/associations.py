@@ -6,11 +6,21 @@ from collections import defaultdict
 from itertools import count
 from threading import Lock
 
+from pynetdicom import evt
+
+from .audited import Audited
+from .counts import Counts
+
 
 class Associations:
     """Open associations of this receiver, by our own number."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counts | None = None) -> None:
+        #: what is told of them, and of what they bring
+        self.counts = counts or Counts()
+        self.counts.open.set_function(self.count_open)
+        #: what the audit trail is told
+        self.audited = Audited()
         self._lock = Lock()
         self._numbers = count(1)
         self._open: set[int] = set()
@@ -27,6 +37,22 @@ class Associations:
         """Note that an association is over, however it ended."""
         with self._lock:
             self._open.discard(number)
+        self.audited.end(number)
+
+    def on_established(self, event: evt.Event) -> None:
+        """Handler of EVT_ESTABLISHED."""
+        self.counts.on_established(event)
+        self.audited.on_established(event)
+
+    def on_rejected(self, event: evt.Event) -> None:
+        """Handler of EVT_REJECTED."""
+        self.counts.on_rejected(event)
+        self.audited.on_rejected(event)
+
+    def count_open(self) -> int:
+        """How many are open."""
+        with self._lock:
+            return len(self._open)
 
     def touched(self, number: int | None, study_uid: str) -> None:
         """Note that an association has brought an object of a study."""

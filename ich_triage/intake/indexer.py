@@ -164,6 +164,7 @@ class Indexer:
                 sop_uid=received.sop_instance_uid,
                 sha256=received.sha256,
             )
+            self._associations.audited.received(arrival.association, received)
         self._associations.touched(arrival.association, received.study_instance_uid)
         return Indexed(received=received, path=self._spool.relative(path), conflict=conflict)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
@@ -20,8 +20,13 @@ from ..errors import SettingsError
 from ..settings import Settings
 from ..store import receivers
 from ..store.database import Database
+from ..telemetry import metrics
+from ..telemetry.readiness import Check
+from . import ready
 from .assembly import GRACE_S, Assembly
 from .associations import Associations
+from .audited import QUIET_S
+from .counts import Counts
 from .indexer import Indexer
 from .rescan import rescan_inbox, rescan_studies
 from .scp import Listener
@@ -49,10 +54,14 @@ class Receiver:
     ) -> None:
         self._database = database
         self._spool = Spool(settings.spool.path.absolute(), reserve_bytes=settings.spool.reserve_bytes)
-        associations = Associations()
+        #: what it tells Prometheus
+        self.registry = metrics.registry("receiver", settings.spool)
+        self._counts = Counts(self.registry)
+        self._associations = associations = Associations(self._counts)
         self._indexer = Indexer(
             self._spool, database, associations, stat_ae_titles=settings.dicom.stat_ae_titles
         )
+        self._counts.inbox.set_function(self._indexer.pending)
         self._assembly = Assembly(
             settings.assembly, database, associations, indexed_up_to=self._indexer.indexed_up_to
         )
@@ -85,6 +94,11 @@ class Receiver:
         """The port bound with TLS; 0 where there is none."""
         return self._listener.tls_port
 
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        """What decides whether it is ready."""
+        return ready.checks(self._spool, self._listener)
+
     def start(self) -> None:
         """Listen at once, catch up with the spool behind it. Raises SpoolError, OSError, SettingsError."""
         self._spool.open()
@@ -101,6 +115,7 @@ class Receiver:
             next_run_time=datetime.now(UTC),
             executor=_HEARTBEAT,
         )
+        self._scheduler.add_job(self._associations.audited.tell, "interval", seconds=QUIET_S)
         self._scheduler.start()
         self._catching_up.start()
         log.info("receiver_started", port=self.port, tls_port=self.tls_port)
@@ -112,6 +127,7 @@ class Receiver:
         self._catching_up.join()
         self._scheduler.shutdown()
         self._indexer.stop(patience_s=PATIENCE_S)
+        self._associations.audited.tell(quiet_s=0.0)
         self._spool.close()
         with suppress(SQLAlchemyError), self._database.write() as session:
             receivers.remove(session, self._id)
@@ -125,6 +141,8 @@ class Receiver:
             log.warning("heartbeat_not_written", error=type(error).__name__)
 
     def _arrived(self, arrival: Arrival) -> None:
+        with suppress(OSError):  # another receiver of a shared spool may have taken it already
+            self._counts.stored(arrival.path.stat().st_size)
         self._indexer.put((arrival,))
 
     def _catch_up(self) -> None:

@@ -74,6 +74,8 @@ class Listener:
             (evt.EVT_N_EVENT_REPORT, self._commitment_result),
             (evt.EVT_REJECTED, log_rejection),
             (evt.EVT_ESTABLISHED, log_established),
+            (evt.EVT_REJECTED, self._associations.on_rejected),
+            (evt.EVT_ESTABLISHED, self._associations.on_established),
         ]
         self._server = Server(
             _application_entity(self._settings),
@@ -92,6 +94,11 @@ class Listener:
     def tls_port(self) -> int:
         """The port bound with TLS; 0 where there is none."""
         return self._server.tls_port
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody waits for connections."""
+        return self._server.is_open
 
     def stop(self, *, patience_s: float) -> None:
         """Accept nothing more, let running associations finish for a while, then abort them."""
@@ -126,9 +133,11 @@ class Listener:
         except (SpoolError, OSError) as error:
             reason = _reason(error)
             log.error("object_refused", association=number, reason=reason)
+            self._associations.counts.refused(OUT_OF_RESOURCES)
             return _status(OUT_OF_RESOURCES, reason)
         if arrival is None:
             log.warning("object_refused", association=number, reason="no data set")
+            self._associations.counts.refused(CANNOT_UNDERSTAND)
             return _status(CANNOT_UNDERSTAND, "no data set")
         self._on_arrival(arrival)
         return SUCCESS

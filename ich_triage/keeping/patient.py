@@ -18,6 +18,7 @@ from ..errors import RemovalError
 from ..store import audit, held, removal
 from ..store.database import Database
 from ..store.tables import Revision, Study
+from ..telemetry import audit as audit_log
 from . import files
 from .aside import Aside
 from .remove import take_out
@@ -126,7 +127,9 @@ def erase(
         with database.write() as session:
             _overwrite_deleted(database, session)
             erased = _erase(session, aside, patient_id)
-            audit.append(session, _record(AuditEvent.PATIENT_ERASED, actor, len(erased)))
+            record = _record(AuditEvent.PATIENT_ERASED, actor, len(erased))
+            audit.append(session, record)
+        audit_log.hand_on(record)
         aside.settle(database, grace_s=0, only=erased)
     _end_write_ahead_log(database)
     return found
@@ -155,8 +158,10 @@ def _end_write_ahead_log(database: Database) -> None:
 
 
 def _keep_record(database: Database, event: AuditEvent, actor: str, studies: int) -> None:
+    record = _record(event, actor, studies)
     with database.write() as session:
-        audit.append(session, _record(event, actor, studies))
+        audit.append(session, record)
+    audit_log.hand_on(record)
 
 
 def _record(event: AuditEvent, actor: str, studies: int) -> AuditRecord:

@@ -12,6 +12,7 @@ from pynetdicom.presentation import PresentationContext
 
 from ..dicom.scu import Link, Peer, Stored, commitment_context, storage_contexts
 from ..dicom.uids import fresh_uid
+from ..domain.audit import AuditEvent, PeerRecord
 from ..domain.commitment import CommitmentResult
 from ..domain.states import DeliveryState
 from ..errors import DeliveryError
@@ -19,6 +20,7 @@ from ..settings import DicomDestination, Settings
 from ..store import deliveries
 from ..store.database import Database
 from ..store.tables import Delivery
+from ..telemetry import audit
 from .courier import Courier
 
 #: how long an answer to a commitment request is awaited on our own association, s; most peers open another
@@ -98,7 +100,20 @@ class DicomCourier(Courier):
                 commitment=self._destination.commitment,
                 note=f"stored with warning: {answer}" if answer.warning else None,
             )
+            study = session.get_one(Delivery, delivery.id).revision.study.study_instance_uid
+        self._audit(study, delivery.sop_class_uid)
         self._log.info("delivery_sent", delivery=delivery.id, kind=delivery.kind, status=str(answer))
+
+    def _audit(self, study_instance_uid: str, sop_class_uid: str) -> None:
+        record = PeerRecord(
+            at=_now(),
+            event=AuditEvent.INSTANCES_SENT,
+            ae_title=self._destination.ae_title,
+            address=self._destination.host,
+            study_instance_uid=study_instance_uid,
+            sop_classes={sop_class_uid: 1},
+        )
+        audit.tell(record)
 
     def _close(self, stored: Sequence[Delivery], why: str) -> None:
         ids = [each.id for each in stored]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import count
 from time import sleep
 from typing import Protocol, cast
@@ -22,9 +23,11 @@ from pynetdicom.transport import AssociationSocket
 from ..dicom.admission import Admission
 from ..dicom.transport import PatientSocket, Server, association_number, log_established, log_rejection
 from ..dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ..domain.audit import AuditEvent, PeerRecord
 from ..errors import DicomReadError, QueryError
 from ..settings import Right, Settings
 from ..store.database import Database
+from ..telemetry import audit
 from .keys import Key, read_keys
 from .provider import SmallMessages, check_length, received
 from .status import (
@@ -139,6 +142,7 @@ class QueryScp:
         try:
             finder, keys = self._question(event)
             found, all_supported = finder.find(keys)
+            _audit(event)
         except QueryError as error:
             log.warning("question_refused", association=association_number(event), reason=str(error))
             yield status(error.status, str(error)), None
@@ -173,6 +177,19 @@ class QueryScp:
             return finder, read_keys(received(lambda: event.identifier))
         except DicomReadError as error:
             raise QueryError(UNABLE_TO_PROCESS, str(error)) from error
+
+
+def _audit(event: evt.Event) -> None:
+    """Who has asked by which SOP Class; not what for, since keys may name patients."""
+    requestor = event.assoc.requestor
+    record = PeerRecord(
+        at=datetime.now(UTC),
+        event=AuditEvent.QUERIED,
+        ae_title=requestor.ae_title,
+        address=requestor.address or "",
+        sop_classes={str(event.context.abstract_syntax): 1},
+    )
+    audit.tell(record)
 
 
 def _wait_for_the_wire(event: evt.Event) -> None:

@@ -28,3 +28,5 @@ from .service import Worker as Worker
 from .tree import CONFIG_VARIABLE as CONFIG_VARIABLE
 from .tree import Settings as Settings
 from .tree import load as load
+from .watching import Audit as Audit
+from .watching import Metrics as Metrics

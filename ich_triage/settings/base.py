@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
 from pydantic import BaseModel, ConfigDict
@@ -39,3 +40,12 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_among(host: str, networks: Sequence[str]) -> bool:
+    """Whether `host`, an address, is one of these or within one of them."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return any(address in ip_network(each) for each in networks)

@@ -15,6 +15,7 @@ from .destinations import Destination
 from .listener import AllowedPeer
 from .readers import Access, Oidc, Query, Web, Worklist
 from .service import Assembly, Database, Delivery, Dicom, Log, Model, Retention, Spool, Worker
+from .watching import Audit, Metrics
 
 CONFIG_VARIABLE = "ICH_TRIAGE_CONFIG"
 
@@ -58,6 +59,10 @@ class Settings(BaseSettings):
     destinations: tuple[Destination, ...] = ()
     #: structured log
     log: Log = Log()
+    #: metrics and health
+    metrics: Metrics = Metrics()
+    #: where the audit trail goes besides the database
+    audit: Audit = Audit()
 
     @model_validator(mode="after")
     def _unique_names(self) -> Settings:

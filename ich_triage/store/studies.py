@@ -35,6 +35,12 @@ def images_removed(study: Study) -> ImagesRemovedError:
     )
 
 
+def patient_id(session: Session, study_instance_uid: str) -> str | None:
+    """Patient ID of a study, as received; None where it is not known."""
+    query = select(Study.patient_id).where(Study.study_instance_uid == study_instance_uid)
+    return session.scalar(query) or None
+
+
 def set_state(
     study: Study, state: StudyState, *, code: ReasonCode | None = None, reason: str | None = None
 ) -> None:

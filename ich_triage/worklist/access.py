@@ -137,6 +137,14 @@ def audited_change(
     audit_log.tell(record)
 
 
+def _tell_refused(request: Request) -> None:
+    """The trail alone hears of strangers' tokens: they must not fill the database."""
+    record, bundle = _record(request, None, AuditEvent.TOKEN_REFUSED), parts(request).bundle
+    if bundle.is_news(record, record.address):
+        bundle.kept(record, record.address)
+        audit_log.hand_on(record)
+
+
 def _record(request: Request, principal: Principal | None, event: AuditEvent, **what: Any) -> AuditRecord:
     return AuditRecord(
         at=datetime.now(UTC),
@@ -211,6 +219,7 @@ def _program(request: Request, token: str) -> Principal | None:
         found = tokens.find(session, token, now)
     if found is None:
         log.warning("token_refused", address=address(request), path=request.url.path)
+        _tell_refused(request)
         return None
     if tokens.is_due(found, now):
         with of.database.write() as session:

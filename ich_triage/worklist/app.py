@@ -9,8 +9,11 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from ..settings import Settings
+from ..store import ready
 from ..store.database import Database
-from . import api, doors, events, fhir, listing, quality, refusals, study
+from ..telemetry.metrics import registry
+from ..telemetry.readiness import Readiness
+from . import api, doors, events, fhir, health, listing, metrics, quality, refusals, study
 from .headers import Headers
 from .parts import Parts
 
@@ -26,7 +29,10 @@ def create(settings: Settings, database: Database) -> FastAPI:
     )
     app.state.parts = Parts.of(settings, database)
     app.state.changes = events.Changes(database)
-    for routes in (listing, events, study, quality, api, fhir):
+    app.state.readiness = Readiness({"database": ready.check(database)})
+    app.state.metrics = registry("web", settings.spool)
+    app.state.metrics.register(metrics.DatabaseFigures(settings, database))
+    for routes in (listing, events, study, quality, api, fhir, health, metrics):
         app.include_router(routes.router)
     doors.install(app)
     refusals.install(app)

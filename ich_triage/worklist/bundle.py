@@ -8,7 +8,7 @@ from time import monotonic
 from ..domain.audit import AuditEvent, AuditRecord
 
 _WINDOW_S = 60.0
-_BUNDLED = frozenset({AuditEvent.PICTURES_VIEWED, AuditEvent.LIST_REFRESHED})
+_BUNDLED = frozenset({AuditEvent.PICTURES_VIEWED, AuditEvent.LIST_REFRESHED, AuditEvent.TOKEN_REFUSED})
 
 
 class Bundle:

@@ -68,8 +68,11 @@ class WebServer:
             return self._app
         app: Any = self._app  # uvicorn and starlette type the same protocol in ways of their own
         behind: Any = ProxyHeadersMiddleware(app, trusted_hosts=list(settings.trusted_proxies))
-        known: ASGIApp = behind if settings.tls_key else OnlyFrom(settings.trusted_proxies, behind)
-        return known
+        if settings.tls_key:
+            encrypted: ASGIApp = behind
+            return encrypted
+        watchers = self._app.state.parts.settings.metrics.allowed
+        return OnlyFrom(settings.trusted_proxies, behind, watchers=watchers)
 
     def stop(self) -> None:
         """End open event streams, let answers on their way finish, end."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
+from xml.etree.ElementTree import fromstring
 
 import pytest
 import sqlalchemy as sa
@@ -15,10 +17,13 @@ from fastapi.testclient import TestClient
 
 from ich_triage.domain.audit import AuditEvent
 from ich_triage.domain.roles import Role
-from ich_triage.settings import Access, Oidc, Settings, Web
+from ich_triage.settings import Access, Audit, Oidc, Settings, Web
 from ich_triage.store import accounts, secret, tokens
-from ich_triage.store.account_tables import Audit, ServiceToken, WebSession
+from ich_triage.store.account_tables import Audit as AuditRow
+from ich_triage.store.account_tables import ServiceToken, WebSession
 from ich_triage.store.database import Database
+from ich_triage.telemetry import audit
+from ich_triage.telemetry.audit_trail import Trail
 from ich_triage.worklist import access
 from ich_triage.worklist.access import Principal
 from ich_triage.worklist.app import create
@@ -69,7 +74,7 @@ def _token(client: TestClient) -> str:
 
 def _recorded(database: Database) -> list[str]:
     with database.read() as session:
-        return list(session.scalars(sa.select(Audit.event).order_by(Audit.id)))
+        return list(session.scalars(sa.select(AuditRow.event).order_by(AuditRow.id)))
 
 
 def _age(database: Database, **by: timedelta) -> None:
@@ -262,6 +267,20 @@ def test_forged_expired_and_revoked_tokens_are_refused(client: TestClient, sqlit
         assert (told.status_code, told.headers["www-authenticate"]) == (401, "Bearer"), shown
 
 
+def test_a_refused_token_is_in_the_trail_once_a_minute(client: TestClient, tmp_path: Path) -> None:
+    """A replayed token is an alert to who collects them, not a way to fill the trail."""
+    file = tmp_path / "audit.xml"
+    with audit.handed_to(Trail(Audit(file=file), "web")):
+        for _ in range(5):
+            assert (
+                client.get("/who", headers={"authorization": "Bearer ich_forged"} | JSON).status_code == 401
+            )
+    (message,) = map(fromstring, file.read_bytes().splitlines())
+    assert [each.get("csd-code") for each in message[0]] == ["110114", "110122"]
+    assert message[0].get("EventOutcomeIndicator") == "4"
+    assert b"ich_forged" not in file.read_bytes()
+
+
 def test_pictures_of_a_study_are_one_record_a_minute(client: TestClient, sqlite: Database) -> None:
     """Scrolling through a study does not fill the audit trail; another session of the same person counts."""
     for _ in range(2):
@@ -270,7 +289,7 @@ def test_pictures_of_a_study_are_one_record_a_minute(client: TestClient, sqlite:
             client.get(f"/pictures/{number}")
     assert _recorded(sqlite) == ["login_succeeded", "pictures_viewed"] * 2
     with sqlite.read() as session:
-        kept = session.scalars(sa.select(Audit).where(Audit.event == "pictures_viewed")).first()
+        kept = session.scalars(sa.select(AuditRow).where(AuditRow.event == "pictures_viewed")).first()
     assert kept is not None
     assert (kept.actor, kept.role, kept.study_instance_uid) == ("reader", "radiologist", "1.2.3")
     assert kept.address == "testclient"
@@ -285,7 +304,9 @@ def test_a_page_carries_the_token_for_its_forms_and_for_htmx(client: TestClient)
 
 
 #: routes that nobody has to log in for: they show nothing of a patient, and lead to the log-in
-_OPEN = frozenset({"/login", "/first-admin", "/login/provider", "/login/provider/back"})
+_LOG_IN = frozenset({"/login", "/first-admin", "/login/provider", "/login/provider/back"})
+#: nor do these; /metrics has a rule of its own
+_OPEN = _LOG_IN | {"/healthz", "/readyz", "/metrics"}
 
 
 def test_no_route_is_without_a_dependency_of_access(sqlite: Database) -> None:

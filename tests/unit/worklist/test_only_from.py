@@ -30,6 +30,22 @@ def test_proxies_and_this_machine_alone(host: str, status: int) -> None:
     assert ("the list" in answer.text) == (status == 200)
 
 
+@pytest.mark.parametrize(
+    ("host", "path", "status"),
+    [
+        ("10.2.0.1", "/healthz", 200),
+        ("10.2.0.1", "/readyz", 200),
+        ("10.2.0.1", "/metrics", 403),
+        ("10.3.0.1", "/metrics", 200),
+        ("10.3.0.1", "/", 403),
+    ],
+)
+def test_what_says_nothing_of_patients_can_be_asked_directly(host: str, path: str, status: int) -> None:
+    """Health by anybody, metrics by listed addresses; the pages stay behind the proxy."""
+    app = OnlyFrom(["10.1.0.0/16"], PlainTextResponse("told"), watchers=["10.3.0.0/16"])
+    assert TestClient(app, client=(host, 5)).get(path).status_code == status
+
+
 @pytest.mark.parametrize("proxy", ["*", "proxy.example", "10.0.0.1/8", ""])
 def test_a_proxy_is_named_by_address(proxy: str) -> None:
     """Everybody, or a name that anybody could answer for, is no proxy."""
