@@ -20,7 +20,9 @@ def add_study(database: Database, spool: Path, uid: str, *, clot: bool) -> None:
     with database.write() as session:
         revision = add_revision(session, uid, state)
         revision.analysis = {"package": {"weights_sha256": "ab" * 32}}
-        for ds in tiny_head(study=uid, clot=clot):
+        slices = tiny_head(study=uid, clot=clot)
+        revision.study.instance_count = len(slices)
+        for ds in slices:
             ds.PatientID = f"P{uid}"
             path = folder / f"{ds.SOPInstanceUID}.dcm"
             ds.save_as(path, enforce_file_format=True)
