@@ -63,6 +63,22 @@ class Fork:
         self.end(signal.SIGKILL)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Typed(Fork):
+    """`ich-triage` with arguments, as a user types it; `log` is its standard error."""
+
+    #: its standard output
+    out: Path
+    #: what it ended with, once it has
+    status: Path
+
+    def ended(self, *, limit_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Wait for its end; -9 where it could not say anything any more."""
+        self.until_gone(limit_s=limit_s)
+        told = int(self.status.read_text()) if self.status.exists() else -signal.SIGKILL
+        return subprocess.CompletedProcess((), told, self.out.read_text(), self.log.read_text())
+
+
 class Forks:
     """Client of `fork_server`."""
 
@@ -88,6 +104,19 @@ class Forks:
         fork = Fork(pid=int(self._answer()), log=log)
         self._started.append(fork)
         return fork
+
+    def type(self, folder: Path, *arguments: object) -> Typed:
+        """Type `ich-triage <arguments>`; what it prints goes to files in `folder`."""
+        name = f"typed_{len(self._started)}"
+        out, errors, status = (folder / f"{name}.{what}" for what in ("out", "errors", "status"))
+        errors.touch()
+        options = {"arguments": [str(each) for each in arguments], "out": str(out), "status": str(status)}
+        fork = self.start("command", errors, **options)
+        return Typed(pid=fork.pid, log=errors, out=out, status=status)
+
+    def run(self, folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Type it and wait for its end."""
+        return self.type(folder, *arguments).ended()
 
     def kill_all(self) -> None:
         """End what a test has left running."""

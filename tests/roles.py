@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 # everything that a process needs, loaded before the fork
 from ich_triage import bootstrap, settings
+from ich_triage.cli import app as cli
 from ich_triage.cli.supervise import END_S, stop_event, wait_for
 from ich_triage.intake import receiver as _receiver  # noqa: F401
 from ich_triage.outputs import deliver as _deliver  # noqa: F401
@@ -62,6 +65,21 @@ def web(*, config: str) -> None:
     loaded = settings.load(Path(config))
     logs.configure(loaded.log, process="web")
     _run(bootstrap.web(loaded, Database(loaded.database.url)))
+
+
+def command(*, arguments: list[str], out: str, status: str) -> None:
+    """Whatever a user types after `ich-triage`: standard output and the exit status go to these files."""
+    os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+    sys.argv = ["ich-triage", *arguments]
+    code: int | str | None = 1
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.stdout.flush()
+        Path(status).write_text(str(code or 0))
 
 
 def _run(process: Any) -> None:

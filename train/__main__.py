@@ -2,134 +2,38 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated
+from typing import ClassVar
 
 import typer
 
-from ich_triage.domain.input_spec import InputSpec
-from ich_triage.model.network import ArchitectureSpec
+from ich_triage.commands import LazyGroup
 
-from . import run_commands
-from .compare import commands as comparison
-from .embedded import Plan, Sizes, make
-from .evaluate import DrawnStudies, Evaluation, evaluate_package
-from .explore.command import explore
-from .fit import FitSettings
-from .journal import record
-from .report.content import PICTURES, Table
-from .sources import commands as data
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+class Commands(LazyGroup):
+    """Every command, in the order of the help."""
+
+    sources: ClassVar = {
+        "metadata": "train.sources.commands:metadata",
+        "phantoms": "train.sources.commands:phantoms",
+        "explore": "train.explore.command:explore",
+        "cache": "train.run_commands:cache",
+        "lr-find": "train.run_commands:lr_find",
+        "fit": "train.run_commands:fit",
+        "package": "train.run_commands:package",
+        "calibrate": "train.run_commands:calibrate",
+        "compare": "train.compare.commands:compare",
+        "retrain": "train.run_commands:retrain_package",
+        "embedded": "train.package_commands:embedded",
+        "evaluate": "train.package_commands:evaluate",
+    }
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False)
 
 
 @app.callback()
 def main() -> None:
     """Makes model packages."""
-
-
-app.command()(data.metadata)
-app.command()(data.phantoms)
-app.command()(explore)
-app.command()(run_commands.cache)
-app.command()(run_commands.lr_find)
-app.command()(run_commands.fit)
-app.command()(run_commands.package)
-app.command()(run_commands.calibrate)
-app.command()(comparison.compare)
-app.command("retrain")(run_commands.retrain_package)
-
-
-@app.command()
-def embedded(  # noqa: PLR0913  one option each
-    out: Annotated[Path, typer.Option(help="package folder to write")],
-    cache: Annotated[Path, typer.Option(help="drawn studies and checkpoint; run again to resume")] = Path(
-        "build/train"
-    ),
-    train: Annotated[int, typer.Option(help="studies to train on")] = Sizes.train,
-    calibration: Annotated[int, typer.Option(help="studies to calibrate on")] = Sizes.calibration,
-    test: Annotated[int, typer.Option(help="studies to test on")] = Sizes.test,
-    held_out: Annotated[int, typer.Option(help="test studies of the held-out style")] = Sizes.held_out,
-    epochs: Annotated[int, typer.Option(help="passes over the training studies, a few slices each")] = 60,
-    study_epochs: Annotated[int, typer.Option(help="passes over long stretches of them")] = 3,
-    size: Annotated[int, typer.Option(help="pixels per side of the input, a multiple of 32")] = 192,
-    matrix: Annotated[int, typer.Option(help="pixels per side of a drawn slice")] = Plan.matrix,
-    backbone: Annotated[str, typer.Option(help="timm name")] = ArchitectureSpec.backbone,
-    seed: Annotated[int, typer.Option(help="seed of the training loop")] = 0,
-    workers: Annotated[int, typer.Option(help="processes that draw phantoms")] = os.cpu_count() or 1,
-    pretrained: Annotated[Path | None, typer.Option(help="file of backbone weights")] = None,
-    start: Annotated[Path | None, typer.Option(help="package whose weights to go on from")] = None,
-    log: Annotated[Path | None, typer.Option(help="Markdown file to append the outcome to")] = None,
-) -> None:
-    """Draw phantoms, train, calibrate, evaluate and write the package that ships with the product."""
-    short, long = FitSettings.stages
-    stages = (replace(short, epochs=epochs), replace(long, epochs=study_epochs))
-    plan = Plan(
-        out=out,
-        cache=cache,
-        sizes=Sizes(train=train, calibration=calibration, test=test, held_out=held_out),
-        architecture=ArchitectureSpec(backbone=backbone),
-        input_spec=InputSpec(size=size),
-        fit=FitSettings(seed=seed, stages=stages),
-        matrix=matrix,
-        workers=workers,
-        pretrained=pretrained,
-        start=start,
-    )
-    with record(log, plan) as outcome:
-        outcome.append(make(plan).manifest)
-
-
-@app.command()
-def evaluate(  # noqa: PLR0913  one option each
-    package: Annotated[Path, typer.Argument(help="package folder")],
-    out: Annotated[Path, typer.Option(help="folder for evaluation.html and evaluation.json")],
-    folder: Annotated[
-        Path | None,
-        typer.Option("--data", help="folder that `metadata` wrote, for its test patients"),
-    ] = None,
-    cache: Annotated[Path, typer.Option(help="drawn studies; what is missing is drawn")] = Path(
-        "build/train"
-    ),
-    test: Annotated[int, typer.Option(min=1, help="studies to test on")] = Sizes.test,
-    held_out: Annotated[
-        int, typer.Option(min=0, help="test studies of the held-out style; 0 leaves it out")
-    ] = Sizes.held_out,
-    matrix: Annotated[
-        int | None,
-        typer.Option(help="pixels per side of a drawn slice; as the package was made, if left out"),
-    ] = None,
-    workers: Annotated[int, typer.Option(help="processes that draw phantoms")] = os.cpu_count() or 1,
-    reproduced: Annotated[
-        Path | None, typer.Option(help="JSON table of the reproduced study: `compare` writes it")
-    ] = None,
-    pictures: Annotated[
-        int, typer.Option(min=0, help="most pictures of misses, and of false alarms, of each part")
-    ] = PICTURES,
-) -> None:
-    """Evaluate a package: a page with pictures, and the same as JSON.
-
-    On the frozen phantom test set, or with --data on the test patients of data sources.
-    """
-    try:
-        table = Table.read(reproduced) if reproduced else None
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--reproduced") from error
-    evaluation = Evaluation(
-        package=package,
-        out=out,
-        studies=folder
-        or DrawnStudies(
-            cache=cache, counts={"test": test, "held_out": held_out}, matrix=matrix, workers=workers
-        ),
-        reproduced=table,
-        pictures=pictures,
-    )
-    with data.one_line_errors():
-        written = evaluate_package(evaluation)
-    typer.echo(f"wrote {written} and {written.with_suffix('.html').name} beside it")
 
 
 if __name__ == "__main__":

@@ -147,6 +147,9 @@ def retrain_package(  # noqa: PLR0913  one option each
     ),
     more: Annotated[Path | None, typer.Option(help="TOML list of sources to mix in")] = None,
     overrides: Overrides = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="processes that read and prepare; 0: this one")
+    ] = os.cpu_count() or 1,
 ) -> None:
     """Train a package further on the service's feedback; `ich-triage retrain` calls this."""
     with one_line_errors():
@@ -159,7 +162,7 @@ def retrain_package(  # noqa: PLR0913  one option each
             more=more,
             overrides=tuple(overrides or ()),
         )
-        _say(retrain(retraining, workers=os.cpu_count() or 1))
+        _say(retrain(retraining, workers=workers))
 
 
 def _say(made: Package) -> None:

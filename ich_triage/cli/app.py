@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import typer
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from ..commands import LazyGroup
 from ..errors import IchTriageError
-from . import backup, db, demo, doctor, lists, models, patient, processes, repair, retrain, send, study, users
 from .options import ConfigOption
+
+
+class Commands(LazyGroup):
+    """Every command, in the order of the help."""
+
+    sources: ClassVar = {
+        name: f"ich_triage.cli.{where}"
+        for name, where in {
+            "serve": "processes:serve",
+            "receiver": "processes:receiver",
+            "worker": "processes:worker",
+            "web": "processes:web",
+            "query": "processes:query",
+            "demo": "demo:demo",
+            "send": "send:send",
+            "worklist": "lists:worklist",
+            "study": "study:app",
+            "redeliver": "repair:redeliver",
+            "reprocess": "repair:reprocess",
+            "models": "models:app",
+            "retrain": "retrain:retrain",
+            "users": "users:app",
+            "patient": "patient:app",
+            "backup": "backup:backup",
+            "db": "db:app",
+            "doctor": "doctor:doctor",
+        }.items()
+    }
+
 
 app = typer.Typer(
     name="ich-triage",
+    cls=Commands,
     help="Finds intracranial haemorrhage in head CT and moves it up the radiologist's list. "
     "For prioritisation only; not flagged is not negative.",
     no_args_is_help=True,
@@ -25,26 +55,6 @@ app = typer.Typer(
 @app.callback()
 def root(config: ConfigOption = None) -> None:
     """`--config` may stand here or after the subcommand."""
-
-
-app.command()(processes.serve)
-app.command()(processes.receiver)
-app.command()(processes.worker)
-app.command()(processes.web)
-app.command()(processes.query)
-app.command()(demo.demo)
-app.command()(send.send)
-app.command()(lists.worklist)
-app.add_typer(study.app, name="study")
-app.command()(repair.redeliver)
-app.command()(repair.reprocess)
-app.add_typer(models.app, name="models")
-app.command()(retrain.retrain)
-app.add_typer(users.app, name="users")
-app.add_typer(patient.app, name="patient")
-app.command()(backup.backup)
-app.add_typer(db.app, name="db")
-app.command()(doctor.doctor)
 
 
 def main() -> None:

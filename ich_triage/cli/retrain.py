@@ -19,7 +19,7 @@ from .models import promote_package
 from .options import ConfigOption, config_path, console, open_database, settings
 
 
-def retrain(
+def retrain(  # noqa: PLR0913  one option each
     context: typer.Context,
     more: Annotated[
         Path | None, typer.Option(help="TOML list of training sources to mix in.", dir_okay=False)
@@ -30,6 +30,9 @@ def retrain(
     name: Annotated[str, typer.Option(help="Name of the new package.")] = "site",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of the training recipe; repeatable.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that read and prepare; 0: none but training's own.")
     ] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Put it in force if the gate opens.")] = False,
     config: ConfigOption = None,
@@ -49,6 +52,7 @@ def retrain(
         arguments = ["--config", str(path), "--start", str(start), "--work", str(work), "--out", str(made)]
         arguments += ["--name", name, *(["--more", str(more)] if more else [])]
         arguments += [part for override in overrides or () for part in ("--set", override)]
+        arguments += [] if workers is None else ["--workers", str(workers)]
         # Training is another program: the service never imports it.
         if subprocess.run([sys.executable, "-m", "train", "retrain", *arguments], check=False).returncode:
             raise PromotionError("retraining stopped, as said above; what is done stays")

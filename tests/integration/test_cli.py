@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,7 @@ from tests.web import add_account
 
 REPOSITORY = Path(__file__).parents[2]
 Run = Callable[..., Result]
+Typed = Callable[..., subprocess.CompletedProcess[str]]
 Wait = Callable[..., None]
 
 
@@ -88,10 +89,10 @@ def site(tmp_path: Path, sqlite: Database, forks: Forks, pacs: Pacs, wait_until:
     return Site(tmp_path, sqlite, forks, pacs, wait_until)
 
 
-def _ich_triage(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The real program; needed where `main` itself is under test."""
-    command = [sys.executable, "-m", "ich_triage", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture
+def typed(forks: Forks, tmp_path: Path) -> Typed:
+    """The real program in a process of its own; needed where `main` itself is under test."""
+    return partial(forks.run, tmp_path)
 
 
 def _documented(section: str) -> set[str]:
@@ -154,9 +155,11 @@ def test_config_may_stand_before_or_after(site: Site, run: Run, monkeypatch: pyt
         (("redeliver", "1.2.3.4"), "no study 1.2.3.4"),
     ],
 )
-def test_an_error_is_one_line_with_status_1(site: Site, arguments: tuple[str, ...], words: str) -> None:
+def test_an_error_is_one_line_with_status_1(
+    site: Site, arguments: tuple[str, ...], words: str, typed: Typed
+) -> None:
     """No traceback for what a person can mistype."""
-    told = _ich_triage(*arguments, "--config", site.config)
+    told = typed(*arguments, "--config", site.config)
     assert told.returncode == 1
     assert told.stderr.count("\n") == 1
     assert words in told.stderr
@@ -174,21 +177,21 @@ def test_an_error_is_one_line_with_status_1(site: Site, arguments: tuple[str, ..
         "[database]\nurl = 'postgresql+psycopg://nobody@127.0.0.1:1/x'\n",
     ],
 )
-def test_a_configuration_that_cannot_work_is_one_line(tmp_path: Path, toml: str) -> None:
+def test_a_configuration_that_cannot_work_is_one_line(tmp_path: Path, toml: str, typed: Typed) -> None:
     """What is wrong with it, on one line, exit status 1."""
     config = tmp_path / "c.toml"
     config.write_text(toml)
-    told = _ich_triage("worklist", "--config", config)
+    told = typed("worklist", "--config", config)
     assert told.returncode == 1
     assert "Traceback" not in told.stderr
     assert told.stderr.startswith("ich-triage: ")
     assert told.stderr.count("\n") == 1, told.stderr
 
 
-def test_a_missing_schema_names_its_remedy(tmp_path: Path, run: Run) -> None:
+def test_a_missing_schema_names_its_remedy(tmp_path: Path, run: Run, typed: Typed) -> None:
     """Lists refuse an empty database; `db upgrade` makes it; `db current` agrees before and after."""
     config = write_config(tmp_path)
-    told = _ich_triage("worklist", "--config", config)
+    told = typed("worklist", "--config", config)
     assert (told.returncode, "ich-triage db upgrade" in told.stderr) == (1, True)
     assert run("db", "current", "--config", config).exit_code == 1
     assert run("db", "upgrade", "--config", config).exit_code == 0
@@ -196,43 +199,45 @@ def test_a_missing_schema_names_its_remedy(tmp_path: Path, run: Run) -> None:
     assert run("worklist", "--config", config).exit_code == 0
 
 
-def test_a_study_that_nobody_can_analyse_is_not_waited_for_in_silence(site: Site, tmp_path: Path) -> None:
+def test_a_study_that_nobody_can_analyse_is_not_waited_for_in_silence(
+    site: Site, tmp_path: Path, typed: Typed
+) -> None:
     """No model, no worker: the worker's last line, the list and `doctor` each say so."""
     site.analyse(clot=True)
     broken = write_config(site.folder, model={"package": str(tmp_path / "nothing")})
-    worker = _ich_triage("worker", "--config", broken)
+    worker = typed("worker", "--config", broken)
     assert (worker.returncode, "model package" in worker.stderr) == (1, True)
-    assert "NO WORKER IS ALIVE" in _ich_triage("worklist", "--config", broken).stdout
-    told = _ich_triage("doctor", "--config", broken, "--no-model", "--json")
+    assert "NO WORKER IS ALIVE" in typed("worklist", "--config", broken).stdout
+    told = typed("doctor", "--config", broken, "--no-model", "--json")
     (finding,) = (each for each in json.loads(told.stdout) if each["subject"] == "workers")
     assert (told.returncode, finding["level"]) == (1, "error")
 
 
-def test_sending_to_a_dead_port_says_so(site: Site, tmp_path: Path) -> None:
+def test_sending_to_a_dead_port_says_so(site: Site, tmp_path: Path, typed: Typed) -> None:
     """Nobody listens: one line, exit status 1."""
     folder = tmp_path / "scanner"
     folder.mkdir()
     tiny_head(last=1)[0].save_as(folder / "1.dcm", enforce_file_format=True)
-    told = _ich_triage("send", folder, "--to", f"NOBODY@127.0.0.1:{probe_port()}", "--config", site.config)
+    told = typed("send", folder, "--to", f"NOBODY@127.0.0.1:{probe_port()}", "--config", site.config)
     assert told.returncode == 1
     assert told.stderr.splitlines()[-1].startswith("ich-triage: no connection")
     assert "Traceback" not in told.stderr
 
 
-def test_sending_nothing_is_refused(site: Site, tmp_path: Path, run: Run) -> None:
+def test_sending_nothing_is_refused(site: Site, tmp_path: Path, run: Run, typed: Typed) -> None:
     """A folder without DICOM, and no folder at all."""
     (tmp_path / "empty").mkdir()
-    told = _ich_triage("send", tmp_path / "empty", "--config", site.config)
+    told = typed("send", tmp_path / "empty", "--config", site.config)
     assert told.returncode == 1
     assert "no DICOM files" in told.stderr
     assert run("send", "--config", site.config).exit_code == 2
 
 
-def test_a_port_in_use_is_one_line(site: Site) -> None:
+def test_a_port_in_use_is_one_line(site: Site, typed: Typed) -> None:
     """The receiver says which address it cannot have."""
     with counting_pacs() as other:
         config = write_config(site.folder, port=other.peer.port)
-        told = _ich_triage("receiver", "--config", config)
+        told = typed("receiver", "--config", config)
     assert told.returncode == 1
     assert "Traceback" not in told.stderr
     assert str(other.peer.port) in told.stderr.splitlines()[-1]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from ich_triage.pipeline.models import Models
 from ich_triage.settings import load
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Worker
+from tests.forks import Forks
 from tests.heads import tiny_head, volume_of
 from tests.packages import good_figures, make_package, metric, spoil_golden
 from tests.service import Json, complete, put, study, write_config
@@ -200,18 +199,12 @@ def test_doctor_knows_the_registry(site: Site) -> None:
 
 
 @contextmanager
-def _worker(site: Site, wait_until: Wait) -> Iterator[None]:
-    """`ich-triage worker` as its user starts it."""
-    log_file = site.folder / "worker.log"
-    with log_file.open("wb") as log:
-        command = [sys.executable, "-m", "ich_triage", "worker", "--config", str(site.config)]
-        process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        wait_until(lambda: b"worker_started" in log_file.read_bytes(), limit_s=LIMIT_S, what="the worker")
-        yield
-    finally:
-        process.terminate()
-        process.wait(60)
+def _worker(site: Site, forks: Forks, wait_until: Wait) -> Iterator[Path]:
+    """`ich-triage worker` as its user types it; yields its log."""
+    fork = forks.type(site.folder, "worker", "--config", site.config)
+    wait_until(lambda: "worker_started" in fork.log.read_text(), limit_s=LIMIT_S, what="the worker")
+    yield fork.log
+    fork.end()
 
 
 class Scanner:
@@ -266,12 +259,12 @@ def _answers(site: Site) -> dict[str, tuple[float, ...]]:
 
 
 @pytest.mark.timeout(600)
-def test_a_running_worker_swaps_twice_and_drops_no_study(site: Site, wait_until: Wait) -> None:
+def test_a_running_worker_swaps_twice_and_drops_no_study(site: Site, forks: Forks, wait_until: Wait) -> None:
     """Promoted and rolled back under load: every study is answered, by the package that it names."""
     a, b = site.publish("a", "b")
     assert site.run("promote", a, "--force", "the first").exit_code == 0
     expected = _answers(site)
-    with _worker(site, wait_until):
+    with _worker(site, forks, wait_until) as told:
         with Scanner(site) as scanner:
             for name, command in ((a, None), (b, ("promote", b)), (a, ("rollback",))):
                 before = scanner.answered_by(name[0])
@@ -282,7 +275,7 @@ def test_a_running_worker_swaps_twice_and_drops_no_study(site: Site, wait_until:
                         _workers(site) == {(name, False)} and scanner.answered_by(name[0]) > before + 2
                     ),
                     limit_s=LIMIT_S,
-                    what=f"{name}; see {site.folder}/worker.log",
+                    what=f"{name}; see {told}",
                 )
         wait_until(
             lambda: all(study(site.database, uid)["state"] in FINAL_STATES for uid in scanner.sent),
@@ -302,12 +295,14 @@ def test_a_running_worker_swaps_twice_and_drops_no_study(site: Site, wait_until:
 
 
 @pytest.mark.timeout(600)
-def test_a_running_worker_does_not_take_what_it_cannot_run(site: Site, wait_until: Wait) -> None:
+def test_a_running_worker_does_not_take_what_it_cannot_run(
+    site: Site, forks: Forks, wait_until: Wait
+) -> None:
     """Passed on another machine, the self-test fails on this one: the worker goes on, and `doctor` tells."""
     a, spoilt = site.publish("a", "spoilt")
     assert site.run("promote", a, "--force", "the first").exit_code == 0
     known = Models(load(site.config).model, site.database)
-    with _worker(site, wait_until), Scanner(site) as scanner:
+    with _worker(site, forks, wait_until) as told, Scanner(site) as scanner:
         known.promote(known.registry.get(spoilt), (), after=1, forced=None)
         wait_until(lambda: _workers(site) == {(a, True)}, limit_s=LIMIT_S, what="the worker's refusal")
         before = scanner.answered_by("a")
@@ -318,4 +313,4 @@ def test_a_running_worker_does_not_take_what_it_cannot_run(site: Site, wait_unti
         assert site.run("rollback").exit_code == 0
         wait_until(lambda: _workers(site) == {(a, False)}, limit_s=LIMIT_S, what="the rollback")
     assert scanner.answered_by("spoilt") == 0
-    assert "package_refused" in (site.folder / "worker.log").read_text()
+    assert "package_refused" in told.read_text()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,28 +20,11 @@ from ich_triage.query.watch import step_uid
 from ich_triage.settings import load
 from ich_triage.store.database import Database
 from tests.asking import STUDY_ROOT, Watcher, act, add_study, answering, asking, change, find, identifier
+from tests.forks import Forks
 from tests.peers import probe_port, program
 from tests.service import write_config
 
 Wait = Callable[..., None]
-
-
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ich_triage", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-
-
-@contextmanager
-def _running(config: Path, command: str) -> Iterator[subprocess.Popen[bytes]]:
-    with (config.parent / f"{command}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ich_triage", "--config", str(config), command], stdout=log, stderr=log
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def _answers(port: int) -> bool:
@@ -66,7 +48,9 @@ def test_the_process_answers_findscu_and_ends_in_order(config: Path, wait_until:
     """`ich-triage query` alone; its log names no patient."""
     port = load(config).query.port
     keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", "PatientID=P1", "-k", "0032,000c"]
-    with _running(config, "query") as process:
+    command = [sys.executable, "-m", "ich_triage", "--config", str(config), "query"]
+    log = config.parent / "query.log"
+    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
         wait_until(lambda: _answers(port), limit_s=60, what="the query process")
         command = [program("findscu"), "-v", "-S", "-aet", "RIS", "-aec", "ICH_TRIAGE", *keys]
         told = subprocess.run(
@@ -75,29 +59,21 @@ def test_the_process_answers_findscu_and_ends_in_order(config: Path, wait_until:
         assert "[HIGH]" in told.stdout + told.stderr
         process.terminate()
         assert process.wait(30) == 0
-    written = (config.parent / "query.log").read_text()
+    written = log.read_text()
     assert "query_stopped" in written
     assert "P1" not in written
 
 
-def test_serve_runs_it_where_it_is_enabled(config: Path, wait_until: Wait) -> None:
-    """`ich-triage serve` starts it beside receiver, worker and web."""
-    with _running(config, "serve"):
-        wait_until(lambda: _answers(load(config).query.port), limit_s=120, what="the query process")
-    written = (config.parent / "serve.log").read_text().splitlines()
-    told = [json.loads(line) for line in written if line.startswith("{")]
-    started = {line["name"] for line in told if line["event"] == "process_started"}
-    assert started == {"receiver", "worker", "web", "query"}
-
-
-def test_doctor_looks_at_it_and_at_its_subscribers(config: Path, free_port: int, wait_until: Wait) -> None:
+def test_doctor_looks_at_it_and_at_its_subscribers(
+    config: Path, free_port: int, forks: Forks, wait_until: Wait
+) -> None:
     """A running process is found to be ours; a subscriber that is away is an error with its remedy."""
     away = Watcher("AWAY", free_port).table
     table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in away.items())
     config.write_text(config.read_text() + f"[[query.subscribers]]\n{table}")
-    with _running(config, "query"):
-        wait_until(lambda: _answers(load(config).query.port), limit_s=60, what="the query process")
-        told = _run("--config", str(config), "doctor", "--json", "--no-model")
+    forks.type(config.parent, "--config", config, "query")
+    wait_until(lambda: _answers(load(config).query.port), limit_s=60, what="the query process")
+    told = forks.run(config.parent, "--config", config, "doctor", "--json", "--no-model")
     found = {each["subject"]: each for each in json.loads(told.stdout)}
     assert found["query port"]["level"] == "ok"
     assert "answers as ICH_TRIAGE" in found["query port"]["seen"]
@@ -105,20 +81,22 @@ def test_doctor_looks_at_it_and_at_its_subscribers(config: Path, free_port: int,
     assert found["subscriber AWAY"]["remedy"]
 
 
-def test_a_killed_process_loses_no_claim_and_no_event(config: Path, free_port: int, wait_until: Wait) -> None:
+def test_a_killed_process_loses_no_claim_and_no_event(
+    config: Path, free_port: int, forks: Forks, wait_until: Wait
+) -> None:
     """What was answered before `kill -9` holds afterwards, and who was away then is told all of it."""
     watcher, step = Watcher("WATCHER", free_port), step_uid("1.2.1", 1)
     table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in watcher.table.items())
     config.write_text(config.read_text() + f"[[query.subscribers]]\n{table}")
     port, pull = load(config).query.port, UnifiedProcedureStepPull
-    with _running(config, "query") as process:
-        wait_until(lambda: _answers(port), limit_s=60, what="the query process")
-        with asking(port, pull, calling="RIS", called="ICH_TRIAGE") as reader:
-            assert act(reader, 3, step, ReceivingAE="WATCHER", DeletionLock="FALSE") == 0
-            assert change(reader, step, "IN PROGRESS", "1.2.3.4") == 0
-            process.kill()
-            process.wait(30)
-    with _running(config, "query"), watcher.listening():
+    process = forks.type(config.parent, "--config", config, "query")
+    wait_until(lambda: _answers(port), limit_s=60, what="the query process")
+    with asking(port, pull, calling="RIS", called="ICH_TRIAGE") as reader:
+        assert act(reader, 3, step, ReceivingAE="WATCHER", DeletionLock="FALSE") == 0
+        assert change(reader, step, "IN PROGRESS", "1.2.3.4") == 0
+        process.kill()
+    forks.type(config.parent, "--config", config, "query")
+    with watcher.listening():
         wait_until(lambda: _answers(port), limit_s=60, what="the query process")
         with asking(port, pull, calling="RIS", called="ICH_TRIAGE") as reader:
             assert change(reader, step, "IN PROGRESS", "1.2.3.5") == 0xC302
@@ -127,12 +105,12 @@ def test_a_killed_process_loses_no_claim_and_no_event(config: Path, free_port: i
     assert watcher.of(step) == [(1, "SCHEDULED"), (1, "IN PROGRESS"), (1, "COMPLETED")]
 
 
-def test_a_port_in_use_is_one_line(config: Path, sqlite: Database) -> None:
+def test_a_port_in_use_is_one_line(config: Path, sqlite: Database, forks: Forks) -> None:
     """With the address, and what to do."""
     with answering(sqlite) as service:
         before = f"port = {load(config).query.port}"
         config.write_text(config.read_text().replace(before, f"port = {service.port}"))
-        told = _run("--config", str(config), "query")
+        told = forks.run(config.parent, "--config", config, "query")
     assert told.returncode == 1
     assert told.stderr.strip().splitlines()[-1].startswith("ich-triage: cannot listen on 127.0.0.1")
 

@@ -47,8 +47,8 @@ def site(sqlite: Database, tmp_path: Path) -> Path:
 
 
 def _run(config: Path, work: Path, *arguments: str) -> Result:
-    command = ["retrain", "--config", str(config), "--work", str(work), "--set", _SHORT, *arguments]
-    return CliRunner().invoke(cli.app, command)
+    command = ["retrain", "--config", str(config), "--work", str(work), "--set", _SHORT, "--workers", "0"]
+    return CliRunner().invoke(cli.app, [*command, *arguments])
 
 
 @pytest.mark.timeout(300)

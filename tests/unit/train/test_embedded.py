@@ -21,7 +21,7 @@ from train.__main__ import app
 def test_command_makes_a_package_and_resumes(tmp_path: Path) -> None:
     """Drawn, trained, calibrated, evaluated and logged; a second run draws and trains nothing again."""
     out, cache, log = tmp_path / "package", tmp_path / "cache", tmp_path / "LOG.md"
-    arguments = ["embedded", "--out", str(out), "--cache", str(cache), "--log", str(log), "--workers", "1"]
+    arguments = ["embedded", "--out", str(out), "--cache", str(cache), "--log", str(log), "--workers", "0"]
     sizes = {"train": 3, "calibration": 6, "test": 6, "held-out": 3, "epochs": 1, "study-epochs": 1}
     options = [text for name, value in sizes.items() for text in (f"--{name}", str(value))]
     command = [*arguments, *options, "--size", "96", "--matrix", "48", "--backbone", "regnetx_002"]
@@ -48,5 +48,6 @@ def test_calibration_without_a_bleed_is_refused_before_training(tmp_path: Path) 
     """Thresholds fitted on nothing but normal studies would mean nothing."""
     sizes = ["--train", "1", "--calibration", "1", "--test", "1", "--held-out", "1", "--matrix", "48"]
     command = ["embedded", "--out", str(tmp_path / "package"), "--cache", str(tmp_path / "cache"), *sizes]
+    command += ["--workers", "0"]
     with pytest.raises(TrainingError, match="of 1 calibration studies 0 have a bleed"):
         CliRunner().invoke(app, command, catch_exceptions=False)

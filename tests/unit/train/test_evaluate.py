@@ -54,7 +54,7 @@ def package(tmp_path: Path) -> Path:
 def test_it_draws_what_is_missing_and_writes_both_files(package: Path, tmp_path: Path) -> None:
     """The page and the JSON of both parts; a second run draws nothing again."""
     out, cache = tmp_path / "report", tmp_path / "cache"
-    command = ["evaluate", str(package), "--out", str(out), "--cache", str(cache), "--workers", "1"]
+    command = ["evaluate", str(package), "--out", str(out), "--cache", str(cache), "--workers", "0"]
     sizes = ["--test", "3", "--held-out", "1", "--pictures", "2"]
     first = CliRunner().invoke(app, [*command, *sizes], catch_exceptions=False)
     assert first.exit_code == 0, first.output
@@ -75,7 +75,7 @@ def test_another_input_of_the_same_size_is_drawn_anew(package: Path, tmp_path: P
     chain = _package(tmp_path / "chain", ChainNet(CHAIN), InputSpec(size=SIZE, neighbour_offsets_mm=()))
     out, cache = tmp_path / "report", tmp_path / "cache"
     for folder in (package, chain):
-        command = ["evaluate", str(folder), "--out", str(out), "--cache", str(cache), "--workers", "1"]
+        command = ["evaluate", str(folder), "--out", str(out), "--cache", str(cache), "--workers", "0"]
         told = CliRunner().invoke(app, [*command, "--test", "1", "--held-out", "0"], catch_exceptions=False)
         assert told.exit_code == 0, told.output
     names = sorted(path.name.split("_")[1] for path in cache.iterdir())
