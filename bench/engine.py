@@ -33,7 +33,7 @@ def run() -> Rows:
     package = Package.embedded()
     phantom = generate(draw(1, bleeds="random", slices=SLICES), matrix=512)
     hu = phantom.hu.cpu().numpy()
-    positions = np.arange(SLICES) * phantom.spacing[0]
+    positions = np.arange(SLICES, dtype=np.float64) * phantom.spacing[0]
 
     cuda = torch.cuda.is_available()
     peer = TorchEngine(package, device="cuda" if cuda else "cpu", batch=SLICES)

@@ -1,8 +1,9 @@
-"""Receiving side by side: this receiver with fsync, pynetdicom's storescp, DCMTK's storescp, Orthanc.
+"""Receiving side by side, plain and by TLS: this receiver with fsync, two storescp, Orthanc.
 
-One sender for all: DCMTK's `dcmsend`, one process for each association, the same files, 128 KiB PDUs. Every
-run gets a fresh server on a fresh folder; servers take turns, so that a noisy minute hits all of them. The
-clock runs from the start of the senders until the last one has its last acknowledgement.
+One sender for all: DCMTK's `storescu`, one process for each association, the same files, 128 KiB PDUs; by TLS
+it checks the server's certificate. pynetdicom's storescp speaks no TLS. Every run gets a fresh server on a
+fresh folder; servers take turns, so that a noisy minute hits all of them. The clock runs from the start of
+the senders until the last one has its last acknowledgement.
 
     python -m bench.receive [--repeats 3] [--images 400]
 """
@@ -31,6 +32,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from rich.console import Console
 from rich.table import Table
 
+from tests.certificates import Certificates, make_certificates
+
 AE_TITLE = "BENCH"
 PDU_BYTES = 131072
 START_LIMIT_S = 120.0
@@ -45,9 +48,10 @@ from ich_triage.store import migrate
 from ich_triage.store.database import Database
 from ich_triage.telemetry.logs import configure
 
-folder, port = Path(sys.argv[1]), int(sys.argv[2])
+folder, port, certificate = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+secure = {"tls_port": port, "tls_certificate": certificate, "plain": False}
 settings = Settings(
-    dicom={"ae_title": "BENCH", "host": "127.0.0.1", "port": port},
+    dicom={"ae_title": "BENCH", "host": "127.0.0.1"} | (secure if certificate else {"port": port}),
     spool={"path": folder / "spool", "reserve_bytes": 0},
 )
 configure(settings.log, process="receiver")
@@ -70,44 +74,56 @@ class Server:
     name: str
     #: program that must be there
     program: str
-    #: folder and port → command line
-    command: Callable[[Path, int], list[str]]
+    #: folder, port and what TLS takes → command line
+    command: Callable[[Path, int, Certificates | None], list[str]]
     #: pattern of the files that it must hold in the end
     stored: str
     #: whether it flushes each object to stable storage before it answers
-    durable: bool
+    durable: bool = False
+    #: whether it speaks TLS
+    tls: bool = True
 
 
-def _own(folder: Path, port: int) -> list[str]:
-    return [sys.executable, "-c", _OWN, str(folder), str(port)]
+def _own(folder: Path, port: int, certificates: Certificates | None) -> list[str]:
+    certificate = str(certificates.signed) if certificates else ""
+    return [sys.executable, "-c", _OWN, str(folder), str(port), certificate]
 
 
-def _pynetdicom(folder: Path, port: int) -> list[str]:
+def _pynetdicom(folder: Path, port: int, _certificates: Certificates | None) -> list[str]:
     options = ["--quiet", "-aet", AE_TITLE, "-ba", "127.0.0.1", "-pdu", str(PDU_BYTES), "-od", str(folder)]
     return [sys.executable, "-m", "pynetdicom", "storescp", str(port), *options]
 
 
-def _dcmtk(folder: Path, port: int) -> list[str]:
-    return ["storescp", "--fork", "+B", "-pdu", str(PDU_BYTES), "-od", str(folder), str(port)]
+def _dcmtk(folder: Path, port: int, certificates: Certificates | None) -> list[str]:
+    secure = ["+tls", *[str(certificates.signed)] * 2, "-ic"] if certificates else []
+    return ["storescp", "--fork", "+B", *secure, "-pdu", str(PDU_BYTES), "-od", str(folder), str(port)]
 
 
-def _orthanc(folder: Path, port: int) -> list[str]:
+def _orthanc(folder: Path, port: int, certificates: Certificates | None) -> list[str]:
     configuration = folder / "orthanc.json"
-    configuration.write_text(
-        json.dumps(
-            {
-                "StorageDirectory": str(folder / "db"),
-                "IndexDirectory": str(folder / "db"),
-                "DicomAet": AE_TITLE,
-                "DicomPort": port,
-                "DicomAlwaysAllowStore": True,
-                "MaximumPduLength": PDU_BYTES,
-                "HttpServerEnabled": False,
-                "RemoteAccessAllowed": False,
-                "Plugins": [],
-            }
-        )
+    secure = (
+        {
+            "DicomTlsEnabled": True,
+            "DicomTlsCertificate": str(certificates.signed),
+            "DicomTlsPrivateKey": str(certificates.signed),
+            "DicomTlsTrustedCertificates": str(certificates.authority),
+            "DicomTlsRemoteCertificateRequired": False,
+        }
+        if certificates
+        else {}
     )
+    plain = {
+        "StorageDirectory": str(folder / "db"),
+        "IndexDirectory": str(folder / "db"),
+        "DicomAet": AE_TITLE,
+        "DicomPort": port,
+        "DicomAlwaysAllowStore": True,
+        "MaximumPduLength": PDU_BYTES,
+        "HttpServerEnabled": False,
+        "RemoteAccessAllowed": False,
+        "Plugins": [],
+    }
+    configuration.write_text(json.dumps(plain | secure))
     return ["Orthanc", str(configuration)]
 
 
@@ -119,11 +135,9 @@ SERVERS = (
         stored="spool/studies/*/*.dcm",
         durable=True,
     ),
-    Server(
-        name="pynetdicom storescp", program=sys.executable, command=_pynetdicom, stored="CT.*", durable=False
-    ),
-    Server(name="DCMTK storescp", program="storescp", command=_dcmtk, stored="CT.*", durable=False),
-    Server(name="Orthanc", program="Orthanc", command=_orthanc, stored="db/*/*/*", durable=False),
+    Server(name="pynetdicom storescp", program=sys.executable, command=_pynetdicom, stored="CT.*", tls=False),
+    Server(name="DCMTK storescp", program="storescp", command=_dcmtk, stored="CT.*"),
+    Server(name="Orthanc", program="Orthanc", command=_orthanc, stored="db/*/*/*"),
 )
 
 
@@ -154,19 +168,20 @@ def make_images(folder: Path, count: int) -> list[Path]:
 
 
 @contextmanager
-def _running(server: Server, folder: Path) -> Iterator[tuple[psutil.Process, int]]:
+def _running(
+    server: Server, folder: Path, certificates: Certificates | None
+) -> Iterator[tuple[psutil.Process, int]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    command = server.command(folder, port)
+    command = server.command(folder, port, certificates)
     output = folder / "output.log"
     with output.open("wb") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
     try:
         deadline = monotonic() + START_LIMIT_S
-        while subprocess.run(
-            ["echoscu", "-aec", AE_TITLE, "127.0.0.1", str(port)], capture_output=True
-        ).returncode:
+        ask = ["echoscu", *_secure(certificates), "-aec", AE_TITLE, "127.0.0.1", str(port)]
+        while subprocess.run(ask, capture_output=True).returncode:
             if process.poll() is not None or monotonic() > deadline:
                 raise RuntimeError(f"{server.name} did not start: {output.read_text()[-1000:]}")
             sleep(0.1)
@@ -176,9 +191,15 @@ def _running(server: Server, folder: Path) -> Iterator[tuple[psutil.Process, int
         process.wait()
 
 
-def _send(files: list[Path], port: int, associations: int) -> float:
+def _secure(certificates: Certificates | None) -> list[str]:
+    """Options of DCMTK's senders."""
+    return ["+tla", "+cf", str(certificates.authority)] if certificates else []
+
+
+def _send(files: list[Path], port: int, associations: int, certificates: Certificates | None) -> float:
     """Seconds until every file is acknowledged. Raises RuntimeError when one is not."""
-    command = ["dcmsend", "-q", "-aet", "SENDER", "-aec", AE_TITLE, "127.0.0.1", str(port)]
+    command = ["storescu", "-q", *_secure(certificates), "--max-send-pdu", str(PDU_BYTES)]
+    command += ["-aet", "SENDER", "-aec", AE_TITLE, "127.0.0.1", str(port)]
     started = monotonic()
     senders = [
         subprocess.Popen([*command, *map(str, files[part::associations])]) for part in range(associations)
@@ -186,16 +207,18 @@ def _send(files: list[Path], port: int, associations: int) -> float:
     codes = [sender.wait(timeout=SEND_LIMIT_S) for sender in senders]
     seconds = monotonic() - started
     if any(codes):
-        raise RuntimeError(f"dcmsend failed: {codes}")
+        raise RuntimeError(f"storescu failed: {codes}")
     return seconds
 
 
-def measure(server: Server, files: list[Path], associations: int) -> tuple[float, float]:
-    """Images per second, and the most resident memory that the server has had, MiB."""
+def measure(
+    server: Server, files: list[Path], associations: int, certificates: Certificates | None = None
+) -> tuple[float, float]:
+    """Images per second, and the server's highest resident memory, MiB; by TLS with certificates."""
     folder = Path(tempfile.mkdtemp(prefix="bench-receive-"))
     try:
-        with _running(server, folder) as (process, port):
-            seconds = _send(files, port, associations)
+        with _running(server, folder, certificates) as (process, port):
+            seconds = _send(files, port, associations, certificates)
             memory = sum(_peak_bytes(part.pid) for part in (process, *process.children(recursive=True)))
         stored = sum(path.is_file() for path in folder.glob(server.stored))
         if stored < len(files):
@@ -206,37 +229,48 @@ def measure(server: Server, files: list[Path], associations: int) -> tuple[float
 
 
 def _peak_bytes(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    # one that has just ended has no such line
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
 
 
 def run(*, images: int = 400, repeats: int = 3) -> list[dict[str, Any]]:
-    """One row for each server and number of associations, medians over `repeats`."""
-    present = [server for server in SERVERS if shutil.which(server.program)]
+    """One row for each server, number of associations and transport, medians over `repeats`."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-images-") as folder:
         files = make_images(Path(folder), images)
-        for associations in (1, 4, 20):
-            servers = present if associations < 20 else present[:1]  # 20: how much memory we take
-            seen: dict[str, list[tuple[float, float]]] = {server.name: [] for server in servers}
-            for _ in range(repeats):
-                for server in servers:
-                    seen[server.name].append(measure(server, files, associations))
-            own = median(rate for rate, _ in seen[SERVERS[0].name])
-            for server in servers:
-                rates = [rate for rate, _ in seen[server.name]]
-                rows.append(
-                    {
-                        "server": server.name,
-                        "fsync": server.durable,
-                        "associations": associations,
-                        "images_per_s": round(median(rates), 1),
-                        "lowest": round(min(rates), 1),
-                        "highest": round(max(rates), 1),
-                        "ours_over_it": round(own / median(rates), 2),
-                        "rss_mib": round(median(memory for _, memory in seen[server.name])),
-                    }
-                )
+        secure = make_certificates(Path(folder) / "certificates")
+        for certificates in (None, secure):
+            for associations in (1, 4, 20):
+                rows += _side_by_side(files, associations, certificates, repeats=repeats)
+    return rows
+
+
+def _side_by_side(
+    files: list[Path], associations: int, certificates: Certificates | None, *, repeats: int
+) -> list[dict[str, Any]]:
+    servers = [each for each in SERVERS if shutil.which(each.program) and (each.tls or not certificates)]
+    seen: dict[str, list[tuple[float, float]]] = {server.name: [] for server in servers}
+    for _ in range(repeats):
+        for server in servers:
+            seen[server.name].append(measure(server, files, associations, certificates))
+    own = median(rate for rate, _ in seen[SERVERS[0].name])
+    rows = []
+    for server in servers:
+        rates = [rate for rate, _ in seen[server.name]]
+        rows.append(
+            {
+                "server": server.name,
+                "fsync": server.durable,
+                "TLS": certificates is not None,
+                "associations": associations,
+                "images_per_s": round(median(rates), 1),
+                "lowest": round(min(rates), 1),
+                "highest": round(max(rates), 1),
+                "ours_over_it": round(own / median(rates), 2),
+                "rss_mib": round(median(memory for _, memory in seen[server.name])),
+            }
+        )
     return rows
 
 

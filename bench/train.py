@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ich_triage.domain.input_spec import InputSpec
-from ich_triage.model.network import IchNet
+from ich_triage.model.network import ArchitectureSpec, IchNet
 from ich_triage.model.package import Package
 from ich_triage.phantom.generate import generate
 from train import classifier, fit, loop, recipe
@@ -95,6 +95,7 @@ def _tasks(folder: Path, effort: Effort) -> list[Task]:
     single = recipe.load_network("seed-binary", effort.classifier)
     assert isinstance(study, StudyRecipe) and isinstance(single, SliceRecipe)
     studies, slices = _draw(folder, (spec, single.input_spec), effort)
+    assert isinstance(package.network.spec, ArchitectureSpec)
     network = IchNet(package.network.spec)
     cases = fit.Cases(studies, spec, np.ones(len(studies)))
     return [
