@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from itertools import count
 from threading import Lock
 
@@ -15,12 +16,16 @@ from .counts import Counts
 class Associations:
     """Open associations of this receiver, by our own number."""
 
-    def __init__(self, counts: Counts | None = None) -> None:
+    def __init__(
+        self, counts: Counts | None = None, *, on_end: Callable[[int], None] = lambda _number: None
+    ) -> None:
+        """`on_end` is called with the number of each that is over."""
         #: what is told of them, and of what they bring
         self.counts = counts or Counts()
         self.counts.open.set_function(self.count_open)
         #: what the audit trail is told
         self.audited = Audited()
+        self._on_end = on_end
         self._lock = Lock()
         self._numbers = count(1)
         self._open: set[int] = set()
@@ -38,6 +43,7 @@ class Associations:
         with self._lock:
             self._open.discard(number)
         self.audited.end(number)
+        self._on_end(number)
 
     def on_established(self, event: evt.Event) -> None:
         """Handler of EVT_ESTABLISHED."""

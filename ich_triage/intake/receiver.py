@@ -26,8 +26,10 @@ from . import ready
 from .assembly import GRACE_S, Assembly
 from .associations import Associations
 from .audited import QUIET_S
+from .commitment import Commitments
 from .counts import Counts
 from .indexer import Indexer
+from .judge import Judge
 from .rescan import rescan_inbox, rescan_studies
 from .scp import Listener
 from .spool import Arrival, Spool
@@ -57,7 +59,7 @@ class Receiver:
         #: what it tells Prometheus
         self.registry = metrics.registry("receiver", settings.spool)
         self._counts = Counts(self.registry)
-        self._associations = associations = Associations(self._counts)
+        self._associations = associations = Associations(self._counts, on_end=self._ended)
         self._indexer = Indexer(
             self._spool, database, associations, stat_ae_titles=settings.dicom.stat_ae_titles
         )
@@ -65,13 +67,15 @@ class Receiver:
         self._assembly = Assembly(
             settings.assembly, database, associations, indexed_up_to=self._indexer.indexed_up_to
         )
+        self._judge = Judge(settings, self._spool, database)
+        self._commitments = Commitments(database, self._judge)
         self._listener = Listener(
             settings,
             self._spool,
             associations,
+            commitments=self._commitments,
             on_arrival=self._arrived,
             on_commitment=on_commitment,
-            on_association_end=self._sweep_soon,
         )
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
@@ -108,6 +112,7 @@ class Receiver:
             self._spool.close()
             raise
         self._indexer.start()
+        self._judge.start()
         self._scheduler.add_job(
             self._heartbeat,
             "interval",
@@ -124,6 +129,8 @@ class Receiver:
         """Let running associations finish, index what came, stop."""
         self._stopping.set()
         self._listener.stop(patience_s=PATIENCE_S)
+        self._commitments.stop()
+        self._judge.stop(patience_s=PATIENCE_S)
         self._catching_up.join()
         self._scheduler.shutdown()
         self._indexer.stop(patience_s=PATIENCE_S)
@@ -161,8 +168,9 @@ class Receiver:
         if not self._indexer.pending():
             rescan_inbox(self._spool, self._indexer)
 
-    def _sweep_soon(self) -> None:
+    def _ended(self, association: int) -> None:
         """Look again as soon as the end of an association can complete a study."""
+        self._judge.ended(association)
         if self._caught_up.is_set() and not self._stopping.is_set():
             due = datetime.now(UTC) + timedelta(seconds=GRACE_S)
             self._scheduler.add_job(self._sweep, "date", run_date=due, id=_SWEEP, replace_existing=True)

@@ -108,6 +108,8 @@ def _guarded(event: evt.Event, answer: Callable[[], Answer]) -> Answer:
     # broad, since this is the boundary to the peer: a request must never end an association or name a
     # patient in the log, whatever it does to the library
     try:
+        if event.context.abstract_syntax not in STEP_CLASSES:  # the peer's rights are those of its contexts
+            raise QueryError(NOT_AUTHORIZED, "not over a presentation context of procedure steps")
         return answer()
     except QueryError as error:
         log.warning("request_refused", association=association_number(event), reason=str(error))
