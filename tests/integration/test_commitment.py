@@ -20,15 +20,17 @@ from ich_triage.dicom.scu import Peer
 from ich_triage.domain.commitment import CommitmentRequest, CommitmentResult, Reason
 from ich_triage.intake import indexer, judge
 from ich_triage.outputs.commitments import CommitmentReporter
-from ich_triage.settings import Settings
+from ich_triage.settings import Settings, load
 from ich_triage.store import commitments, removal, studies
 from ich_triage.store.commitment_tables import Commitment
 from ich_triage.store.commitments import Asker
 from ich_triage.store.database import Database
 from tests.committing import ask, committing, references
-from tests.peers import commitment_listener
-from tests.receiving import count_indexed, receiving, send, settings
+from tests.forks import Fork, Forks
+from tests.peers import commitment_listener, probe_port
+from tests.receiving import AE_TITLE, count_indexed, receiving, send, settings
 from tests.scanner import head
+from tests.service import destination, write_config
 
 Wait = Callable[..., None]
 NOW = datetime.now(UTC)
@@ -203,6 +205,38 @@ def test_what_a_receiver_has_left_behind_is_judged_and_told(
 def _judged(database: Database) -> list[datetime]:
     with database.read() as session:
         return [each for each in session.scalars(select(Commitment.judged_at)) if each]
+
+
+def test_a_kill_between_answer_and_result_loses_nothing(
+    sqlite: Database, tmp_path: Path, forks: Forks, wait_until: Wait
+) -> None:
+    """kill -9 as soon as the scanner has its answer: the next receiver judges, and the scanner hears."""
+    objects, results = head(2), SimpleQueue[CommitmentResult]()
+    port = probe_port()
+    with commitment_listener(results.put, ae_title="SCANNER") as peer:
+        archive = destination("archive", peer)  # an AE title among the destinations has an address, too
+        dicom = {"ae_title": AE_TITLE}
+        config = write_config(tmp_path, port=port, dicom=dicom, destinations=[archive])
+
+        def start(number: int) -> Fork:
+            log = tmp_path / f"{number}.log"
+            log.touch()
+            fork = forks.start("receiver", log, config=str(config), commitments_held_s=0.5)
+            wait_until(lambda: "receiver_started" in log.read_text(), what="the receiver")
+            return fork
+
+        first = start(1)
+        with committing(port) as (association, on_the_way):
+            assert [association.send_c_store(each).Status for each in objects] == [0] * 2
+            assert ask(association, "1.2.9", references(objects)) == 0x0000
+            first.kill()
+            assert on_the_way.empty()
+        assert waiting(sqlite) == 1
+        start(2)
+        with reporting(load(config), sqlite):
+            result = results.get(timeout=20)
+            wait_until(lambda: waiting(sqlite) == 0, what="the row to go")
+    assert result.committed == {str(each.SOPInstanceUID) for each in objects}
 
 
 def test_who_cannot_be_told_is_not_waited_for(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
