@@ -22,7 +22,7 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 
 from ..settings import Listener
 from ..tls import ServerTls, why
-from .admission import Admission, Gatekeeper, plain_address
+from .admission import LOCAL_LIMIT, Admission, Gatekeeper, plain_address
 
 log = structlog.get_logger(__name__)
 
@@ -214,7 +214,9 @@ class _Connection(RequestHandler):
         try:
             self.request = tls.wrap(self.request, timeout_s=limit_s)
         except OSError as error:
-            log.warning("tls_refused", audit=True, address=self.client_address[0], reason=why(error))
+            address = plain_address(self.client_address[0])
+            log.warning("tls_refused", audit=True, address=address, reason=why(error))
+            self._admission.on_refused(address, why(error))
             self.request.close()
             return False
         return True
@@ -248,6 +250,20 @@ def _wake_if_not_negotiated(event: evt.Event) -> None:
 def association_number(event: evt.Event) -> int:
     """Our own number of the association that an event is about: its DIMSE provider counts them."""
     return int(cast(Any, event.assoc.dimse).number)
+
+
+def on_rejection(tell: Callable[[str, str, str], None]) -> Callable[[evt.Event], None]:
+    """Handler of EVT_REJECTED that calls `tell` with address, reason and calling AE title.
+
+    Not of a place that was not to be had, which says nothing about who wanted it.
+    """
+
+    def handler(event: evt.Event) -> None:
+        requestor, reason = event.assoc.requestor, rejection(event.assoc)
+        if reason != LOCAL_LIMIT:
+            tell(plain_address(requestor.address), reason, requestor.ae_title)
+
+    return handler
 
 
 def log_rejection(event: evt.Event) -> None:

@@ -9,6 +9,8 @@ from threading import Lock
 
 from pynetdicom import evt
 
+from ..dicom.transport import on_rejection
+from ..telemetry.refusals import Refusals
 from .audited import Audited
 from .counts import Counts
 
@@ -17,7 +19,11 @@ class Associations:
     """Open associations of this receiver, by our own number."""
 
     def __init__(
-        self, counts: Counts | None = None, *, on_end: Callable[[int], None] = lambda _number: None
+        self,
+        counts: Counts | None = None,
+        refusals: Refusals | None = None,
+        *,
+        on_end: Callable[[int], None] = lambda _number: None,
     ) -> None:
         """`on_end` is called with the number of each that is over."""
         #: what is told of them, and of what they bring
@@ -25,6 +31,8 @@ class Associations:
         self.counts.open.set_function(self.count_open)
         #: what the audit trail is told
         self.audited = Audited()
+        #: what the audit trail is told of those that were turned away
+        self.refusals = refusals or Refusals(lambda _records: None)
         self._on_end = on_end
         self._lock = Lock()
         self._numbers = count(1)
@@ -53,7 +61,7 @@ class Associations:
     def on_rejected(self, event: evt.Event) -> None:
         """Handler of EVT_REJECTED."""
         self.counts.on_rejected(event)
-        self.audited.on_rejected(event)
+        on_rejection(self.refusals.association)(event)
 
     def count_open(self) -> int:
         """How many are open."""

@@ -19,9 +19,11 @@ from ..domain.commitment import CommitmentResult
 from ..errors import SettingsError
 from ..settings import Settings
 from ..store import receivers
+from ..store.audit import keeper
 from ..store.database import Database
 from ..telemetry import metrics
 from ..telemetry.readiness import Check
+from ..telemetry.refusals import PERIOD_S, Refusals
 from . import ready
 from .assembly import GRACE_S, Assembly
 from .associations import Associations
@@ -59,7 +61,9 @@ class Receiver:
         #: what it tells Prometheus
         self.registry = metrics.registry("receiver", settings.spool)
         self._counts = Counts(self.registry)
-        self._associations = associations = Associations(self._counts, on_end=self._ended)
+        self._associations = associations = Associations(
+            self._counts, Refusals(keeper(database)), on_end=self._ended
+        )
         self._indexer = Indexer(
             self._spool, database, associations, stat_ae_titles=settings.dicom.stat_ae_titles
         )
@@ -121,6 +125,7 @@ class Receiver:
             executor=_HEARTBEAT,
         )
         self._scheduler.add_job(self._associations.audited.tell, "interval", seconds=QUIET_S)
+        self._scheduler.add_job(self._associations.refusals.tell, "interval", seconds=PERIOD_S)
         self._scheduler.start()
         self._catching_up.start()
         log.info("receiver_started", port=self.port, tls_port=self.tls_port)
@@ -135,6 +140,7 @@ class Receiver:
         self._scheduler.shutdown()
         self._indexer.stop(patience_s=PATIENCE_S)
         self._associations.audited.tell(quiet_s=0.0)
+        self._associations.refusals.tell(all_of_it=True)
         self._spool.close()
         with suppress(SQLAlchemyError), self._database.write() as session:
             receivers.remove(session, self._id)

@@ -64,7 +64,9 @@ class Listener:
         on_commitment: Callable[[CommitmentResult], None],
     ) -> None:
         self._settings = settings.dicom
-        self._admission = Admission(settings.dicom, settings.peers, rights=RIGHTS)
+        self._admission = Admission(
+            settings.dicom, settings.peers, rights=RIGHTS, on_refused=associations.refusals.connection
+        )
         self._spool = spool
         self._associations = associations
         self._commitments = commitments
