@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
+from itertools import zip_longest
 from struct import pack, unpack
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -17,13 +19,17 @@ def _item(kind: int, body: bytes) -> bytes:
 
 
 def associate_rq(
-    *, called: str, calling: str = "WIRE", classes: tuple[str, ...] = (CT_IMAGE_STORAGE,)
+    *,
+    called: str,
+    calling: str = "WIRE",
+    classes: Sequence[str] = (CT_IMAGE_STORAGE,),
+    syntaxes: Sequence[str] = (),
 ) -> bytes:
-    """A-ASSOCIATE-RQ that proposes these SOP classes in implicit VR as contexts 1, 3, …"""
+    """A-ASSOCIATE-RQ that proposes these SOP classes as contexts 1, 3, …, in these syntaxes."""
     contexts = b""
-    for number, sop_class in enumerate(classes):
-        syntaxes = _item(0x30, sop_class.encode()) + _item(0x40, IMPLICIT_VR.encode())
-        contexts += _item(0x20, pack(">BBBB", 2 * number + 1, 0, 0, 0) + syntaxes)
+    for number, (sop_class, syntax) in enumerate(zip_longest(classes, syntaxes, fillvalue=IMPLICIT_VR)):
+        named = _item(0x30, sop_class.encode()) + _item(0x40, syntax.encode())
+        contexts += _item(0x20, pack(">BBBB", 2 * number + 1, 0, 0, 0) + named)
     user = _item(0x51, pack(">L", 16384)) + _item(0x52, b"1.2.3")
     body = (
         pack(">HH16s16s32x", 1, 0, called.ljust(16).encode(), calling.ljust(16).encode())
@@ -70,6 +76,35 @@ def report_command(*, event_type: int = 1, context: int = 1) -> bytes:
         element(0x1002, pack("<H", event_type)),
     )
     return p_data(whole, control=0x03, context=context)
+
+
+def echo_command(message_id: int, *, context: int = 1) -> bytes:
+    """The command set of a C-ECHO-RQ (PS3.7 Table 9.3-12) as one PDU."""
+    whole = command(
+        element(0x0002, VERIFICATION.encode()),
+        element(0x0100, pack("<H", 0x0030)),
+        element(0x0110, pack("<H", message_id)),
+        element(0x0800, pack("<H", 0x0101)),
+    )
+    return p_data(whole, control=0x03, context=context)
+
+
+def action_command(*, context: int = 1) -> bytes:
+    """The command set of an N-ACTION-RQ for storage commitment as one PDU; a data set follows."""
+    whole = command(
+        element(0x0003, STORAGE_COMMITMENT.encode()),
+        element(0x0100, pack("<H", 0x0130)),
+        element(0x0110, pack("<H", 1)),
+        element(0x0800, pack("<H", 0)),
+        element(0x1001, STORAGE_COMMITMENT.encode() + b".1"),
+        element(0x1008, pack("<H", 1)),
+    )
+    return p_data(whole, control=0x03, context=context)
+
+
+def release_rq() -> bytes:
+    """A-RELEASE-RQ."""
+    return pack(">BBLL", 0x05, 0, 4, 0)
 
 
 def get_command(sop_class: str, sop_instance_uid: str, *, context: int = 1) -> bytes:
