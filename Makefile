@@ -32,7 +32,7 @@ chaos: $(READY)
 # which the last ones are led by coverage.
 fuzz: $(READY)
 	FUZZ_EXAMPLES=2000 $(BIN)/pytest tests/unit/worklist/test_api_fuzz.py --timeout 1800
-	FUZZ_CASES=80000 $(BIN)/pytest tests/integration/test_protocol_fuzz.py
+	FUZZ_CASES=80000 $(BIN)/pytest tests/integration/test_protocol_fuzz.py --capture=no
 	$(BIN)/python -W ignore -m tests.fuzz_by_coverage 20000
 
 # The long form of the recipes' tests: every published network.

@@ -11,11 +11,14 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, HangingProtocolStorage, MRImageStorage, generate_uid
 from sqlalchemy import func, select, text, update
 from structlog.testing import capture_logs
 
+from ich_triage.cli.doctor_listeners import look_at_commitment
+from ich_triage.dicom.return_address import return_address
 from ich_triage.dicom.scu import Peer
 from ich_triage.domain.commitment import CommitmentRequest, CommitmentResult, Reason
 from ich_triage.intake import indexer, judge
@@ -289,3 +292,51 @@ def test_a_database_that_hangs_keeps_no_scanner_waiting(
         session.execute(text("SELECT 1"))  # holds the write lock from now on
         assert ask(association, "1.2.9", [(CTImageStorage, MISSING)]) == 0x0110
         assert association.send_c_store(head(1)[0]).Status == 0x0000
+
+
+def test_doctor_says_what_our_word_is_worth_and_who_cannot_be_told(sqlite: Database, tmp_path: Path) -> None:
+    """Retention that takes images is pointed out where scanners may rely on us; an address is tried."""
+    nobody = told_at(Peer(host="127.0.0.1", port=1, ae_title="SCANNER"))
+    nobody["peers"][0]["host"] = "127.0.0.1"
+    found = list(look_at_commitment(settings(tmp_path, **nobody)))
+    assert [(each.subject, each.level) for each in found] == [
+        ("peer ct", "error"),
+        ("storage commitment", "warning"),
+    ]
+    assert "ct may ask" in found[1].seen and "free_bytes" in found[1].seen
+    assert list(look_at_commitment(settings(tmp_path, retention={"free_bytes": 0}))) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"host": "10.0.0.7"}, "need port"),
+        ({"port": 104, "rights": ["store"]}, 'need the right "commit"'),
+        ({"tls": True}, "need port"),
+    ],
+)
+def test_a_peer_that_cannot_be_told_is_refused_at_the_start(more: dict[str, Any], why: str) -> None:
+    """An address without a port, or one for a peer that may not ask, is a mistake in the configuration."""
+    peer = {"name": "ct", "ae_title": "CT", "rights": ["commit"]} | more
+    with pytest.raises(ValidationError, match=why):
+        Settings(peers=[peer])  # type: ignore[list-item]
+
+
+def test_of_tables_with_one_ae_title_the_one_of_that_address_is_told(tmp_path: Path) -> None:
+    """Else any of them; else a destination with that AE title; else nobody."""
+    rooms = [
+        {
+            "name": f"ct{each}",
+            "ae_title": "CT",
+            "rights": ["commit"],
+            "port": each,
+            "addresses": [f"10.0.0.{each}"],
+        }
+        for each in (1, 2)
+    ]
+    archive = {"name": "pacs", "host": "pacs", "port": 104, "ae_title": "PACS"}
+    loaded = settings(tmp_path, peers=rooms, destinations=[archive])
+    assert [return_address(loaded, "CT", f"10.0.0.{each}").port for each in (1, 2, 3)] == [1, 2, 1]
+    assert return_address(loaded, "CT", "10.0.0.9").host == "10.0.0.9"
+    assert return_address(loaded, "PACS", "10.0.0.9") == Peer(host="pacs", port=104, ae_title="PACS")
+    assert return_address(loaded, "STRANGER", "10.0.0.9") is None

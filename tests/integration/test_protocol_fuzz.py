@@ -27,8 +27,10 @@ Drawn = dict[str, st.SearchStrategy[Any]]
 
 #: cases in all; `make fuzz` is the long form
 CASES = int(os.environ.get("FUZZ_CASES", "2000"))
+#: cases between two words on how far it is
+NEWS = 5_000
 #: what of them is on PDU, DIMSE and data set level: an association for each case takes longest
-SHARES = (0.2, 0.4, 0.4)
+SHARES = (0.1, 0.45, 0.45)
 #: cases between two looks at the receiver
 LOOK = 250
 #: what memory may grow by, MiB: caches of libraries, rows that wait
@@ -85,6 +87,8 @@ def fuzz(attacker: Attacker, case: Callable[..., None], cases: int, drawn: Drawn
         attacker.close()
         assert attacker.is_served()
         run += 1
+        if attacker.cases // NEWS > (attacker.cases - LOOK) // NEWS:
+            sys.stderr.write(f"{attacker.cases} cases\n")
 
 
 @pytest.mark.timeout(7200)
