@@ -28,9 +28,12 @@ test: $(READY)
 chaos: $(READY)
 	$(BIN)/pytest tests/chaos -m long
 
-# The long form of the API's fuzz test: so many requests for each route.
+# The long form of the fuzz tests: so many requests for each route of the API; 100,000 messages to the receiver, of
+# which the last ones are led by coverage.
 fuzz: $(READY)
 	FUZZ_EXAMPLES=2000 $(BIN)/pytest tests/unit/worklist/test_api_fuzz.py --timeout 1800
+	FUZZ_CASES=80000 $(BIN)/pytest tests/integration/test_protocol_fuzz.py --capture=no
+	$(BIN)/python -W ignore -m tests.fuzz_by_coverage 20000
 
 # The long form of the recipes' tests: every published network.
 recipes: $(READY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 
 from ich_triage.settings import load
-from ich_triage.store import account_tables, ups_tables  # noqa: F401 - declare their tables on Base
+from ich_triage.store import account_tables, commitment_tables, ups_tables  # noqa: F401 - declare their tables on Base
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Base, UtcDateTime
 

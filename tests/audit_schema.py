@@ -51,6 +51,7 @@ _ATTRIBUTES = {
     "ParticipantObjectIDTypeCode": _CODED,
     "ParticipantObjectName": {},
     "ParticipantObjectQuery": {},
+    "ParticipantObjectDetail": {"type": _ANY, "value": r"[A-Za-z0-9+/]+=*"},
     "ParticipantObjectDescription": {},
     "SOPClass": {"UID": _UID, "NumberOfInstances": r"\d+"},
 }
@@ -61,6 +62,7 @@ _REQUIRED = {
     "AuditSourceTypeCode": {"csd-code"},
     "ParticipantObjectIdentification": {"ParticipantObjectID"},
     "SOPClass": {"NumberOfInstances"},
+    "ParticipantObjectDetail": {"type", "value"},
     **{
         name: {"csd-code", "codeSystemName", "originalText"}
         for name in ("EventID", "EventTypeCode", "RoleIDCode", "ParticipantObjectIDTypeCode")

@@ -30,7 +30,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
     Verification,
 )
 
-from ich_triage.dicom.scu import Peer, read_commitment_result
+from ich_triage.dicom.commitment import read_result
+from ich_triage.dicom.scu import Peer
 from ich_triage.domain.commitment import CommitmentResult
 
 LOOPBACK = "127.0.0.1"
@@ -282,7 +283,7 @@ def commitment_listener(on_result: Callable[[CommitmentResult], None], *, ae_tit
     """A listener for commitment results that come over associations of their own."""
 
     def record(event: evt.Event) -> tuple[int, None]:
-        on_result(read_commitment_result(event.event_information))
+        on_result(read_result(event.event_information))
         return 0x0000, None
 
     peer = Peer(host=LOOPBACK, port=probe_port(), ae_title=ae_title)

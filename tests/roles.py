@@ -11,6 +11,8 @@ from typing import Any
 from ich_triage import bootstrap, settings
 from ich_triage.cli import app as cli
 from ich_triage.cli.supervise import END_S, stop_event, wait_for
+from ich_triage.intake import commitment as _commitment
+from ich_triage.intake import judge as _judge
 from ich_triage.intake import receiver as _receiver  # noqa: F401
 from ich_triage.outputs import deliver as _deliver  # noqa: F401
 from ich_triage.pipeline import stages as _stages
@@ -51,10 +53,15 @@ def worker(
     _run(bootstrap.worker(loaded, Database(loaded.database.url)))
 
 
-def receiver(*, config: str, plan: str | None = None) -> None:
-    """`ich-triage receiver`; `plan` names the boundaries to die at."""
+def receiver(*, config: str, plan: str | None = None, commitments_held_s: float | None = None) -> None:
+    """`ich-triage receiver`; `plan` names the boundaries to die at.
+
+    `commitments_held_s`: how long a request for commitment is left to the receiver that was asked.
+    """
     if plan:
         boundaries.arm_receiver(Path(plan))
+    if commitments_held_s is not None:
+        _commitment.HOLD_S = _judge.HOLD_S = commitments_held_s
     loaded = settings.load(Path(config))
     logs.configure(loaded.log, process="receiver")
     _run(bootstrap.receiver(loaded, Database(loaded.database.url)))

@@ -17,9 +17,11 @@ from ..errors import IchTriageError
 from ..outputs import webhook
 from ..outputs.mllp import MllpLink
 from ..settings import DicomDestination, MllpDestination, Settings, WebhookDestination
-from ..store import accounts, deliveries, migrate, problems, results, ups_events, workers
+from ..store import accounts, commitments, deliveries, migrate, problems, results, ups_events, workers
 from ..store.database import Database
 from ..telemetry.syslog import Syslog
+from .doctor_listeners import echoes as _echo
+from .doctor_listeners import look_at_commitment as _commitments
 from .doctor_listeners import look_at_listener
 from .findings import Finding
 from .findings import error as _error
@@ -50,6 +52,7 @@ def doctor(
         _access,
         _provider,
         _destinations,
+        _commitments,
         _audit,
     )
     for check in (*checks, _registry, _model) if model else checks:
@@ -149,6 +152,7 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
         alive = workers.living(session, dead_after_s=loaded.worker.dead_after_s)
         off_course = workers.off_course(session, dead_after_s=loaded.worker.dead_after_s)
         untold = {ae: why for ae, (_, why) in ups_events.waiting(session).items() if why}
+        not_committed = {ae: why for ae, (_, why) in commitments.waiting(session).items() if why}
     if waiting and not alive:
         yield _error(
             "workers",
@@ -167,6 +171,12 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
             "events",
             seen=f"{ae_title} cannot be told of changes to the list: {why}",
             remedy="mend what it says; events wait meanwhile, and are told again by themselves",
+        )
+    for ae_title, why in not_committed.items():
+        yield _warning(
+            "storage commitment",
+            seen=f"{ae_title} cannot be told what we have committed to: {why}",
+            remedy="mend what it says, or host and port of its [[peers]] table; it is told again by itself",
         )
     for uid in dead:
         yield _error(
@@ -283,19 +293,6 @@ def _answers(destination: WebhookDestination, loaded: Settings) -> Finding:
     except IchTriageError as error:
         return _error(subject, seen=str(error), remedy="check url, ca_file and the secret (docs/webhook.md)")
     return _ok(subject, "the host of its url takes connections, and there is a secret to sign with")
-
-
-def _echo(subject: str, peer: scu.Peer, *, calling: str, loaded: Settings) -> Finding:
-    where = f"{peer.ae_title} at {peer.host}:{peer.port}"
-    try:
-        scu.echo(peer, calling=calling, timeout_s=loaded.delivery.timeout_s)
-    except IchTriageError as error:
-        return _error(
-            subject,
-            seen=f"{where} does not answer C-ECHO: {error}",
-            remedy=f"check host, port, AE title and TLS; it must know us as {calling}",
-        )
-    return _ok(subject, f"{where} answers C-ECHO")
 
 
 def _audit(loaded: Settings) -> Iterator[Finding]:

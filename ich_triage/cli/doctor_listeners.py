@@ -1,4 +1,4 @@
-"""What `ich-triage doctor` sees of our own DICOM ports: with TLS, without, and who is turned away."""
+"""What `ich-triage doctor` sees of DICOM: our own ports, and peers that are told what we commit to."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from .. import tls
 from ..dicom import scu
+from ..dicom.return_address import return_address
 from ..errors import IchTriageError
 from ..settings import Dicom, Query, Settings
 from .findings import Finding, error, ok, warning
@@ -90,3 +91,34 @@ def _taken(host: str, port: int) -> str:
 def _here(host: str) -> str:
     """Where this machine reaches a listener of its own."""
     return "127.0.0.1" if host == "0.0.0.0" else host
+
+
+def look_at_commitment(loaded: Settings) -> Iterator[Finding]:
+    """Whether peers that ask for storage commitment can be told, and what our word is worth."""
+    asking = [peer for peer in loaded.peers if peer.port]
+    for peer in asking:
+        if where := peer.host and return_address(loaded, peer.ae_title, peer.host):
+            yield echoes(f"peer {peer.name}", where, calling=loaded.dicom.ae_title, loaded=loaded)
+    kept = loaded.retention
+    removes = [key for key in ("studies_days", "images_days", "free_bytes") if getattr(kept, key)]
+    if asking and removes:
+        yield warning(
+            "storage commitment",
+            seen=f"{', '.join(peer.name for peer in asking)} may ask for it, and images go after "
+            f"[retention] {', '.join(removes)}",
+            remedy="see that none of them deletes images on our word alone (docs/privacy.md)",
+        )
+
+
+def echoes(subject: str, peer: scu.Peer, *, calling: str, loaded: Settings) -> Finding:
+    """Whether it answers C-ECHO."""
+    where = f"{peer.ae_title} at {peer.host}:{peer.port}"
+    try:
+        scu.echo(peer, calling=calling, timeout_s=loaded.delivery.timeout_s)
+    except IchTriageError as caught:
+        return error(
+            subject,
+            seen=f"{where} does not answer C-ECHO: {caught}",
+            remedy=f"check host, port, AE title and TLS; it must know us as {calling}",
+        )
+    return ok(subject, f"{where} answers C-ECHO")

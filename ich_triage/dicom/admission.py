@@ -8,7 +8,7 @@ certificate, and answered as PS3.8 Table 9-21 has it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from threading import Lock
@@ -45,7 +45,9 @@ class Refusal:
 _UNKNOWN = Refusal(code=(1, 1, 3), reason="calling_ae_title_not_recognized")
 _WRONG_ADDRESS = Refusal(code=(1, 1, 3), reason="address_not_of_this_peer")
 _WRONG_CERTIFICATE = Refusal(code=(1, 1, 3), reason="certificate_not_of_this_peer")
-_TOO_MANY = Refusal(code=(2, 3, 2), reason="local_limit_exceeded")
+#: why an association is rejected that would be taken another time
+LOCAL_LIMIT = "local_limit_exceeded"
+_TOO_MANY = Refusal(code=(2, 3, 2), reason=LOCAL_LIMIT)
 _TOO_MANY_OF_ADDRESS = Refusal(code=(2, 3, 2), reason="limit_of_address_exceeded")
 #: every reason for which an association is refused here
 REASONS = tuple(
@@ -57,9 +59,19 @@ class Admission:
     """Both doors of one listener. Any thread."""
 
     def __init__(
-        self, listener: Listener, peers: Sequence[AllowedPeer], *, rights: Mapping[str, Right]
+        self,
+        listener: Listener,
+        peers: Sequence[AllowedPeer],
+        *,
+        rights: Mapping[str, Right],
+        on_refused: Callable[[str, str], None] = lambda _address, _reason: None,
     ) -> None:
-        """`rights`: abstract syntax → the right that it takes; one that is not there takes none."""
+        """`rights`: abstract syntax → the right that it takes; one that is not there takes none.
+
+        `on_refused` hears of each connection that is closed at once: its address, and why.
+        """
+        #: hears of connections that are closed at once
+        self.on_refused = on_refused
         self._peers = peers
         self._rights = rights
         self._most, self._most_of_address = listener.max_associations, listener.max_associations_per_address
@@ -82,6 +94,7 @@ class Admission:
             if self._limiter.hit(_TOLD, address):  # a flood must not flood the log
                 held = self._connections[address]
                 log.warning("connections_refused", audit=True, address=address, open=held)
+        self.on_refused(address, "too many connections")
         return False
 
     def disconnected(self, address: str) -> None:

@@ -27,10 +27,11 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
     Verification,
 )
 
-from ..domain.commitment import CommitmentResult
+from ..domain.commitment import CommitmentResult, Verdict
 from ..errors import DeliveryError, DeliveryRefusedError, SettingsError
 from ..settings import ClientTls, DicomDestination, Subscriber
 from ..tls import ClosingSocket, dicom_client_context, why
+from .commitment import event_information, read_result
 from .uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 # Files go out byte for byte as they lie on disk, in chunks, without being decoded.
@@ -226,6 +227,18 @@ class Link:
             kind = DeliveryError if code in _TRANSIENT else DeliveryRefusedError
             raise kind(f"event report: {_status_text(status)}")
 
+    def report_commitment(self, transaction_uid: str, verdicts: Sequence[Verdict]) -> None:
+        """N-EVENT-REPORT of a storage commitment result (PS3.4 section J.3.3). Raises DeliveryError."""
+        event_type, information = event_information(transaction_uid, verdicts)
+        try:
+            status, _ = self._association.send_n_event_report(
+                information, event_type, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+            )
+        except (ValueError, RuntimeError) as error:
+            raise DeliveryError(f"result not reported: {_one_line(error)}") from error
+        if not Stored(status=int(status.get("Status", _PROCESSING_FAILURE))).ok:
+            raise DeliveryError(f"commitment result: {_status_text(status)}")
+
     @property
     def is_open(self) -> bool:
         """Whether the association still stands."""
@@ -262,7 +275,7 @@ class Link:
         """N-EVENT-REPORT on our own association, which some PACS use."""
         if self._on_commitment is None:
             return _PROCESSING_FAILURE, None
-        self._on_commitment(read_commitment_result(event.event_information))
+        self._on_commitment(read_result(event.event_information))
         return 0x0000, None
 
 
@@ -346,29 +359,24 @@ def commitment_context() -> PresentationContext:
     return build_context(StorageCommitmentPushModel)
 
 
+def commitment_result_context() -> PresentationContext:
+    """Storage Commitment Push Model, we as its SCP."""
+    context = build_context(StorageCommitmentPushModel)
+    context.scp_role = True
+    return context
+
+
 def event_context() -> PresentationContext:
     """UPS Event, we as its SCP."""
-    return build_context(UnifiedProcedureStepEvent)
-
-
-def read_commitment_result(information: Dataset) -> CommitmentResult:
-    """The Event Information of a commitment result (PS3.4 Table J.3-2). Raises AttributeError."""
-    return CommitmentResult(
-        transaction_uid=str(information.TransactionUID),
-        committed=frozenset(
-            str(item.ReferencedSOPInstanceUID) for item in information.get("ReferencedSOPSequence") or ()
-        ),
-        failed={
-            str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason") or _PROCESSING_FAILURE)
-            for item in information.get("FailedSOPSequence") or ()
-        },
-    )
+    context = build_context(UnifiedProcedureStepEvent)
+    context.scp_role = True
+    return context
 
 
 def _roles(contexts: Sequence[PresentationContext]) -> list[Any]:
-    """Of UPS Event we are the SCP, though it is we who open the association (PS3.7 section D.3.3.4)."""
-    about_steps = any(context.abstract_syntax == UnifiedProcedureStepEvent for context in contexts)
-    return [build_role(UnifiedProcedureStepEvent, scp_role=True)] if about_steps else []
+    """Of what we tell we are the SCP, though it is we who open the association (PS3.7 section D.3.3.4)."""
+    told = [context.abstract_syntax for context in contexts if context.scp_role]
+    return [build_role(each, scp_role=True) for each in told if each]
 
 
 def _kinds(files: Sequence[Path]) -> Iterator[tuple[str, str]]:

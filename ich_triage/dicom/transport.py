@@ -17,12 +17,13 @@ import structlog
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
+from pynetdicom.pdu import A_ABORT_RQ
 from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from ..settings import Listener
 from ..tls import ServerTls, why
-from .admission import Admission, Gatekeeper, plain_address
+from .admission import LOCAL_LIMIT, Admission, Gatekeeper, plain_address
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,10 @@ _REJECTIONS: dict[tuple[int | None, int | None], str] = {
     (1, 3): "calling_ae_title_not_recognized",
     (1, 7): "called_ae_title_not_recognized",
 }
+#: state of PS3.8 Table 9-10 after an abort
+_AWAITING_CLOSE = "Sta13"
+#: how long after an abort the peer has for hanging up, s
+_DRAIN_S = 2.0
 #: longest that a TLS handshake may take, s
 _HANDSHAKE_S = 10.0
 
@@ -41,8 +46,12 @@ _HANDSHAKE_S = 10.0
 class PatientSocket(AssociationSocket):
     """A PDU must arrive within the network time-out and be no longer than agreed.
 
-    pynetdicom waits forever for the rest of a PDU, and takes any length that a peer claims.
+    pynetdicom waits forever for the rest of a PDU, and takes any length that a peer claims. After an abort it
+    goes on reading, and logs and answers every few bytes of what follows.
     """
+
+    #: whether what comes is thrown away: the association is over, and the peer should read the abort
+    deaf = False
 
     def __init__(self, accepted: AssociationSocket, *, timeout_s: float, max_pdu_bytes: int) -> None:
         vars(self).update(vars(accepted))
@@ -51,6 +60,9 @@ class PatientSocket(AssociationSocket):
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read exactly `nr_bytes`, fewer only at the end of the stream. Raises OSError, TimeoutError."""
+        if self.deaf:
+            self._drain()
+            return bytearray()
         if nr_bytes > self._longest:
             raise OSError(f"a PDU of {nr_bytes} bytes is longer than agreed")
         peer = cast(socket.socket, self.socket)
@@ -67,6 +79,15 @@ class PatientSocket(AssociationSocket):
         view.release()
         del data[read:]
         return data
+
+    def _drain(self) -> None:
+        """To the end of the stream, for a while: closed with bytes unread, the abort would be lost."""
+        peer, deadline = cast(socket.socket, self.socket), monotonic() + _DRAIN_S
+        with suppress(OSError):
+            while (left_s := deadline - monotonic()) > 0:
+                peer.settimeout(left_s)
+                if not peer.recv(1 << 16):
+                    return
 
 
 class Server:
@@ -214,16 +235,19 @@ class _Connection(RequestHandler):
         try:
             self.request = tls.wrap(self.request, timeout_s=limit_s)
         except OSError as error:
-            log.warning("tls_refused", audit=True, address=self.client_address[0], reason=why(error))
+            address = plain_address(self.client_address[0])
+            log.warning("tls_refused", audit=True, address=address, reason=why(error))
+            self._admission.on_refused(address, why(error))
             self.request.close()
             return False
         return True
 
 
 class _LenientMachine(StateMachine):
-    """A response that is ready when its association has just ended goes nowhere.
+    """Outlives what a peer sends.
 
-    pynetdicom's own machine raises, and its thread dies of it with the connection open.
+    pynetdicom's own machine raises for a response that is ready when its association has just ended, and for
+    PDUs that can be decoded and make no sense; its thread dies of it with the connection open.
     """
 
     def do_action(self, event: str) -> None:
@@ -231,7 +255,30 @@ class _LenientMachine(StateMachine):
             with suppress(Empty):  # one response can have several events
                 self.dul.to_provider_queue.get(block=False)
             return
-        super().do_action(event)
+        # broad, since these are a peer's bytes, on which the library raises whatever it likes
+        try:
+            super().do_action(event)
+        except Exception as error:  # noqa: BLE001
+            log.warning("association_broken", error=type(error).__name__)
+            self._hang_up()
+
+    def transition(self, state: str) -> None:
+        super().transition(state)
+        if state == _AWAITING_CLOSE and isinstance(self.dul.socket, PatientSocket):
+            self.dul.socket.deaf = True
+
+    def _hang_up(self) -> None:
+        """A-ABORT past the machine, and the end of both threads."""
+        pdu = A_ABORT_RQ()
+        pdu.source, pdu.reason_diagnostic = 0x02, 0x00  # PS3.8 Table 9-26
+        transport, association = cast(AssociationSocket, self.dul.socket), self.dul.assoc
+        with suppress(OSError):
+            transport.send(pdu.encode())
+        transport.close()
+        association.is_aborted, association.is_established = True, False
+        association._kill = True
+        self.dul.kill_dul()
+        self.dul.to_user_queue.put(A_P_ABORT())  # whoever waits for the peer's next word
 
 
 def _wake_if_not_negotiated(event: evt.Event) -> None:
@@ -248,6 +295,20 @@ def _wake_if_not_negotiated(event: evt.Event) -> None:
 def association_number(event: evt.Event) -> int:
     """Our own number of the association that an event is about: its DIMSE provider counts them."""
     return int(cast(Any, event.assoc.dimse).number)
+
+
+def on_rejection(tell: Callable[[str, str, str], None]) -> Callable[[evt.Event], None]:
+    """Handler of EVT_REJECTED that calls `tell` with address, reason and calling AE title.
+
+    Not of a place that was not to be had, which says nothing about who wanted it.
+    """
+
+    def handler(event: evt.Event) -> None:
+        requestor, reason = event.assoc.requestor, rejection(event.assoc)
+        if reason != LOCAL_LIMIT:
+            tell(plain_address(requestor.address), reason, requestor.ae_title)
+
+    return handler
 
 
 def log_rejection(event: evt.Event) -> None:

@@ -11,7 +11,8 @@ from enum import StrEnum
 class AuditEvent(StrEnum):
     """What happened. Names are stable: they stand in the database and in the log.
 
-    The last group stands in the log and the trail alone (docs/audit.md): the index and the ledger have it.
+    The last group stands in the log and the trail alone (docs/audit.md), since index and ledger have it; but
+    for refusals, which are in the database, too.
     """
 
     #: the worklist was opened; `rows` studies were on it
@@ -30,6 +31,8 @@ class AuditEvent(StrEnum):
     LOGIN_SUCCEEDED = "login_succeeded"
     #: a log-in failed; the name only where such an account exists
     LOGIN_FAILED = "login_failed"
+    #: a log-in was not looked at, since too many had failed; one record a minute for each address
+    LOGIN_LIMITED = "login_limited"
     #: somebody logged out
     LOGGED_OUT = "logged_out"
     #: somebody known asked for what the role does not allow, or without the page's token
@@ -70,8 +73,12 @@ class AuditEvent(StrEnum):
     INSTANCES_SENT = "instances_sent"
     #: another system has asked for studies or procedure steps
     QUERIED = "queried"
-    #: another system wanted an association and is not known; one record a minute for each address
+    #: another system has changed a procedure step, or subscribed to some
+    STEP_CHANGED = "step_changed"
+    #: another system wanted an association and was turned away; one record a minute for address and reason
     ASSOCIATION_REFUSED = "association_refused"
+    #: a connection was turned away before it could ask for one: no TLS, or too many of them; likewise
+    CONNECTION_REFUSED = "connection_refused"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,3 +121,7 @@ class PeerRecord:
     study_instance_uid: str | None = None
     #: how many objects of each SOP Class travelled; or the SOP Class that was asked
     sop_classes: Mapping[str, int] = field(default_factory=dict)
+    #: why it was turned away, one word or OpenSSL's; empty where it was not
+    reason: str = ""
+    #: how often that happened since the record before; None where each has its own
+    count: int | None = None

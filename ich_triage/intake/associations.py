@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from itertools import count
 from threading import Lock
 
 from pynetdicom import evt
 
+from ..dicom.transport import on_rejection
+from ..telemetry.refusals import Refusals
 from .audited import Audited
 from .counts import Counts
 
@@ -15,12 +18,22 @@ from .counts import Counts
 class Associations:
     """Open associations of this receiver, by our own number."""
 
-    def __init__(self, counts: Counts | None = None) -> None:
+    def __init__(
+        self,
+        counts: Counts | None = None,
+        refusals: Refusals | None = None,
+        *,
+        on_end: Callable[[int], None] = lambda _number: None,
+    ) -> None:
+        """`on_end` is called with the number of each that is over."""
         #: what is told of them, and of what they bring
         self.counts = counts or Counts()
         self.counts.open.set_function(self.count_open)
         #: what the audit trail is told
         self.audited = Audited()
+        #: what the audit trail is told of those that were turned away
+        self.refusals = refusals or Refusals(lambda _records: None)
+        self._on_end = on_end
         self._lock = Lock()
         self._numbers = count(1)
         self._open: set[int] = set()
@@ -38,6 +51,7 @@ class Associations:
         with self._lock:
             self._open.discard(number)
         self.audited.end(number)
+        self._on_end(number)
 
     def on_established(self, event: evt.Event) -> None:
         """Handler of EVT_ESTABLISHED."""
@@ -47,7 +61,7 @@ class Associations:
     def on_rejected(self, event: evt.Event) -> None:
         """Handler of EVT_REJECTED."""
         self.counts.on_rejected(event)
-        self.audited.on_rejected(event)
+        on_rejection(self.refusals.association)(event)
 
     def count_open(self) -> int:
         """How many are open."""

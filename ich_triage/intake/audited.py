@@ -1,4 +1,4 @@
-"""What the receiver tells the audit trail: who has sent objects of which study, and who was refused.
+"""What the receiver tells the audit trail: who has sent objects of which study.
 
 One record for each association and study, some seconds after its last object. Kept in memory: what a kill
 takes from the trail is in the index.
@@ -14,18 +14,15 @@ from time import monotonic
 
 from pynetdicom import evt
 
-from ..dicom.transport import association_number, rejection
+from ..dicom.transport import association_number
 from ..domain.audit import AuditEvent, PeerRecord
 from ..store.instances import Received
 from ..telemetry import audit
 
 #: silence after which a transfer is told, s
 QUIET_S = 5.0
-#: how long addresses of ended associations are kept for what the index has not seen yet, and refusals of one
-#: address are told once, s
-_KEPT_S, _ONCE_IN_S = 300.0, 60.0
-#: a place that was not to be had says nothing about who wanted it
-_NO_ALERT = "local_limit_exceeded"
+#: how long addresses of ended associations are kept for what the index has not seen yet, s
+_KEPT_S = 300.0
 
 
 @dataclass(kw_only=True)
@@ -50,23 +47,11 @@ class Audited:
         self._addresses: dict[int, str] = {}
         self._ended: dict[int, float] = {}
         self._transfers: dict[tuple[int | None, str], _Transfer] = {}
-        self._refused: dict[tuple[str, str], float] = {}
 
     def on_established(self, event: evt.Event) -> None:
         """Handler of EVT_ESTABLISHED."""
         with self._lock:
             self._addresses[association_number(event)] = event.assoc.requestor.address or ""
-
-    def on_rejected(self, event: evt.Event) -> None:
-        """Handler of EVT_REJECTED: told once a minute for each address and reason."""
-        requestor, reason, now = event.assoc.requestor, rejection(event.assoc), monotonic()
-        key = (requestor.address or "", reason)
-        with self._lock:
-            self._refused = {each: at for each, at in self._refused.items() if now - at < _ONCE_IN_S}
-            if reason == _NO_ALERT or key in self._refused:
-                return
-            self._refused[key] = now
-        _tell(AuditEvent.ASSOCIATION_REFUSED, requestor.ae_title, key[0])
 
     def end(self, number: int) -> None:
         """An association is over."""
@@ -93,22 +78,16 @@ class Audited:
                 del self._ended[number]
                 self._addresses.pop(number, None)
         for (_, study), each in told:
-            _tell(AuditEvent.INSTANCES_RECEIVED, each.ae_title, each.address, study, each.sop_classes)
+            _tell(each, study)
 
 
-def _tell(
-    event: AuditEvent,
-    ae_title: str,
-    address: str,
-    study: str | None = None,
-    sop_classes: Counter[str] | None = None,
-) -> None:
+def _tell(transfer: _Transfer, study: str) -> None:
     record = PeerRecord(
         at=datetime.now(UTC),
-        event=event,
-        ae_title=ae_title,
-        address=address,
+        event=AuditEvent.INSTANCES_RECEIVED,
+        ae_title=transfer.ae_title,
+        address=transfer.address,
         study_instance_uid=study,
-        sop_classes=dict(sop_classes or {}),
+        sop_classes=dict(transfer.sop_classes),
     )
     audit.tell(record)

@@ -10,8 +10,9 @@ from ..dicom.transport import rejection
 
 #: why an association is rejected (PS3.8 Table 9-21), in the words of `rejection`
 REJECTIONS = ("called_ae_title_not_recognized", *REASONS)
-#: what an object may be answered (PS3.4 Table B.2-1): out of resources, cannot understand
-FAILURES = (0xA700, 0xC000)
+#: what an object may be answered (PS3.4 Table B.2-1, PS3.7 Annex C): out of resources, cannot understand, SOP
+#: class not supported
+FAILURES = (0xA700, 0xC000, 0x0122)
 
 
 class Counts:

@@ -56,6 +56,7 @@ _KEYWORDS = (
 )
 _TAGS = {keyword: Tag(tag_for_keyword(keyword) or 0) for keyword in _KEYWORDS}
 _LAST_TAG = max(_TAGS.values())
+_SOP_INSTANCE_UID = Tag(0x0002, 0x0003)
 _TRANSFER_SYNTAX = Tag(0x0002, 0x0010)
 _SENDING_AE_TITLE = Tag(0x0002, 0x0017)
 #: preamble and prefix before the file meta information
@@ -155,6 +156,18 @@ def read(arrival: Arrival) -> Received:
     )
 
 
+def named_uid(path: Path) -> str:
+    """SOP Instance UID of a file of the spool as its sender has called it; the object may say otherwise.
+
+    Raises OSError.
+    """
+    with path.open("rb") as file:
+        seek_data_set(file)
+        length = file.tell()
+        file.seek(0)
+        return _decode(_meta(file.read(length)), _SOP_INSTANCE_UID)
+
+
 def _read_raw(path: Path) -> RawHeader:
     with path.open("rb") as file:
         length = min(os.fstat(file.fileno()).st_size, HEADER_LIMIT_BYTES)
@@ -173,7 +186,7 @@ def _read_raw(path: Path) -> RawHeader:
 def _parse(data: mmap) -> RawHeader:
     file = cast(BinaryIO, data)
     seek_data_set(file)
-    meta = read_dataset(BytesIO(data[_PREAMBLE_BYTES : data.tell()]), False, True)
+    meta = _meta(data[: data.tell()])
     syntax = UID(_decode(meta, _TRANSFER_SYNTAX))
     if syntax == DeflatedExplicitVRLittleEndian:
         inflate = zlib.decompressobj(-zlib.MAX_WBITS).decompress
@@ -186,6 +199,11 @@ def _parse(data: mmap) -> RawHeader:
         specific_tags=list(_TAGS.values()),
     )
     return RawHeader(header, sender=_decode(meta, _SENDING_AE_TITLE)[:16])
+
+
+def _meta(head: bytes) -> Dataset:
+    """Group 0002 of what stands before the data set; we have written it ourselves."""
+    return read_dataset(BytesIO(head[_PREAMBLE_BYTES:]), False, True)
 
 
 def _decode(data: Dataset, tag: BaseTag) -> str:

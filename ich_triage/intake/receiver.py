@@ -19,15 +19,19 @@ from ..domain.commitment import CommitmentResult
 from ..errors import SettingsError
 from ..settings import Settings
 from ..store import receivers
+from ..store.audit import keeper
 from ..store.database import Database
 from ..telemetry import metrics
 from ..telemetry.readiness import Check
+from ..telemetry.refusals import PERIOD_S, Refusals
 from . import ready
 from .assembly import GRACE_S, Assembly
 from .associations import Associations
 from .audited import QUIET_S
+from .commitment import Commitments
 from .counts import Counts
 from .indexer import Indexer
+from .judge import Judge
 from .rescan import rescan_inbox, rescan_studies
 from .scp import Listener
 from .spool import Arrival, Spool
@@ -57,7 +61,9 @@ class Receiver:
         #: what it tells Prometheus
         self.registry = metrics.registry("receiver", settings.spool)
         self._counts = Counts(self.registry)
-        self._associations = associations = Associations(self._counts)
+        self._associations = associations = Associations(
+            self._counts, Refusals(keeper(database)), on_end=self._ended
+        )
         self._indexer = Indexer(
             self._spool, database, associations, stat_ae_titles=settings.dicom.stat_ae_titles
         )
@@ -65,13 +71,15 @@ class Receiver:
         self._assembly = Assembly(
             settings.assembly, database, associations, indexed_up_to=self._indexer.indexed_up_to
         )
+        self._judge = Judge(settings, self._spool, database)
+        self._commitments = Commitments(database, self._judge)
         self._listener = Listener(
             settings,
             self._spool,
             associations,
+            commitments=self._commitments,
             on_arrival=self._arrived,
             on_commitment=on_commitment,
-            on_association_end=self._sweep_soon,
         )
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
@@ -108,6 +116,7 @@ class Receiver:
             self._spool.close()
             raise
         self._indexer.start()
+        self._judge.start()
         self._scheduler.add_job(
             self._heartbeat,
             "interval",
@@ -116,6 +125,7 @@ class Receiver:
             executor=_HEARTBEAT,
         )
         self._scheduler.add_job(self._associations.audited.tell, "interval", seconds=QUIET_S)
+        self._scheduler.add_job(self._associations.refusals.tell, "interval", seconds=PERIOD_S)
         self._scheduler.start()
         self._catching_up.start()
         log.info("receiver_started", port=self.port, tls_port=self.tls_port)
@@ -124,10 +134,13 @@ class Receiver:
         """Let running associations finish, index what came, stop."""
         self._stopping.set()
         self._listener.stop(patience_s=PATIENCE_S)
+        self._commitments.stop()
+        self._judge.stop(patience_s=PATIENCE_S)
         self._catching_up.join()
         self._scheduler.shutdown()
         self._indexer.stop(patience_s=PATIENCE_S)
         self._associations.audited.tell(quiet_s=0.0)
+        self._associations.refusals.tell(all_of_it=True)
         self._spool.close()
         with suppress(SQLAlchemyError), self._database.write() as session:
             receivers.remove(session, self._id)
@@ -161,8 +174,9 @@ class Receiver:
         if not self._indexer.pending():
             rescan_inbox(self._spool, self._indexer)
 
-    def _sweep_soon(self) -> None:
+    def _ended(self, association: int) -> None:
         """Look again as soon as the end of an association can complete a study."""
+        self._judge.ended(association)
         if self._caught_up.is_set() and not self._stopping.is_set():
             due = datetime.now(UTC) + timedelta(seconds=GRACE_S)
             self._scheduler.add_job(self._sweep, "date", run_date=due, id=_SWEEP, replace_existing=True)

@@ -1,4 +1,4 @@
-"""The listener: Verification, Storage, and the answers to our own storage commitment requests."""
+"""The listener: Verification, Storage, storage commitment, and the answers to our own requests for it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import cast
 
 import structlog
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
@@ -18,14 +19,16 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationSocket
 
 from ..dicom.admission import Admission
+from ..dicom.commitment import read_result
 from ..dicom.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
-from ..dicom.scu import read_commitment_result
+from ..dicom.messages import status
 from ..dicom.transport import PatientSocket, Server, association_number, log_established, log_rejection
 from ..dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..domain.commitment import CommitmentResult
 from ..errors import SpoolError
 from ..settings import Dicom, Right, Settings
 from .associations import Associations
+from .commitment import Commitments
 from .spool import Arrival, Spool
 from .stream import IncomingObject, SpoolingProvider
 
@@ -37,6 +40,9 @@ OUT_OF_RESOURCES = 0xA700
 CANNOT_UNDERSTAND = 0xC000
 #: PS3.7 section C
 PROCESSING_FAILURE = 0x0110
+CLASS_NOT_SUPPORTED = 0x0122
+#: not deflated, which a small message could unfold to a large one
+_UNPACKED = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 #: abstract syntax → the right that it takes; Verification takes none
 RIGHTS: dict[str, Right] = {
     **dict.fromkeys(map(str, STORAGE_CLASSES), "store"),
@@ -53,17 +59,19 @@ class Listener:
         spool: Spool,
         associations: Associations,
         *,
+        commitments: Commitments,
         on_arrival: Callable[[Arrival], None],
         on_commitment: Callable[[CommitmentResult], None],
-        on_association_end: Callable[[], None],
     ) -> None:
         self._settings = settings.dicom
-        self._admission = Admission(settings.dicom, settings.peers, rights=RIGHTS)
+        self._admission = Admission(
+            settings.dicom, settings.peers, rights=RIGHTS, on_refused=associations.refusals.connection
+        )
         self._spool = spool
         self._associations = associations
+        self._commitments = commitments
         self._on_arrival = on_arrival
         self._on_commitment = on_commitment
-        self._on_association_end = on_association_end
 
     def start(self) -> None:
         """Bind and listen. Raises OSError when an address cannot be had, SettingsError about certificates."""
@@ -71,6 +79,7 @@ class Listener:
         _config.LOG_HANDLER_LEVEL = "none"
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_ACTION, self._commitments.action),
             (evt.EVT_N_EVENT_REPORT, self._commitment_result),
             (evt.EVT_REJECTED, log_rejection),
             (evt.EVT_ESTABLISHED, log_established),
@@ -123,30 +132,34 @@ class Listener:
         finally:
             provider.discard_unserved()
             self._associations.end(number)
-            self._on_association_end()
 
     def _store(self, event: evt.Event) -> Dataset | int:
-        incoming = cast(C_STORE, event.request).DataSet
-        number = association_number(event)
+        request = cast(C_STORE, event.request)
+        incoming, number = request.DataSet, association_number(event)
+        if event.context.abstract_syntax != request.AffectedSOPClassUID:
+            # the peer's rights are those of its contexts; what has arrived goes with the association's end
+            return self._refused(number, CLASS_NOT_SUPPORTED, "not the SOP Class of the context")
         try:
             arrival = incoming.commit(association=number) if isinstance(incoming, IncomingObject) else None
         except (SpoolError, OSError) as error:
-            reason = _reason(error)
-            log.error("object_refused", association=number, reason=reason)
-            self._associations.counts.refused(OUT_OF_RESOURCES)
-            return _status(OUT_OF_RESOURCES, reason)
+            return self._refused(number, OUT_OF_RESOURCES, _reason(error))
         if arrival is None:
-            log.warning("object_refused", association=number, reason="no data set")
-            self._associations.counts.refused(CANNOT_UNDERSTAND)
-            return _status(CANNOT_UNDERSTAND, "no data set")
+            return self._refused(number, CANNOT_UNDERSTAND, "no data set")
         self._on_arrival(arrival)
         return SUCCESS
+
+    def _refused(self, number: int, code: int, reason: str) -> Dataset:
+        log.warning("object_refused", association=number, reason=reason)
+        self._associations.counts.refused(code)
+        return status(code, reason)
 
     def _commitment_result(self, event: evt.Event) -> tuple[int, None]:
         number = association_number(event)
         # broad, since this is the boundary to the peer: whatever goes wrong, it must hear that it did
         try:
-            result = read_commitment_result(event.event_information)
+            if event.context.abstract_syntax != StorageCommitmentPushModel:
+                return CLASS_NOT_SUPPORTED, None
+            result = read_result(event.event_information)
             self._on_commitment(result)
         except Exception as error:  # noqa: BLE001
             log.error("commitment_result_failed", association=number, error=type(error).__name__)
@@ -172,8 +185,8 @@ def _application_entity(settings: Dicom) -> AE:
     ae.add_supported_context(Verification)
     for storage_class in STORAGE_CLASSES:
         ae.add_supported_context(storage_class, list(TRANSFER_SYNTAXES))
-    # the peer is the SCP here: it opens the association to tell us what it has committed to (PS3.4 J.3.3)
-    ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
+    # either role: the peer asks us, or it opens the association to tell us what it commits to (PS3.4 J.3.3)
+    ae.add_supported_context(StorageCommitmentPushModel, _UNPACKED, scu_role=True, scp_role=True)
     return ae
 
 
@@ -181,11 +194,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return os.strerror(error.errno) if error.errno else "input/output error"
     return str(error)
-
-
-def _status(code: int, comment: str) -> Dataset:
-    """A status with its Error Comment (0000,0902), at most 64 characters."""
-    status = Dataset()
-    status.Status = code
-    status.ErrorComment = comment[:64]
-    return status

@@ -10,7 +10,6 @@ from __future__ import annotations
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from queue import Empty
 from struct import pack
 from typing import BinaryIO, cast
 
@@ -24,9 +23,9 @@ from .spool import Arrival, Spool
 
 #: Priority (0000,0700) HIGH, PS3.7 Table 9.1-1
 PRIORITY_HIGH = 0x0001
-#: longest data set of any other message than C-STORE, which stays in memory, bytes; a commitment result has
-#: some 150 for each object
-_IN_MEMORY_LIMIT_BYTES = 1 << 24
+#: longest data set of any other message than C-STORE, which stays in memory, bytes; a request for commitment,
+#: or a result, has some 150 for each object
+_IN_MEMORY_LIMIT_BYTES = 1 << 22
 
 
 class IncomingObject(BytesIO):
@@ -108,7 +107,12 @@ class IncomingObject(BytesIO):
             raise
         finally:
             # message and data set refer to each other; nobody should wait for the garbage collector
-            self._message = None
+            self._message = self._file = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a file that is not durable yet."""
+        return self._file is not None
 
     def discard(self) -> None:
         """Remove what has arrived so far."""
@@ -139,20 +143,16 @@ class SpoolingProvider(BoundedProvider):
         super().__init__(association, number=number)
         self._spool = spool
         self._max_bytes = max_bytes
+        self._given: list[IncomingObject] = []
 
     def data_set_of(self, message: DIMSEMessage) -> IncomingObject:
         """Empty, of a message whose kind is not known yet."""
-        return IncomingObject(message, self.assoc, self._spool, max_bytes=self._max_bytes)
+        made = IncomingObject(message, self.assoc, self._spool, max_bytes=self._max_bytes)
+        self._given = [*(each for each in self._given if each.is_open), made]
+        return made
 
     def discard_unserved(self) -> None:
-        """Remove every object that nobody will answer any more: half of one, or one behind an abort."""
-        unserved = [self.message.data_set] if self.message else []
-        while True:
-            try:
-                _, request = self.msg_queue.get_nowait()
-            except Empty:
-                break
-            unserved.append(getattr(request, "DataSet", None))
-        for data_set in unserved:
-            if isinstance(data_set, IncomingObject):
-                data_set.discard()
+        """Remove every object that nobody will answer any more: half of one, one behind an abort, one that
+        the library has refused."""
+        for each in self._given:
+            each.discard()

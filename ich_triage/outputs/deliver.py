@@ -18,6 +18,7 @@ import structlog
 from ..settings import Destination, DicomDestination, Settings
 from ..store import deliveries
 from ..store.database import Database
+from .commitments import CommitmentReporter
 from .courier import Courier
 from .dicom_courier import DicomCourier
 from .message_courier import MessageCourier
@@ -46,6 +47,7 @@ class Deliverer:
             for destination in settings.destinations
         }
         self._threads: list[Thread] = []
+        self._commitments = CommitmentReporter(settings, database)
 
     def start(self) -> None:
         """Begin to deliver; what waits for a destination that is gone from the configuration is ended."""
@@ -58,6 +60,7 @@ class Deliverer:
         for thread in self._threads:
             thread.start()
         Thread(target=self._keep_claims, name="deliver-claims", daemon=True).start()
+        self._commitments.start()
 
     def wake(self) -> None:
         """There may be something due now."""
@@ -75,6 +78,7 @@ class Deliverer:
         deadline = monotonic() + _PATIENCE_S
         for thread in self._threads:
             thread.join(max(0.0, deadline - monotonic()))
+        self._commitments.stop()
         self._ended.set()
 
     def _courier(self, destination: Destination, *, worker_id: str) -> Courier:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import count
 from time import sleep
 from typing import Protocol, cast
@@ -21,13 +20,21 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 from pynetdicom.transport import AssociationSocket
 
 from ..dicom.admission import Admission
-from ..dicom.transport import PatientSocket, Server, association_number, log_established, log_rejection
+from ..dicom.transport import (
+    PatientSocket,
+    Server,
+    association_number,
+    log_established,
+    log_rejection,
+    on_rejection,
+)
 from ..dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from ..domain.audit import AuditEvent, PeerRecord
 from ..errors import DicomReadError, QueryError
 from ..settings import Right, Settings
+from ..store.audit import keeper
 from ..store.database import Database
-from ..telemetry import audit
+from ..telemetry.refusals import Refusals
+from . import audited
 from .keys import Key, read_keys
 from .provider import SmallMessages, check_length, received
 from .status import (
@@ -75,7 +82,11 @@ class QueryScp:
             **dict.fromkeys(STEP_CLASSES, self._steps),
         }
         rights: dict[str, Right] = dict.fromkeys(map(str, self._finders), "query")
-        self._admission = Admission(settings.query, settings.peers, rights=rights)
+        #: what the audit trail is told of those that were turned away
+        self.refusals = Refusals(keeper(database))
+        self._admission = Admission(
+            settings.query, settings.peers, rights=rights, on_refused=self.refusals.connection
+        )
         self._requests = StepRequests(settings, database, self._steps, on_event=on_event)
 
     def start(self) -> None:
@@ -88,6 +99,7 @@ class QueryScp:
             (evt.EVT_N_ACTION, self._requests.action),
             (evt.EVT_N_CREATE, self._requests.create),
             (evt.EVT_REJECTED, log_rejection),
+            (evt.EVT_REJECTED, on_rejection(self.refusals.association)),
             (evt.EVT_ESTABLISHED, log_established),
         ]
         self._server = Server(
@@ -142,7 +154,7 @@ class QueryScp:
         try:
             finder, keys = self._question(event)
             found, all_supported = finder.find(keys)
-            _audit(event)
+            audited.asked(event)
         except QueryError as error:
             log.warning("question_refused", association=association_number(event), reason=str(error))
             yield status(error.status, str(error)), None
@@ -177,19 +189,6 @@ class QueryScp:
             return finder, read_keys(received(lambda: event.identifier))
         except DicomReadError as error:
             raise QueryError(UNABLE_TO_PROCESS, str(error)) from error
-
-
-def _audit(event: evt.Event) -> None:
-    """Who has asked by which SOP Class; not what for, since keys may name patients."""
-    requestor = event.assoc.requestor
-    record = PeerRecord(
-        at=datetime.now(UTC),
-        event=AuditEvent.QUERIED,
-        ae_title=requestor.ae_title,
-        address=requestor.address or "",
-        sop_classes={str(event.context.abstract_syntax): 1},
-    )
-    audit.tell(record)
 
 
 def _wait_for_the_wire(event: evt.Event) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..settings import Settings
 from ..store.database import Database
+from ..telemetry.refusals import PERIOD_S
 from .reporter import Reporter
 from .scp import QueryScp
 from .watch import Watch
@@ -46,6 +47,7 @@ class QueryService:
         self._scp.start()
         self._reporter.start()
         self._scheduler.add_job(self._look, "interval", seconds=self._sweep_s, max_instances=1, coalesce=True)
+        self._scheduler.add_job(self._scp.refusals.tell, "interval", seconds=PERIOD_S)
         self._scheduler.start()
         log.info("query_started", port=self.port, tls_port=self.tls_port)
 
@@ -54,6 +56,7 @@ class QueryService:
         self._scp.stop(patience_s=PATIENCE_S)
         self._scheduler.shutdown()
         self._reporter.stop()
+        self._scp.refusals.tell(all_of_it=True)
         log.info("query_stopped")
 
     def _look(self) -> None:

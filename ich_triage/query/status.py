@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydicom.dataset import Dataset
+from ..dicom.messages import status as status
 
 SUCCESS = 0x0000
 
@@ -35,11 +35,3 @@ UNKNOWN_RECEIVER = 0xC308
 NOT_IN_PROGRESS = 0xC310
 COMPLETED_ALREADY = 0xC311
 NOBODY_TO_TELL = 0xC312
-
-
-def status(code: int, comment: str) -> Dataset:
-    """A status with its Error Comment (0000,0902), at most 64 characters."""
-    ds = Dataset()
-    ds.Status = code
-    ds.ErrorComment = comment[:64]
-    return ds

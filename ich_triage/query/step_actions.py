@@ -188,6 +188,12 @@ class StepActions:
         self._on_event()
         return ATTRIBUTES_UNSUPPORTED if others else SUCCESS
 
+    def study_of(self, uid: str) -> str | None:
+        """Study Instance UID of a step; None where there is no such step."""
+        with self._database.read() as session:
+            step = ups.find(session, uid)
+            return step.study.study_instance_uid if step else None
+
     def _publish(
         self, session: Session, step: ProcedureStep, reasons: dict[str, object] | None = None
     ) -> None:

@@ -19,6 +19,7 @@ from ..dicom.transport import association_number
 from ..errors import DicomReadError, QueryError
 from ..settings import Settings
 from ..store.database import Database
+from . import audited
 from .provider import check_length, received
 from .status import (
     ATTRIBUTES_UNSUPPORTED,
@@ -58,6 +59,7 @@ class StepRequests:
         def answer() -> Answer:
             uid = str(cast(N_GET, event.request).RequestedSOPInstanceUID)
             ds, whole = self._steps.get(uid, event.attribute_identifiers)
+            audited.asked(event)
             return SUCCESS if whole else ATTRIBUTES_UNSUPPORTED, ds
 
         return _guarded(event, answer)
@@ -69,7 +71,9 @@ class StepRequests:
             request = cast(N_SET, event.request)
             check_length(request.ModificationList)
             uid = str(request.RequestedSOPInstanceUID)
-            return self._actions.set(uid, received(lambda: event.modification_list)), None
+            code = self._actions.set(uid, received(lambda: event.modification_list))
+            audited.changed(event, self._actions.study_of(uid))
+            return code, None
 
         return _guarded(event, answer)
 
@@ -81,21 +85,27 @@ class StepRequests:
             check_length(request.ActionInformation)
             uid = str(request.RequestedSOPInstanceUID)
             information = received(lambda: event.action_information)
-            calling = event.assoc.requestor.ae_title
-            match event.action_type:
-                case Action.CHANGE_STATE:
-                    return self._actions.change_state(uid, information, calling), None
-                case Action.REQUEST_CANCEL:
-                    return self._actions.request_cancel(uid, information, calling), None
-                case Action.SUBSCRIBE:
-                    return self._subscriptions.subscribe(uid, information), None
-                case Action.UNSUBSCRIBE:
-                    return self._subscriptions.unsubscribe(uid, information), None
-                case Action.SUSPEND_GLOBAL:
-                    return self._subscriptions.suspend(uid, information), None
-            raise QueryError(NO_SUCH_ACTION, "there is no such action of procedure steps")
+            code = self._act(event, uid, information)
+            audited.changed(event, self._actions.study_of(uid))
+            return code, None
 
         return _guarded(event, answer)
+
+    def _act(self, event: evt.Event, uid: str, information: Dataset) -> int:
+        """Raises QueryError with the status that the peer is given."""
+        calling = event.assoc.requestor.ae_title
+        match event.action_type:
+            case Action.CHANGE_STATE:
+                return self._actions.change_state(uid, information, calling)
+            case Action.REQUEST_CANCEL:
+                return self._actions.request_cancel(uid, information, calling)
+            case Action.SUBSCRIBE:
+                return self._subscriptions.subscribe(uid, information)
+            case Action.UNSUBSCRIBE:
+                return self._subscriptions.unsubscribe(uid, information)
+            case Action.SUSPEND_GLOBAL:
+                return self._subscriptions.suspend(uid, information)
+        raise QueryError(NO_SUCH_ACTION, "there is no such action of procedure steps")
 
     def create(self, event: evt.Event) -> Answer:
         """N-CREATE: steps are made by triage alone."""
@@ -108,6 +118,8 @@ def _guarded(event: evt.Event, answer: Callable[[], Answer]) -> Answer:
     # broad, since this is the boundary to the peer: a request must never end an association or name a
     # patient in the log, whatever it does to the library
     try:
+        if event.context.abstract_syntax not in STEP_CLASSES:  # the peer's rights are those of its contexts
+            raise QueryError(NOT_AUTHORIZED, "not over a presentation context of procedure steps")
         return answer()
     except QueryError as error:
         log.warning("request_refused", association=association_number(event), reason=str(error))

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from .base import Section, check_ae_title, check_networks
+from .destinations import ClientTls
 
 #: what a peer may be allowed; every peer may verify (C-ECHO)
 Right = Literal["store", "query", "commit"]
@@ -58,8 +59,8 @@ class Listener(Section):
         return self
 
 
-class AllowedPeer(Section):
-    """An application entity that may open associations to our listeners."""
+class AllowedPeer(ClientTls):
+    """An application entity that may open associations to our listeners; and how we open one to it."""
 
     #: unique short name
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
@@ -71,6 +72,18 @@ class AllowedPeer(Section):
     rights: tuple[Right, ...]
     #: name that its certificate must bear, as common name or subject alternative name; empty means any
     certificate_name: str = ""
+    #: host name or address to which storage commitment results go; empty means the address that asked
+    host: str = ""
+    #: TCP port there; empty means that it is told on the association that asked alone
+    port: int | None = Field(default=None, ge=1, le=65535)
 
     _ae = field_validator("ae_title")(check_ae_title)
     _networks = field_validator("addresses")(check_networks)
+
+    @model_validator(mode="after")
+    def _told_where_it_may_ask(self) -> AllowedPeer:
+        if self.port is None and (self.host or self.tls):
+            raise ValueError("host and tls need port, at which storage commitment results are taken")
+        if self.port is not None and "commit" not in self.rights:
+            raise ValueError('port is for storage commitment results, which need the right "commit"')
+        return self

@@ -19,6 +19,8 @@ class Dicom(Listener):
     max_pdu_bytes: int = Field(default=131072, ge=4096)
     #: longest data set that we take, bytes; a longer one is answered A700 and not kept
     max_object_bytes: int = Field(default=1 << 32, ge=1 << 20)
+    #: a storage commitment result that its peer has not taken for so long is given up, h
+    commitment_limit_h: float = Field(default=24.0, gt=0)
     #: calling AE titles whose studies are read first, as if STAT
     stat_ae_titles: tuple[str, ...] = ()
 

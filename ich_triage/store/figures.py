@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from ..domain.states import ANALYSED_STATES, CompletedBy, DeliveryState, StudyState
 from . import receivers, workers
+from .commitment_tables import Commitment
 from .tables import Delivery, Revision, Study, Worker
 
 #: stage → where it begins and ends in the ledger
@@ -78,6 +79,10 @@ class Figures:
     answers: Mapping[str, Answers]
     #: by name of the destination
     outbound: Mapping[str, Outbound]
+    #: peers' requests for storage commitment whose results they do not have
+    commitments: int
+    #: since when the oldest of them waits, s; 0 without any
+    oldest_commitment_s: float
     #: receivers that live
     receivers: int
     #: workers that live, by PackageIdentity.key of what they run
@@ -92,6 +97,7 @@ def read(session: Session, *, now: datetime, since: datetime, dead_after_s: floa
     assembling, oldest_assembling = _assembling(session, now)
     studies, reasons = _studies(session, since)
     living = workers.living(session, dead_after_s=dead_after_s)
+    commitments, oldest_commitment = _commitments(session, now)
     return Figures(
         studies=studies,
         reasons=reasons,
@@ -102,6 +108,8 @@ def read(session: Session, *, now: datetime, since: datetime, dead_after_s: floa
         stages=_stages(session, since),
         answers=_answers(session, since),
         outbound=_outbound(session, now, since),
+        commitments=commitments,
+        oldest_commitment_s=oldest_commitment,
         receivers=receivers.living(session),
         workers=_packages(session, living),
         off_course=len(workers.off_course(session, dead_after_s=dead_after_s)),
@@ -195,6 +203,11 @@ def _outbound(session: Session, now: datetime, since: datetime) -> dict[str, Out
         name: Outbound(states=counts, oldest_s=_age(now, oldest.get(name)), seconds=seconds[name])
         for name, counts in states.items()
     }
+
+
+def _commitments(session: Session, now: datetime) -> tuple[int, float]:
+    count, oldest = session.execute(select(func.count(), func.min(Commitment.asked_at))).one()
+    return count, _age(now, oldest)
 
 
 def _packages(session: Session, living: Sequence[str]) -> dict[str, int]:

@@ -25,6 +25,7 @@ CODES = {
     "110104": "DICOM Instances Transferred",
     "110105": "DICOM Study Deleted",
     "110106": "Export",
+    "110111": "Procedure Record",
     "110112": "Query",
     "110113": "Security Alert",
     "110114": "User Authentication",
@@ -84,10 +85,13 @@ _KINDS: Mapping[AuditEvent, _Kind] = {
     AuditEvent.QUERIED: _kind("110112", "E"),
     AuditEvent.LOGIN_SUCCEEDED: _kind("110114", "E", "110122"),
     AuditEvent.LOGIN_FAILED: _kind("110114", "E", "110122", MINOR_FAILURE),
+    AuditEvent.LOGIN_LIMITED: _kind("110114", "E", "110122", MINOR_FAILURE),
     AuditEvent.TOKEN_REFUSED: _kind("110114", "E", "110122", MINOR_FAILURE),
+    AuditEvent.STEP_CHANGED: _kind("110111", "U"),
     AuditEvent.LOGGED_OUT: _kind("110114", "E", "110123"),
     AuditEvent.ACCESS_REFUSED: _kind("110113", "E", "110132", MINOR_FAILURE),
     AuditEvent.ASSOCIATION_REFUSED: _kind("110113", "E", "110126", MINOR_FAILURE),
+    AuditEvent.CONNECTION_REFUSED: _kind("110113", "E", "110126", MINOR_FAILURE),
     **{
         event: _kind("110113", "E", "110137")
         for event in (
@@ -102,6 +106,7 @@ _KINDS: Mapping[AuditEvent, _Kind] = {
         )
     },
 }
+_TURNED_AWAY = frozenset({AuditEvent.ASSOCIATION_REFUSED, AuditEvent.CONNECTION_REFUSED})
 _LIST = _kind("110112", "E")
 #: what XML 1.0 has no character for (section 2.2)
 _NO_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -168,13 +173,12 @@ class Writer:
     def _systems(self, root: Element, record: PeerRecord) -> None:
         """Who sent or asked, and who received or answered: two AEs; we began where we sent, or refuse."""
         sent = record.event is AuditEvent.INSTANCES_SENT
-        ours_began = sent or record.event is AuditEvent.ASSOCIATION_REFUSED
+        ours_began = sent or record.event in _TURNED_AWAY
         ends = ("110152", "110153") if sent else ("110153", "110152")
-        theirs, ours = (None, None) if record.event is AuditEvent.ASSOCIATION_REFUSED else ends
-        peer = {
-            "UserID": record.address or record.ae_title,
-            "AlternativeUserID": f"AETITLES={record.ae_title}",
-        }
+        theirs, ours = (None, None) if record.event in _TURNED_AWAY else ends
+        peer = {"UserID": record.address or record.ae_title or "unknown"}
+        if record.ae_title:
+            peer["AlternativeUserID"] = f"AETITLES={record.ae_title}"
         _participant(root, peer | _access_point(record.address), role=theirs, requestor=not ours_began)
         self._ours(root, role=ours, requestor=ours_began)
 
@@ -204,9 +208,12 @@ def _objects(root: Element, record: AuditRecord | PeerRecord, kind: _Kind) -> No
                 SubElement(described, "SOPClass", UID=sop_class, NumberOfInstances=str(count))
     elif isinstance(record, PeerRecord):
         for sop_class in record.sop_classes:
-            _object(root, ("2", "3"), "110181", sop_class, name="C-FIND")
-        if record.event is AuditEvent.ASSOCIATION_REFUSED:
-            _object(root, ("2", "13"), "110182", record.address, name=record.ae_title)
+            name = "C-FIND" if record.event is AuditEvent.QUERIED else "N-ACTION"
+            _object(root, ("2", "3"), "110181", sop_class, name=name)
+        if record.event in _TURNED_AWAY:
+            address = record.address or "unknown"
+            node = _object(root, ("2", "13"), "110182", address, name=record.ae_title or address)
+            _alert(node, record)
     elif kind.event_id == "110112":
         asked = " ".join(
             filter(None, (record.asked, f"rows {record.rows}" if record.rows is not None else ""))
@@ -214,6 +221,14 @@ def _objects(root: Element, record: AuditRecord | PeerRecord, kind: _Kind) -> No
         _object(root, ("2", "24"), "10", "worklist", query=asked)
     elif record.about:
         _object(root, ("1", "11"), "11", record.about, name=record.about)
+
+
+def _alert(node: Element, record: PeerRecord) -> None:
+    """Why it was turned away, and how often (section A.5.3.11)."""
+    if record.reason:
+        described = f"{record.reason}, {record.count or 1} times".encode()
+        value = b64encode(described).decode()
+        SubElement(node, "ParticipantObjectDetail", {"type": "Alert Description", "value": value})
 
 
 def _object(

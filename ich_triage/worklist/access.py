@@ -113,7 +113,8 @@ def audited(
     """Keep one record, in the database and in the log. Writes the database: call it from a thread.
 
     `rows` counts the studies of a list, `asked` tells which part of it. Pictures of one study, and renewals
-    of an open list, are one record a minute for each session.
+    of an open list, are one record a minute for each session; strangers' tokens, and log-ins beyond the
+    limit, one for each address: they must not fill the database.
     """
     record = _record(request, principal, event, study_instance_uid=study_instance_uid, rows=rows, asked=asked)
     bundle, log_in = parts(request).bundle, (principal and principal.csrf_token) or record.address
@@ -135,14 +136,6 @@ def audited_change(
     record = _record(request, principal, event, about=about)
     audit_store.append(session, record)
     audit_log.tell(record)
-
-
-def _tell_refused(request: Request) -> None:
-    """The trail alone hears of strangers' tokens: they must not fill the database."""
-    record, bundle = _record(request, None, AuditEvent.TOKEN_REFUSED), parts(request).bundle
-    if bundle.is_news(record, record.address):
-        bundle.kept(record, record.address)
-        audit_log.hand_on(record)
 
 
 def _record(request: Request, principal: Principal | None, event: AuditEvent, **what: Any) -> AuditRecord:
@@ -219,7 +212,7 @@ def _program(request: Request, token: str) -> Principal | None:
         found = tokens.find(session, token, now)
     if found is None:
         log.warning("token_refused", address=address(request), path=request.url.path)
-        _tell_refused(request)
+        audited(request, None, AuditEvent.TOKEN_REFUSED)
         return None
     if tokens.is_due(found, now):
         with of.database.write() as session:

@@ -51,6 +51,7 @@ def _log_in(request: Request, name: str, password: str, then: str) -> Response:
         account, right = login_of(request).check(name, password, address(request))
     except LoginLimitedError as error:
         log.warning("login_limited", address=address(request), retry_after_s=error.retry_after_s)
+        audited(request, None, AuditEvent.LOGIN_LIMITED)
         return limited(show_login(request, then=then, error=str(error), status=429), error)
     if account is None or not right:
         # an unknown name is not kept: people type passwords there
@@ -108,6 +109,7 @@ def _change_password(request: Request, principal: Principal, given: tuple[str, s
     try:
         account, right = login_of(request).check(principal.name, current, address(request))
         if account is None or not right:
+            audited(request, principal, AuditEvent.LOGIN_FAILED)
             raise AccountError("the present password is not right: type it again")
         same(password, repeat)
         made = passwords.make_hash(password, account.name)
@@ -116,6 +118,7 @@ def _change_password(request: Request, principal: Principal, given: tuple[str, s
             accounts.set_password_hash(session, account, made)
             audited_change(session, request, principal, AuditEvent.PASSWORD_CHANGED, about=account.name)
     except LoginLimitedError as error:
+        audited(request, None, AuditEvent.LOGIN_LIMITED)
         return limited(_account_page(request, principal, error=str(error), status=429), error)
     except AccountError as error:
         return _account_page(request, principal, error=str(error), status=400)

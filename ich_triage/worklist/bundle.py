@@ -8,7 +8,14 @@ from time import monotonic
 from ..domain.audit import AuditEvent, AuditRecord
 
 _WINDOW_S = 60.0
-_BUNDLED = frozenset({AuditEvent.PICTURES_VIEWED, AuditEvent.LIST_REFRESHED, AuditEvent.TOKEN_REFUSED})
+_BUNDLED = frozenset(
+    {
+        AuditEvent.PICTURES_VIEWED,
+        AuditEvent.LIST_REFRESHED,
+        AuditEvent.TOKEN_REFUSED,
+        AuditEvent.LOGIN_LIMITED,
+    }
+)
 
 
 class Bundle:

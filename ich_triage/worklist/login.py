@@ -26,6 +26,8 @@ _ADDRESS = RateLimitItemPerMinute(30, 5, namespace="address")
 _ACCOUNT = RateLimitItemPerHour(50, 1, namespace="account")
 #: log-ins through a provider that are begun from one address, in five minutes: each is kept for a while
 _BEGUN = RateLimitItemPerMinute(60, 5, namespace="begun")
+#: failures of those from one address, in five minutes, of which each has a record of its own
+_RETURNED = RateLimitItemPerMinute(30, 5, namespace="returned")
 #: an address from which the person has logged in within so long is not shut out by others' failures
 _AT_HOME = timedelta(days=30)
 
@@ -64,6 +66,10 @@ class Login:
         """Count a log-in that goes through a provider. Raises LoginLimitedError."""
         if not self._limiter.hit(_BEGUN, address):
             raise self._limited(_BEGUN, (address,))
+
+    def failed_elsewhere(self, address: str) -> bool:
+        """Count a way back from a provider that came to nothing; whether there were few of that address."""
+        return self._limiter.hit(_RETURNED, address)
 
     def _wait(self, account: Account | None, name: str, address: str) -> None:
         for item, key in _limits(name, address):

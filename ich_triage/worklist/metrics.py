@@ -87,6 +87,7 @@ class DatabaseFigures(Collector):
             yield from _studies(found)
             yield from _times(found)
             yield from _outbound(found)
+            yield from _commitments(found)
             yield from _processes(found)
 
     def _figures(self) -> Figures | None:
@@ -151,6 +152,13 @@ def _outbound(found: Figures) -> Iterator[Metric]:
     words = "From stored result to delivery, of the window."
     seconds = {name: one.seconds for name, one in each}
     yield _histogram("delivery_seconds", words, "destination", seconds, STAGE_BOUNDS_S)
+
+
+def _commitments(found: Figures) -> Iterator[Metric]:
+    words = "Storage commitment results that peers have asked for and not taken yet."
+    yield _gauge("commitments_waiting", words, found.commitments)
+    words = "Since when the oldest of them was asked for; 0 without any."
+    yield _gauge("commitments_oldest_seconds", words, found.oldest_commitment_s)
 
 
 def _processes(found: Figures) -> Iterator[Metric]:

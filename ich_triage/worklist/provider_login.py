@@ -39,6 +39,7 @@ async def leave(request: Request, next: str = "/") -> Response:
         request.scope["session"] = {}
         there = await provider_of(request).address(request, f"{own_url(request)}/login/provider/back")
     except LoginLimitedError as error:
+        await to_thread.run_sync(audited, request, None, AuditEvent.LOGIN_LIMITED)
         return limited(show_login(request, then=next, error=str(error), status=429), error)
     except LoginError as error:
         return show_login(request, then=next, error=str(error), status=502)
@@ -63,7 +64,9 @@ async def come_back(request: Request) -> Response:
         person = await provider_of(request).person(request)
         account = await to_thread.run_sync(_account, request, person)
     except (LoginError, AccountError) as error:
-        await to_thread.run_sync(audited, request, None, AuditEvent.LOGIN_FAILED)
+        few = login_of(request).failed_elsewhere(address(request))
+        event = AuditEvent.LOGIN_FAILED if few else AuditEvent.LOGIN_LIMITED
+        await to_thread.run_sync(audited, request, None, event)
         return show_login(request, then="/", error=str(error), status=403)
     response = await to_thread.run_sync(_begin, request, account, kept["next"])
     cookies.drop(response, parts(request).settings.web, "login")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     UnifiedProcedureStepPull,
+    UnifiedProcedureStepPush,
     Verification,
 )
 from structlog.testing import capture_logs
@@ -26,7 +28,21 @@ from tests.asking import STUDY_ROOT, answering, asking
 from tests.certificates import make_certificates
 from tests.receiving import AE_TITLE, associated, count_indexed, left_behind, receiving, send
 from tests.scanner import ct_slice, head
-from tests.wire import ACCEPTED, associate_rq, connect, p_data, read_pdu, store_command
+from tests.wire import (
+    ACCEPTED,
+    CT_IMAGE_STORAGE,
+    DATA,
+    STORAGE_COMMITMENT,
+    VERIFICATION,
+    associate_rq,
+    connect,
+    element,
+    get_command,
+    p_data,
+    read_pdu,
+    report_command,
+    store_command,
+)
 
 Wait = Callable[..., None]
 PLAIN = str(ExplicitVRLittleEndian)
@@ -210,6 +226,41 @@ def test_what_has_no_end_is_hung_up_on(
             wait_until(lambda: _is_cut(wire, sent), what="the receiver to hang up")
         assert send(receiver.port, head(2)) == [0x0000] * 2
         wait_until(lambda: not _association_threads(), what="the threads to end")
+
+
+def test_a_context_is_good_for_its_own_service_alone(sqlite: Database, tmp_path: Path) -> None:
+    """Who may only verify stores nothing by way of the context for that, and claims no procedure step."""
+    with receiving(sqlite, tmp_path, peers=[peer("WIRE")]) as receiver:
+        with connect(receiver.port) as wire:
+            wire.sendall(associate_rq(called=AE_TITLE, classes=(VERIFICATION, CT_IMAGE_STORAGE)))
+            assert read_pdu(wire)[0] == ACCEPTED
+            wire.sendall(store_command("1.2.3.4.5") + p_data(bytes(64), control=0x02))
+            kind, answer = read_pdu(wire)
+            assert kind == DATA and element(0x0900, pack("<H", 0x0122)) in answer
+        assert list((tmp_path / "spool" / "inbox").iterdir()) == []
+    with answering(sqlite, peers=[peer("WIRE")]) as service, connect(service.port) as wire:
+        wire.sendall(associate_rq(called=AE_TITLE, classes=(VERIFICATION,)))
+        assert read_pdu(wire)[0] == ACCEPTED
+        wire.sendall(get_command(UnifiedProcedureStepPush, "1.2.3"))
+        kind, answer = read_pdu(wire)
+        assert kind == DATA and element(0x0900, pack("<H", 0x0124)) in answer
+
+
+def test_a_flood_of_event_reports_costs_no_threads(sqlite: Database, tmp_path: Path) -> None:
+    """Each waits for its turn, as any other request; whoever sends more than is answered is hung up on."""
+    before = threading.active_count()
+    with receiving(sqlite, tmp_path) as receiver, connect(receiver.port) as wire:
+        wire.sendall(associate_rq(called=AE_TITLE, classes=(STORAGE_COMMITMENT,)))
+        assert read_pdu(wire)[0] == ACCEPTED
+        running, most = threading.active_count(), 0
+        for _ in range(40):
+            most = max(most, threading.active_count())
+            try:
+                wire.sendall(report_command() * 25)
+            except OSError:
+                break
+        assert most <= running
+    assert threading.active_count() <= before + 2  # of the pools that outlive a receiver
 
 
 def _is_cut(wire: Any, sent: bytes) -> bool:

@@ -22,7 +22,7 @@ from ich_triage.cli import app as cli
 from ich_triage.domain.roles import Role
 from ich_triage.settings import Access, Oidc, Settings
 from ich_triage.store import accounts
-from ich_triage.store.account_tables import Account, PendingLogin
+from ich_triage.store.account_tables import Account, Audit, PendingLogin
 from ich_triage.store.database import Database
 from tests.openid import CLIENT_ID, CLIENT_SECRET, OpenIdPeer, openid_peer, unsigned
 from tests.peers import probe_port
@@ -157,6 +157,8 @@ def test_an_answer_is_good_once_and_for_the_browser_that_asked(client: TestClien
     assert replayed.status_code == 403
     assert "used already" in replayed.text
     with sqlite.read() as session:
+        events = list(session.scalars(sa.select(Audit.event).order_by(Audit.id)))
+        assert (events[-1], events.count("login_failed")) == ("login_failed", 3)
         assert session.scalars(sa.select(PendingLogin)).all() == []
 
 
@@ -283,6 +285,11 @@ def test_begun_logins_are_limited(client: TestClient, sqlite: Database) -> None:
     """Nobody fills the database, or floods the provider, through us."""
     statuses = [client.get("/login/provider").status_code for _ in range(61)]
     assert statuses == [303] * 60 + [429]
+    for _ in range(40):
+        assert client.get("/login/provider/back", params={"code": "x", "state": "y"}).status_code == 403
+    with sqlite.read() as session:
+        events = list(session.scalars(sa.select(Audit.event)))
+    assert (events.count("login_failed"), events.count("login_limited")) == (30, 1)
 
 
 def test_no_log_line_has_what_opens_a_door(client: TestClient, peer: OpenIdPeer) -> None:

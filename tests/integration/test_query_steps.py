@@ -19,6 +19,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
     UPSFilteredGlobalSubscriptionInstance,
     UPSGlobalSubscriptionInstance,
 )
+from structlog.testing import capture_logs
 
 from ich_triage.domain.priority import rank
 from ich_triage.domain.states import StudyState
@@ -184,7 +185,7 @@ def test_named_attributes_alone(port: int) -> None:
 
 def test_a_reader_claims_reports_and_completes(port: int) -> None:
     """What the reader sets is kept; what it leaves out and the final state needs is filled in."""
-    with asking(port, PULL, calling="WORKSTATION") as reader:
+    with capture_logs() as logs, asking(port, PULL, calling="WORKSTATION") as reader:
         assert change(reader, FLAGGED, "IN PROGRESS", KEY) == 0
         progress = [identifier(ProcedureStepProgress="50")]
         assert (
@@ -203,6 +204,10 @@ def test_a_reader_claims_reports_and_completes(port: int) -> None:
     assert performed.PerformedWorkitemCodeSequence[0].CodeMeaning == "Interpretation"
     assert performed.PerformedProcedureStepStartDateTime <= performed.PerformedProcedureStepEndDateTime
     assert "OutputInformationSequence" in performed
+    audited = [line for line in logs if line.get("audit")]
+    assert [line["event"] for line in audited] == ["step_changed"] * 3 + ["queried"]
+    assert {line["ae_title"] for line in audited} == {"WORKSTATION"}
+    assert len({line.get("study_instance_uid") for line in audited[:3]} - {None}) == 1
 
 
 def test_a_reader_gives_up(port: int) -> None:

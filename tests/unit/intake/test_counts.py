@@ -53,7 +53,7 @@ def test_a_full_disk_is_counted_and_not_ready(sqlite: Database, tmp_path: Path) 
     with receiving(sqlite, tmp_path, spool={"reserve_bytes": 1 << 60}) as receiver:
         assert send(receiver.port, head(1)) == [0xA700]
         refused = _told(receiver)["ich_triage_receiver_objects_refused_total"]
-        assert refused == {(("status", "A700"),): 1, (("status", "C000"),): 0}
+        assert refused == {(("status", "A700"),): 1, (("status", "C000"),): 0, (("status", "0122"),): 0}
         ready, told = Readiness(receiver.checks).ask()
     assert (ready, told["spool"]) == (False, "free space is below the reserve")
 

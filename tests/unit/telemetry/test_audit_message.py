@@ -26,6 +26,8 @@ _OF_PEERS = {
     AuditEvent.INSTANCES_SENT,
     AuditEvent.QUERIED,
     AuditEvent.ASSOCIATION_REFUSED,
+    AuditEvent.CONNECTION_REFUSED,
+    AuditEvent.STEP_CHANGED,
 }
 
 
@@ -173,6 +175,18 @@ def test_other_systems_that_ask_and_that_are_refused() -> None:
     assert _told(refused) == ("110113", "110126", "E", "4")
     (node,) = refused.iter("ParticipantObjectIdentification")
     assert node.attrib["ParticipantObjectID"] == "10.1.2.4"
+    flood = _by_peer(AuditEvent.CONNECTION_REFUSED, reason="certificate has expired", count=12)
+    (why,) = flood.iter("ParticipantObjectDetail")
+    assert why.attrib["type"] == "Alert Description"
+    assert b64decode(why.attrib["value"]) == b"certificate has expired, 12 times"
+
+
+def test_a_step_that_another_system_has_changed() -> None:
+    """A Procedure Record of its study; a subscription to all names the SOP Class."""
+    changed = _by_peer(AuditEvent.STEP_CHANGED, study_instance_uid=STUDY)
+    assert _told(changed) == ("110111", None, "U", "0")
+    (study,) = changed.iter("ParticipantObjectIdentification")
+    assert study.attrib["ParticipantObjectID"] == STUDY
 
 
 def test_an_account_that_was_changed() -> None:
