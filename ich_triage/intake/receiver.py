@@ -35,8 +35,8 @@ from .spool import Arrival, Spool
 
 log = structlog.get_logger(__name__)
 
-#: how long a stop lets running associations finish, s
-PATIENCE_S = 5.0
+#: how long a stop lets running associations finish, s; then, how long the index may take
+PATIENCE_S, INDEX_PATIENCE_S = 15.0, 5.0
 _SWEEP, _HEARTBEAT, _TAKE_OVER = "sweep", "heartbeat", "take over"
 #: how often the inbox is looked through for what no indexer has taken for so long, s
 _RESCAN_S = 10.0
@@ -138,7 +138,7 @@ class Receiver:
         self._listener.stop(patience_s=PATIENCE_S)
         self._catching_up.join()
         self._scheduler.shutdown()
-        self._indexer.stop(patience_s=PATIENCE_S)
+        self._indexer.stop(patience_s=INDEX_PATIENCE_S)
         self._associations.audited.tell(quiet_s=0.0)
         self._spool.close()
         with suppress(SQLAlchemyError), self._database.write() as session:

@@ -14,29 +14,28 @@ from typer.testing import CliRunner
 
 from ich_triage.cli.app import app
 from ich_triage.domain.states import StudyState
-from ich_triage.errors import SpoolAwayError
 from ich_triage.intake.receiver import Receiver
 from ich_triage.keeping import backup, patient
 from ich_triage.keeping.retention import Retention
 from ich_triage.outputs.outbox import Outbox
 from ich_triage.outputs.report import Device
 from ich_triage.pipeline.stages import Stages
-from ich_triage.pipeline.triage import Triage
 from ich_triage.settings import Settings
 from ich_triage.storage.bucket import Bucket
 from ich_triage.storage.files import files_of
-from ich_triage.store import instances, results
+from ich_triage.store import instances
 from ich_triage.store import worklist as query
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Instance, Study
 from ich_triage.worklist.stack import Stacks
 from tests.analyser import ThresholdAnalyser
+from tests.forks import Forks
 from tests.heads import tiny_head
 from tests.keeping import NOW, age
 from tests.object_store import ObjectStore, object_store
 from tests.receiving import count_indexed, receiving, send, settings
 from tests.scanner import ct_slice, head
-from tests.service import complete, put, study, write_config
+from tests.service import complete, study, write_config
 
 Wait = Callable[..., None]
 
@@ -193,26 +192,28 @@ def test_a_removal_that_is_not_committed_removes_nothing(
 
 
 def test_a_store_that_is_away_costs_a_study_time_and_no_attempt(
-    sqlite: Database, store: ObjectStore, spool: dict[str, Any], tmp_path: Path
+    sqlite: Database,
+    store: ObjectStore,
+    spool: dict[str, Any],
+    tmp_path: Path,
+    wait_until: Wait,
+    forks: Forks,
 ) -> None:
-    """The worker says that it waits, and does not call the study failed."""
-    files = files_of(settings(tmp_path, spool=spool).spool)
-    put(sqlite, tmp_path / "elsewhere", tiny_head(study="1.2.3"))
-    revision = complete(sqlite, "1.2.3")
-    stages = Stages(
-        database=sqlite,
-        spool=files,
-        analyser=ThresholdAnalyser(),  # type: ignore[arg-type]
-        outbox=Outbox(files, ()),
-        device=Device(ae_title="ICH_TRIAGE", version="0"),
-    )
-    work = Triage(sqlite, stages, max_attempts=5, on_stored=lambda: None)
+    """A worker waits for it, however often it has to look, and does not call the study failed."""
+    images = tiny_head(study="1.2.3")
+    with receiving(sqlite, tmp_path, spool=spool) as receiver:
+        assert set(send(receiver.port, images)) == {0x0000}
+        wait_until(lambda: count_indexed(sqlite) == len(images), what="the index")
+    complete(sqlite, "1.2.3")
+    given = {key: str(value) for key, value in spool.items()} | {"reserve_bytes": 0}
+    config = write_config(tmp_path, spool=given, worker={"max_attempts": 1})
+    log = tmp_path / "worker.log"
+    log.touch()
     store.stop()
     try:
-        with pytest.raises(SpoolAwayError):
-            work.run(revision)
+        worker = forks.start("worker", log, config=str(config))
+        wait_until(lambda: "revision_waits_for_spool" in log.read_text(), what="a look at the store")
     finally:
         store.start()
-    with sqlite.read() as session:
-        told = results.get(session, revision)
-        assert (told.attempts, told.state) == (0, StudyState.IN_PROGRESS)
+    wait_until(lambda: study(sqlite, "1.2.3")["state"] == StudyState.NOT_FLAGGED, what="the result")
+    worker.end()
