@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test chaos fuzz recipes lint bench train screenshots venv lock
+.PHONY: demo test chaos fuzz hosts recipes lint bench train screenshots venv lock
 
 venv: $(READY)
 
@@ -32,6 +32,10 @@ chaos: $(READY)
 fuzz: $(READY)
 	FUZZ_EXAMPLES=2000 $(BIN)/pytest tests/unit/worklist/test_api_fuzz.py --timeout 1800
 
+# The long form of the test with several hosts: hosts that die or are cut off with work in their hands.
+hosts: $(READY)
+	$(BIN)/pytest tests/chaos/test_several_hosts.py -m long
+
 # The long form of the recipes' tests: every published network.
 recipes: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit/train/test_runs.py -m long
@@ -58,3 +62,5 @@ screenshots: $(READY)
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header pyproject.toml --extra train --group dev --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header pyproject.toml --constraint requirements.txt --output-file deploy/requirements.txt

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -21,7 +21,9 @@ _START_LIMIT_S = 30.0
 class ObjectStore:
     """One server and its bucket, which can be stopped and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, host: str = "127.0.0.1", within: Sequence[str] = ()) -> None:
+        """`within`: the command that runs it elsewhere, where it has the address `host`."""
+        self._host, self._within = host, list(within)
         self._root = folder / "store"
         #: the bucket, whose objects are files here
         self.bucket = self._root / BUCKET
@@ -41,7 +43,7 @@ class ObjectStore:
         return {
             "path": folder / "local",
             "url": f"s3://{BUCKET}/{prefix}",
-            "endpoint": f"http://127.0.0.1:{self._port}",
+            "endpoint": f"http://{self._host}:{self._port}",
             "region": "us-east-1",
             "credentials_file": self.credentials,
             "reserve_bytes": 0,
@@ -50,14 +52,22 @@ class ObjectStore:
     def start(self) -> None:
         """Until it answers."""
         self._process = subprocess.Popen(
-            [_program(), "serve", "s3", "--addr", f"127.0.0.1:{self._port}", str(self._root)],
+            [
+                *self._within,
+                _program(),
+                "serve",
+                "s3",
+                "--addr",
+                f"{self._host}:{self._port}",
+                str(self._root),
+            ],
             env=os.environ
             | {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY},{SECRET_KEY}"', "RCLONE_CONFIG": "/dev/null"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         deadline = monotonic() + _START_LIMIT_S
-        while not self._answers():
+        while not self._within and not self._answers():
             assert self._process.poll() is None and monotonic() < deadline, "rclone does not start"
             sleep(0.02)
 

@@ -33,6 +33,7 @@ from ..errors import SpoolError, SpoolFullError
 SPACE_CHECK_S = 1.0
 
 _LOCK = ".lock"
+_BESIDE = re.compile(r"\.[0-9a-f]{8}")
 _INBOX_NAME = re.compile(r"^(?P<ns>\d{20})-(?P<priority>[hr])-[0-9a-f]{16}\.dcm$")
 
 
@@ -225,7 +226,7 @@ class Spool:
 
     def is_conflict(self, path: Path, sop_uid: str) -> bool:
         """Whether a study's file was kept beside another one when it came."""
-        return path.stem != sop_uid
+        return bool(_BESIDE.fullmatch(path.stem.removeprefix(sop_uid)))
 
     @staticmethod
     def _move(source: Path, target: Path) -> bool:
