@@ -176,7 +176,7 @@ def _running(server: Server, folder: Path) -> Iterator[tuple[psutil.Process, int
         process.wait()
 
 
-def _send(files: list[Path], port: int, associations: int) -> float:
+def send(files: list[Path], port: int, associations: int) -> float:
     """Seconds until every file is acknowledged. Raises RuntimeError when one is not."""
     command = ["dcmsend", "-q", "-aet", "SENDER", "-aec", AE_TITLE, "127.0.0.1", str(port)]
     started = monotonic()
@@ -195,7 +195,7 @@ def measure(server: Server, files: list[Path], associations: int) -> tuple[float
     folder = Path(tempfile.mkdtemp(prefix="bench-receive-"))
     try:
         with _running(server, folder) as (process, port):
-            seconds = _send(files, port, associations)
+            seconds = send(files, port, associations)
             memory = sum(_peak_bytes(part.pid) for part in (process, *process.children(recursive=True)))
         stored = sum(path.is_file() for path in folder.glob(server.stored))
         if stored < len(files):
