@@ -79,11 +79,16 @@ class Site:
         ae.add_requested_context(CTImageStorage)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = 3
         association = ae.associate(self.network.address(host), PORT, ae_title="ICH_TRIAGE")
-        if not association.is_established:
-            return []
-        told = [association.send_c_store(each).get("Status") for each in images]
-        association.release()
-        return [status for status in told if status is not None]
+        told: list[int] = []
+        for each in images:
+            if (
+                association.is_established
+                and (status := association.send_c_store(each).get("Status")) is not None
+            ):
+                told.append(status)
+        if association.is_established:
+            association.release()
+        return told
 
     def result(self, uid: str) -> Json:
         """What is known of a study."""

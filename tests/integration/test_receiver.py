@@ -425,6 +425,32 @@ def test_a_stop_waits_for_the_association_that_is_running(sqlite: Database, tmp_
     assert count_indexed(sqlite) == 10
 
 
+def test_what_a_dead_receiver_left_is_taken_up_by_another(
+    database: Database, tmp_path: Path, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the inbox, and in a study's folder without a row once the other one is silent for long enough."""
+    monkeypatch.setattr(heartbeats, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(receivers, "_RESCAN_S", 0.2)
+    spool = tmp_path / "spool"
+    with receiving(database, tmp_path) as receiver:
+        wait_until(
+            lambda: receiver._caught_up.is_set() and not receiver._catching_up.is_alive(), what="a start"
+        )
+        placed, waiting = head(2, study="1.2.3", pixels=16)
+        (spool / "studies" / "1.2.3").mkdir()
+        placed.save_as(spool / "studies" / "1.2.3" / f"{placed.SOPInstanceUID}.dcm", enforce_file_format=True)
+        name = f"{time.time_ns():020d}-r-0123456789abcdef.dcm"
+        waiting.save_as(spool / name, enforce_file_format=True)
+        (spool / name).rename(spool / "inbox" / name)
+        wait_until(lambda: count_indexed(database) == 1, what="what lay in the inbox")
+        with database.write() as session:
+            silent = datetime.now(UTC) - timedelta(seconds=21)
+            session.add(Receiver(id="dead", host="elsewhere", pid=1, seen_at=silent))
+        wait_until(lambda: count_indexed(database) == 2, what="what lay in the study")
+        with database.read() as session:
+            assert session.get(Receiver, "dead") is None
+
+
 def test_a_rolling_restart_refuses_nobody(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
     """Two receivers on one port: scanners that come without a pause while one ends and another one starts."""
     with socket.socket() as probe:
