@@ -161,7 +161,12 @@ class Receiver:
         if dead:
             log.warning("receivers_dead", receivers=dead)
             self._scheduler.add_job(
-                self._rescan_studies, "date", id=_TAKE_OVER, replace_existing=True, executor=_TAKE_OVER
+                self._rescan_studies,
+                "date",
+                id=_TAKE_OVER,
+                replace_existing=True,
+                executor=_TAKE_OVER,
+                misfire_grace_time=None,  # on a busy host it is late, but must not be left out
             )
 
     def _arrived(self, arrival: Arrival) -> None:
@@ -189,10 +194,13 @@ class Receiver:
 
     def _rescan_studies(self) -> None:
         """What a receiver that died had moved into its study, and not told the database."""
-        try:
-            rescan_studies(self._spool, self._database, self._indexer, self._stopping)
-        except (OSError, SQLAlchemyError) as error:
-            log.error("rescan_failed", error=type(error).__name__)
+        while not self._stopping.is_set():
+            try:
+                rescan_studies(self._spool, self._database, self._indexer, self._stopping)
+                return
+            except (OSError, SQLAlchemyError) as error:
+                log.error("rescan_failed", error=type(error).__name__, retry_in_s=_RETRY_S)
+                self._stopping.wait(_RETRY_S)
 
     def _rescan(self) -> None:
         """What could not be read when it came, and what a receiver that died has left in a shared spool.
