@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test chaos fuzz recipes lint bench train screenshots venv lock
+.PHONY: demo test chaos fuzz hosts recipes lint bench train screenshots venv lock
 
 venv: $(READY)
 
@@ -35,6 +35,10 @@ fuzz: $(READY)
 	FUZZ_CASES=80000 $(BIN)/pytest tests/integration/test_protocol_fuzz.py --capture=no
 	$(BIN)/python -W ignore -m tests.fuzz_by_coverage 20000
 
+# The long form of the test with several hosts: hosts that die or are cut off with work in their hands.
+hosts: $(READY)
+	$(BIN)/pytest tests/chaos/test_several_hosts.py -m long
+
 # The long form of the recipes' tests: every published network.
 recipes: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit/train/test_runs.py -m long
@@ -61,3 +65,5 @@ screenshots: $(READY)
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header pyproject.toml --extra train --group dev --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header pyproject.toml --constraint requirements.txt --output-file deploy/requirements.txt

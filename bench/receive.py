@@ -196,7 +196,7 @@ def _secure(certificates: Certificates | None) -> list[str]:
     return ["+tla", "+cf", str(certificates.authority)] if certificates else []
 
 
-def _send(files: list[Path], port: int, associations: int, certificates: Certificates | None) -> float:
+def send(files: list[Path], port: int, associations: int, certificates: Certificates | None = None) -> float:
     """Seconds until every file is acknowledged. Raises RuntimeError when one is not."""
     command = ["storescu", "-q", *_secure(certificates), "--max-send-pdu", str(PDU_BYTES)]
     command += ["-aet", "SENDER", "-aec", AE_TITLE, "127.0.0.1", str(port)]
@@ -218,7 +218,7 @@ def measure(
     folder = Path(tempfile.mkdtemp(prefix="bench-receive-"))
     try:
         with _running(server, folder, certificates) as (process, port):
-            seconds = _send(files, port, associations, certificates)
+            seconds = send(files, port, associations, certificates)
             memory = sum(_peak_bytes(part.pid) for part in (process, *process.children(recursive=True)))
         stored = sum(path.is_file() for path in folder.glob(server.stored))
         if stored < len(files):

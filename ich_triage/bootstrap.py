@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .domain.commitment import CommitmentResult
 from .errors import IchTriageError
 from .settings import Settings
+from .storage.files import files_of
 from .store import ready, studies
 from .store.database import Database
 from .telemetry import metrics
@@ -175,11 +176,12 @@ def worker(settings: Settings, database: Database) -> Worker:
     watch = ModelWatch(
         known, ready, lambda package: engine(settings, package), seen=begun.number, problem=problem
     )
+    spool = files_of(settings.spool)
     stages = Stages(
         database=database,
-        spool=settings.spool.path,
+        spool=spool,
         analyser=ready,
-        outbox=Outbox(settings.spool.path, settings.destinations),
+        outbox=Outbox(spool, settings.destinations),
         device=device,
     )
     deliverer = Deliverer(settings, database)

@@ -4,7 +4,8 @@ IchTriageError
 ├── SettingsError          the configuration cannot be used
 ├── SpoolError             the spool cannot take or give a file
 │   ├── SpoolFullError     free space is below the reserve
-│   └── ObjectTooLongError     an object is longer than is taken
+│   ├── ObjectTooLongError     an object is longer than is taken
+│   └── SpoolAwayError     the object store of the spool does not do what it is asked
 ├── DicomReadError         a received object cannot be used
 │   ├── HeaderError        an attribute is missing, malformed or absurd
 │   └── PixelDataError     pixels are missing, truncated or cannot be decoded
@@ -31,6 +32,7 @@ Each class's docstring is its default message. Messages carry UIDs and our own i
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +58,20 @@ class SpoolFullError(SpoolError):
 
 class ObjectTooLongError(SpoolError):
     """The data set is longer than [dicom] max_object_bytes."""
+
+
+class SpoolAwayError(SpoolError, ConnectionError):
+    """The object store of the spool does not answer.
+
+    To whoever knows files only it is an error of the disk that passes.
+    """
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or "The object store of the spool does not answer.")
+        self.errno = errno.EAGAIN
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class DicomReadError(IchTriageError):

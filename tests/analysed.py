@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from ich_triage.domain.finding import Analysis
 from ich_triage.domain.states import ReasonCode, StudyState
 from ich_triage.outputs.masks import MaskFiles
+from ich_triage.storage.folder import Folder
 from ich_triage.store import results
 from ich_triage.store.database import Database
 from tests.reports import analysis_of
@@ -53,4 +54,4 @@ def add_analysed(
     if state is StudyState.FLAGGED:
         masks = np.zeros((5, SLICES, PIXELS, PIXELS), bool)
         masks[BLEED] = True
-        MaskFiles(spool).save(uid, 1, masks)
+        MaskFiles(Folder(spool)).save(uid, 1, masks)

@@ -21,8 +21,9 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from ich_triage.intake import assembly, indexer, scp, spool, stream
 from ich_triage.intake import receiver as receivers
-from ich_triage.outputs import courier, dicom_courier, masks, mllp, outbox
+from ich_triage.outputs import courier, dicom_courier, masks, mllp
 from ich_triage.pipeline import queue, stages, triage, worker
+from ich_triage.storage import folder
 
 _STAGES = ("select", "analyse", "render", "store")
 
@@ -135,8 +136,14 @@ def arm_worker(path: Path) -> None:
     )
     plan.around(worker.workers, "remove", after="inside the transaction of removal")
     plan.around(masks.MaskFiles, "save", before="before masks", after="after masks")
-    plan.around(outbox, "_write_durably", before="before object", after="after object")
-    outbox.os = _replacing(plan)  # type: ignore[assignment]
+    plan.around(
+        folder.Folder,
+        "write",
+        before="before object",
+        after="after object",
+        when=lambda _result, _files, path, *_: path.startswith("outbox/"),
+    )
+    folder.os = _replacing(plan)  # type: ignore[assignment]
     plan.around(stages.deliveries, "plan", after="inside the transaction of store")
     plan.around(
         courier.deliveries,
@@ -207,9 +214,12 @@ def _syncing(plan: Plan) -> _Os:
 
 
 def _replacing(plan: Plan) -> _Os:
-    def replace(source: str, target: str) -> None:
-        plan.strike("before replace of object")
+    def replace(source: str, target: Path) -> None:
+        object_of_ours = "outbox" in target.parts
+        if object_of_ours:
+            plan.strike("before replace of object")
         os.replace(source, target)
-        plan.strike("after replace of object")
+        if object_of_ours:
+            plan.strike("after replace of object")
 
     return _Os(replace=replace)

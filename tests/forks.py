@@ -83,10 +83,11 @@ class Forks:
     """Client of `fork_server`."""
 
     def __init__(self) -> None:
+        paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.fork_server"],
             cwd=REPOSITORY,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -20,6 +20,7 @@ from ich_triage.settings import (
     WebhookDestination,
     Worker,
 )
+from ich_triage.storage.folder import Folder
 from ich_triage.store import deliveries, studies
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Delivery as Row
@@ -77,7 +78,7 @@ def rendered(using: Settings, report: Report) -> Sequence[deliveries.Planned]:
         PatientID="1",
         AccessionNumber="A1",
     )
-    return Outbox(using.spool.path, using.destinations).render(report, [header])
+    return Outbox(Folder(using.spool.path), using.destinations).render(report, [header])
 
 
 def rows(database: Database, study: str = STUDY) -> Sequence[Row]:

@@ -21,7 +21,7 @@ from ich_triage.store.database import Database
 from ich_triage.telemetry import logs
 from ich_triage.worklist import app as _app  # noqa: F401
 from ich_triage.worklist import server as _server  # noqa: F401
-from tests import boundaries
+from tests import boundaries, hosts
 from tests.analyser import ThresholdAnalyser
 
 
@@ -34,12 +34,16 @@ def worker(
     record: str | None = None,
     plan: str | None = None,
     reconciles: bool = True,
+    host: str | None = None,
 ) -> None:
     """`ich-triage worker` with the threshold analyser.
 
     `record` is a file that gets a line for each stage that is run; `plan` names the boundaries to die at.
-    Where rows are made that no queue knows (`tests.listed`), it must not compare the two.
+    `host` is one of `tests.hosts`. Where rows are made that no queue knows (`tests.listed`), it must not
+    compare the two.
     """
+    if host:
+        hosts.enter(host)
     analyser = ThresholdAnalyser(hold=Path(hold) if hold else None, kills_at=kills_at, breaks_at=breaks_at)
     bootstrap.analyser = lambda *_: (analyser, None)  # type: ignore[assignment, return-value]
     if record:
@@ -53,11 +57,19 @@ def worker(
     _run(bootstrap.worker(loaded, Database(loaded.database.url)))
 
 
-def receiver(*, config: str, plan: str | None = None, commitments_held_s: float | None = None) -> None:
-    """`ich-triage receiver`; `plan` names the boundaries to die at.
+def receiver(
+    *,
+    config: str,
+    plan: str | None = None,
+    host: str | None = None,
+    commitments_held_s: float | None = None,
+) -> None:
+    """`ich-triage receiver`, on one of `tests.hosts`; `plan` names the boundaries to die at.
 
     `commitments_held_s`: how long a request for commitment is left to the receiver that was asked.
     """
+    if host:
+        hosts.enter(host)
     if plan:
         boundaries.arm_receiver(Path(plan))
     if commitments_held_s is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -17,12 +18,14 @@ from ..errors import IchTriageError
 from ..outputs import webhook
 from ..outputs.mllp import MllpLink
 from ..settings import DicomDestination, MllpDestination, Settings, WebhookDestination
+from ..storage.files import Files, files_of
 from ..store import accounts, commitments, deliveries, migrate, problems, results, ups_events, workers
 from ..store.database import Database
 from ..telemetry.syslog import Syslog
 from .doctor_listeners import echoes as _echo
 from .doctor_listeners import look_at_commitment as _commitments
 from .doctor_listeners import look_at_listener
+from .doctor_store import look_at_store
 from .findings import Finding
 from .findings import error as _error
 from .findings import ok as _ok
@@ -108,7 +111,15 @@ def _spool(loaded: Settings) -> Iterator[Finding]:
         )
         return
     yield _ok("spool", f"{path}, {free / 1e9:.1f} GB free, reserve {reserve / 1e9:.1f} GB")
-    waiting = sum(1 for _ in (path / "inbox").glob("*.dcm")) if (path / "inbox").is_dir() else 0
+    if loaded.spool.url:
+        yield from look_at_store(loaded)
+    with suppress(OSError):  # told by the look at the store
+        yield from _inbox(files_of(loaded.spool))
+
+
+def _inbox(spool: Files) -> Iterator[Finding]:
+    """What a receiver has not seen to."""
+    waiting = sum(entry.path.endswith(".dcm") for entry in spool.list("inbox"))
     if waiting:
         yield _warning(
             "spool",
@@ -188,7 +199,7 @@ def _backlog(loaded: Settings) -> Iterator[Finding]:
         yield _warning(
             "received objects",
             seen=f"{len(troubled)} problems recorded, the latest {troubled[0].kind} at {troubled[0].at}",
-            remedy=f"look at {loaded.spool.path / 'quarantine'} and at `ich-triage study UID`",
+            remedy=f"look at {loaded.spool.where}/quarantine and at `ich-triage study UID`",
         )
 
 

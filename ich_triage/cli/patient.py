@@ -15,6 +15,7 @@ from rich.text import Text
 from .. import bootstrap
 from ..keeping import patient
 from ..settings import Settings
+from ..storage.files import files_of
 from ..store.accounts import MAX_NAME
 from ..store.tables import Revision
 from ..telemetry import audit as audit_log
@@ -36,7 +37,7 @@ def export(
     with closing(open_database(loaded)) as database:
         _show(patient.find(database, patient_id))
         with audit_log.handed_to(bootstrap.audit_trail(loaded, database, "patient")):
-            count = patient.export(database, loaded.spool.path, patient_id, out, actor=actor())
+            count = patient.export(database, files_of(loaded.spool), patient_id, out, actor=actor())
     console.print(f"{count} studies in {out}", markup=False)
     _quarantine(loaded)
 
@@ -65,7 +66,7 @@ def erase(
             queue.forget(loaded.database.url, ids)
 
         with audit_log.handed_to(bootstrap.audit_trail(loaded, database, "patient")):
-            patient.erase(database, loaded.spool.path, patient_id, actor=actor(), forget=forget)
+            patient.erase(database, files_of(loaded.spool), patient_id, actor=actor(), forget=forget)
     console.print(f"{len(found.studies)} studies erased here")
     told = ", ".join(found.told) or "none"
     console.print(f"not erased: what was sent to others (destinations: {told}); backups; the audit trail")
@@ -94,7 +95,7 @@ def _show(found: patient.Found) -> None:
 
 def _quarantine(loaded: Settings) -> None:
     """Nobody can tell whose these are."""
-    kept = loaded.spool.path / "quarantine"
-    count = sum(1 for _ in kept.glob("*.dcm"))
+    count = sum(1 for _ in files_of(loaded.spool).list("quarantine"))
     if count:
+        kept = f"{loaded.spool.where}/quarantine"
         console.print(f"{count} objects in {kept} could not be read: look whose they are", style="yellow")

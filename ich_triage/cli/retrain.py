@@ -19,7 +19,7 @@ from .models import promote_package
 from .options import ConfigOption, config_path, console, open_database, settings
 
 
-def retrain(  # noqa: PLR0913  one option each
+def retrain(
     context: typer.Context,
     more: Annotated[
         Path | None, typer.Option(help="TOML list of training sources to mix in.", dir_okay=False)

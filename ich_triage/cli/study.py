@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from .. import bootstrap
 from ..domain.audit import AuditEvent, AuditRecord
 from ..errors import RemovalError
+from ..storage.files import files_of
 from ..store import audit, instances, studies
 from ..telemetry import audit as audit_log
 from . import lists
@@ -59,8 +60,9 @@ def export(
         with database.read() as session:
             study = studies.get(session, uid)
             studies.require_images(study)
-            paths = [loaded.spool.path / each.path for each in instances.images(session, study)]
-        done = support.export(told, paths, out)
+            paths = [each.path for each in instances.images(session, study)]
+        spool = files_of(loaded.spool)
+        done = support.export(told, spool.local(paths), out)
         with database.write() as session:
             record = AuditRecord(
                 at=datetime.now(UTC),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty
 from socketserver import BaseServer
-from threading import Thread
+from threading import Condition, Thread
 from time import monotonic
 from typing import Any, cast
 
@@ -39,6 +40,8 @@ _REJECTIONS: dict[tuple[int | None, int | None], str] = {
 _AWAITING_CLOSE = "Sta13"
 #: how long after an abort the peer has for hanging up, s
 _DRAIN_S = 2.0
+#: how long associations that were aborted may take to end, s
+_ABORT_S = 2.0
 #: longest that a TLS handshake may take, s
 _HANDSHAKE_S = 10.0
 
@@ -141,13 +144,14 @@ class Server:
         """Accept nothing more, let running associations finish for a while, then abort them."""
         for listening in self._listening:
             BaseServer.shutdown(listening)
+            listening.take_waiting()
             listening.server_close()
         for thread in self._threads:
             thread.join()
         self._join(patience_s)
         for association in self._ae.active_associations:
             association.abort(block=False)
-        self._join(patience_s)
+        self._join(min(patience_s, _ABORT_S))
 
     @property
     def _listening(self) -> list[_Server]:
@@ -159,17 +163,20 @@ class Server:
 
         address = (self._settings.host, port)
         made = self._ae.make_server(
-            address, evt_handlers=self._handlers, server_class=_Server, request_handler=handler
+            address,
+            evt_handlers=self._handlers,
+            server_class=_SharingServer if self._settings.share_ports else _Server,
+            request_handler=handler,
         )
         server = cast(_Server, made)
         server.admission = self._admission
         return server
 
     def _join(self, patience_s: float) -> None:
-        """Wait for all associations together."""
+        """Wait for all connections together, also those that have not become an association yet."""
         deadline = monotonic() + patience_s
-        for association in self._ae.active_associations:
-            association.join(timeout=max(0.0, deadline - monotonic()))
+        for listening in self._listening:
+            listening.join(max(0.0, deadline - monotonic()))
 
 
 def rejection(association: Association) -> str:
@@ -183,7 +190,19 @@ def rejection(association: Association) -> str:
 
 class _Server(ThreadedAssociationServer):
     daemon_threads = True
+    #: connections that may wait to be taken, which takes no time but under load
+    request_queue_size = 128
     admission: Admission
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._serving, self._ended = 0, Condition()
+        super().__init__(*arguments, **named)
+
+    def take_waiting(self) -> None:
+        """Take the connections that the system has accepted already: closing would reset them."""
+        self.timeout = 0
+        while select.select([self], [], [], 0)[0]:
+            self.handle_request()
 
     def verify_request(self, _request: Any, client_address: Any) -> bool:
         try:
@@ -191,10 +210,17 @@ class _Server(ThreadedAssociationServer):
         except RuntimeError:  # no thread to be had, of which counting takes one; the listener outlives that
             return False
 
+    def join(self, patience_s: float) -> None:
+        """Wait until no connection is served."""
+        with self._ended:
+            self._ended.wait_for(lambda: not self._serving, timeout=patience_s)
+
     def process_request(self, request: Any, client_address: Any) -> None:
+        self._count(1)
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # no thread to be had
+            self._count(-1)
             self.admission.disconnected(plain_address(client_address[0]))
             raise
 
@@ -202,7 +228,21 @@ class _Server(ThreadedAssociationServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._count(-1)
             self.admission.disconnected(plain_address(client_address[0]))
+
+    def _count(self, change: int) -> None:
+        with self._ended:
+            self._serving += change
+            self._ended.notify_all()
+
+
+class _SharingServer(_Server):
+    """Beside others on the same port (SO_REUSEPORT): the system shares new connections out among them."""
+
+    def server_bind(self) -> None:
+        cast(socket.socket, self.socket).setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
 
 
 class _Connection(RequestHandler):

@@ -10,7 +10,7 @@ must have been silent for several times its own pace.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
@@ -34,6 +34,10 @@ GRACE_S = 0.3
 #: silence after which a whole series is complete, in mean intervals between its slices
 PACE = 4.0
 
+#: an object that waits longer for the index than this is not waited for: longer than it takes until another
+#: receiver takes up what a dead one has left
+STUCK = timedelta(seconds=40)
+
 
 class Assembly:
     """Looks at the studies that are being received, and at no other."""
@@ -45,26 +49,48 @@ class Assembly:
         associations: Associations,
         *,
         indexed_up_to: Callable[[datetime], Callable[[str], datetime]],
+        oldest_waiting: Callable[[], datetime | None] = lambda: None,
     ) -> None:
+        """`oldest_waiting`: of what any receiver has acknowledged and none has indexed; asked for when a
+        study is due."""
         self._settings = settings
         self._database = database
         self._associations = associations
         self._indexed_up_to = indexed_up_to
+        self._oldest_waiting = oldest_waiting
         #: study id → (its instance count, whether it was whole then): geometry is judged once per change
         self._whole: dict[int, tuple[int, bool]] = {}
 
     def sweep(self, now: datetime | None = None) -> int:
-        """Complete every study that is; returns how many. Raises SQLAlchemyError."""
+        """Complete every study that is; returns how many. Raises SQLAlchemyError, OSError."""
         # objects that are acknowledged but not indexed yet are no silence
         known_until = self._indexed_up_to(now or datetime.now(UTC))
         with self._database.read() as session:
             assembling = list(session.scalars(select(Study).where(Study.assembling_since.is_not(None))))
-            due = [
-                (study, self._completed_by(session, study, known_until(study.study_instance_uid)))
-                for study in assembling
-            ]
+            due = self._due(session, assembling, known_until)
+            if due and (limit := self._limit(now or datetime.now(UTC))):
+                those = [study for study, _ in due]
+                due = self._due(session, those, lambda uid: min(limit, known_until(uid)))
         self._whole = {study.id: self._whole[study.id] for study in assembling if study.id in self._whole}
-        return sum(self._complete(study, rule, now) for study, rule in due if rule)
+        return sum(self._complete(study, rule, now) for study, rule in due)
+
+    def _due(
+        self, session: Session, studies: Iterable[Study], known_until: Callable[[str], datetime]
+    ) -> list[tuple[Study, CompletedBy]]:
+        """Those that are complete, and by which rule."""
+        rules = (
+            (study, self._completed_by(session, study, known_until(study.study_instance_uid)))
+            for study in studies
+        )
+        return [(study, rule) for study, rule in rules if rule]
+
+    def _limit(self, now: datetime) -> datetime | None:
+        """Receipt of the oldest object that waits in any receiver's hands; None where none does.
+
+        One that has waited for so long that nobody can index it holds up no study.
+        """
+        oldest = self._oldest_waiting()
+        return oldest if oldest and now - oldest < STUCK else None
 
     def _completed_by(self, session: Session, study: Study, now: datetime) -> CompletedBy | None:
         silence = now - study.last_slice_at
@@ -78,7 +104,7 @@ class Assembly:
 
     def _silence_needed_s(self, study: Study) -> float:
         """What a whole series waits: by who is still connected, and by the pace at which slices came."""
-        ended = self._associations.all_ended(study.study_instance_uid)
+        ended = self._associations.all_ended(study.study_instance_uid, instances=study.instance_count)
         least = min(GRACE_S, self._settings.settle_s) if ended else self._settings.settle_s
         took = study.last_slice_at - (study.assembling_since or study.first_slice_at)
         return max(least, PACE * took.total_seconds() / max(study.instance_count - 1, 1))

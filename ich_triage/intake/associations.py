@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import count
 from threading import Lock
@@ -13,6 +13,9 @@ from ..dicom.transport import on_rejection
 from ..telemetry.refusals import Refusals
 from .audited import Audited
 from .counts import Counts
+
+#: studies of which it is known how many objects came; of one that is forgotten, some count as another's
+_REMEMBERED = 10_000
 
 
 class Associations:
@@ -38,6 +41,9 @@ class Associations:
         self._numbers = count(1)
         self._open: set[int] = set()
         self._studies: dict[str, set[int]] = defaultdict(set)
+        self._brought: Counter[str] = Counter()
+        #: whether no other receiver lives, so that what is open here is all that is
+        self.alone = True
 
     def begin(self) -> int:
         """Note a new association; returns its number."""
@@ -71,12 +77,21 @@ class Associations:
     def touched(self, number: int | None, study_uid: str) -> None:
         """Note that an association has brought an object of a study."""
         with self._lock:
+            if len(self._brought) > _REMEMBERED:
+                self._brought.clear()
+            self._brought[study_uid] += 1
             if number in self._open and number is not None:
                 self._studies[study_uid].add(number)
 
-    def all_ended(self, study_uid: str) -> bool:
-        """Whether no open association has brought anything of that study."""
+    def all_ended(self, study_uid: str, *, instances: int = 0) -> bool:
+        """Whether no open association has brought anything of that study, as far as can be known.
+
+        `instances`: how many it has. Where some came through another receiver, that one's associations may
+        be open still.
+        """
         with self._lock:
+            if not self.alone and self._brought[study_uid] < instances:
+                return False
             still_open = self._studies[study_uid] & self._open
             if still_open:
                 self._studies[study_uid] = still_open

@@ -6,10 +6,8 @@ whatever a faster way there is to begin with: one that moves meanwhile is met la
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
 
 import structlog
 
@@ -17,15 +15,11 @@ from ..dicom.contexts import STORAGE_CLASSES
 from ..domain.commitment import Reason, Verdict
 from ..errors import HeaderError
 from ..store import commitments
-from ..store.commitments import Held
 from ..store.database import Database
 from .header import named_uid, read
 from .spool import Arrival, Spool
 
 log = structlog.get_logger(__name__)
-
-#: folders in which nothing has moved for so long hold nothing that is on its way to the index, s
-_ON_THE_WAY_S = 86_400.0
 
 Asked = Sequence[tuple[str, str]]
 
@@ -35,8 +29,8 @@ def judge(spool: Spool, database: Database, asked: Asked) -> list[Verdict]:
     uids = {uid for _, uid in asked}
     classes = _indexed(spool, database, uids)
     if missing := uids - classes.keys():
-        on_the_way = dict(_readable(_inboxed(spool, missing)))
-        on_the_way |= dict(_readable(_placed(spool, missing)))
+        on_the_way = dict(_inboxed(spool, missing))
+        on_the_way |= dict(_placed(spool, missing - on_the_way.keys()))
         classes |= {uid: {sop_class} for uid, sop_class in on_the_way.items()}
         classes |= _indexed(spool, database, missing - classes.keys())
     return [
@@ -56,53 +50,34 @@ def _indexed(spool: Spool, database: Database, uids: Collection[str]) -> dict[st
     """SOP Instance UID → the SOP classes under which the index has it, and its file is whole."""
     with database.read() as session:
         found = commitments.indexed(session, uids)
-    held = {
-        uid: {each.sop_class_uid for each in rows if _is_whole(spool, each)} for uid, rows in found.items()
-    }
-    return {uid: classes for uid, classes in held.items() if classes}
+    held = [(uid, each) for uid, rows in found.items() for each in rows]
+    classes: dict[str, set[str]] = {}
+    for (uid, each), size in zip(held, spool.sizes([each.path for _, each in held]), strict=True):
+        if size == each.size:
+            classes.setdefault(uid, set()).add(each.sop_class_uid)
+        else:
+            log.error("indexed_object_damaged", path=each.path)
+    return classes
 
 
-def _is_whole(spool: Spool, held: Held) -> bool:
-    try:
-        whole = (spool.root / held.path).stat().st_size == held.size
-    except FileNotFoundError:
-        whole = False
-    if not whole:
-        log.error("indexed_object_damaged", path=held.path)
-    return whole
-
-
-def _inboxed(spool: Spool, uids: Collection[str]) -> Iterator[tuple[str, Arrival]]:
+def _inboxed(spool: Spool, uids: Collection[str]) -> Iterator[tuple[str, str]]:
     """What lies in the inbox under these UIDs, as its senders have called it."""
     for arrival in spool.inboxed():
-        try:
-            uid = named_uid(arrival.path)
-        except FileNotFoundError:
-            continue  # on its way to its study
-        if uid in uids:
-            yield uid, arrival
+        with suppress(FileNotFoundError), spool.glance(arrival) as seen:  # else on its way to its study
+            uid = named_uid(seen.path)
+            if uid in uids:
+                yield from _readable(uid, seen)
 
 
-def _placed(spool: Spool, uids: Collection[str]) -> Iterator[tuple[str, Arrival]]:
+def _placed(spool: Spool, uids: Collection[str]) -> Iterator[tuple[str, str]]:
     """What lies in folders of studies to which something has come of late."""
-    since = time.time() - _ON_THE_WAY_S
-    for folder in spool.study_folders():
-        try:
-            if folder.stat().st_mtime < since:
-                continue
-            names = os.listdir(folder)
-        except FileNotFoundError:
-            continue  # retention was quicker
-        for uid in {name.removesuffix(".dcm") for name in names} & set(uids):
-            yield uid, Arrival(path=folder / f"{uid}.dcm", received_at=datetime.now(UTC))
+    for uid, arrival in spool.unindexed(uids):
+        yield from _readable(uid, arrival)
 
 
-def _readable(found: Iterator[tuple[str, Arrival]]) -> Iterator[tuple[str, str]]:
+def _readable(uid: str, arrival: Arrival) -> Iterator[tuple[str, str]]:
     """SOP Instance UID and SOP Class UID of what the index will take."""
-    for uid, arrival in found:
-        try:
-            header = read(arrival)
-        except (HeaderError, FileNotFoundError):
-            continue
+    with suppress(HeaderError, FileNotFoundError):
+        header = read(arrival)
         if header.sop_instance_uid == uid:
             yield uid, header.sop_class_uid

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from ..dicom.contexts import CT_IMAGE_CLASSES
 from ..errors import HeaderError
+from ..store import instances
 from ..store.database import Database
 from ..store.instances import Indexed, index
 from ..store.problems import ProblemKind, report
@@ -63,6 +65,7 @@ class Indexer:
         self._changed = Condition()
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="indexer", daemon=True)
+        self._placing = ThreadPoolExecutor(spool.parallel, thread_name_prefix="placing")
 
     def start(self) -> None:
         """Begin to index."""
@@ -75,6 +78,7 @@ class Indexer:
         with self._changed:
             self._changed.notify_all()
         self._thread.join(timeout=patience_s)
+        self._placing.shutdown(wait=False)
 
     def put(self, arrivals: Iterable[Arrival]) -> None:
         """Add objects; never blocks."""
@@ -129,34 +133,41 @@ class Indexer:
         return len(self._fresh) >= BATCH or len(self._found) >= BATCH or self._stopping.is_set()
 
     def _index(self, batch: list[Arrival]) -> None:
-        items: list[Indexed] = []
-        for arrival in batch:
-            try:
-                items.append(self._retrying(partial(self._place, arrival)))
-            except HeaderError as error:
-                self._set_aside(arrival, error)
-            except FileNotFoundError:
-                log.debug("taken_by_another_receiver", path=arrival.path.name)
-            except OSError as error:
-                reason = f"{self._spool.relative(arrival.path)}: {os.strerror(error.errno or errno.EIO)}"
-                self._report(reason, arrival.received_at, None)
-            except _Stopped:
-                raise
-            # broad, since these are other people's bytes: an object that breaks us costs no other, and stays
-            # in the inbox for the next rescan
-            except Exception as error:
-                log.error("indexing_failed", error=type(error).__name__, exc_info=True)
-                reason = f"{self._spool.relative(arrival.path)}: {type(error).__name__}"
-                self._report(reason, arrival.received_at, None)
-        if items:
+        placed = (
+            self._placing.map(self._placed, batch) if self._spool.parallel > 1 else map(self._placed, batch)
+        )
+        if items := [item for item in placed if item]:
             self._write(items)
+
+    def _placed(self, arrival: Arrival) -> Indexed | None:
+        """The object in its study; None for one that cannot be used, of which somebody is told."""
+        try:
+            return self._retrying(partial(self._place, arrival))
+        except HeaderError as error:
+            self._set_aside(arrival, error)
+        except FileNotFoundError:
+            log.debug("taken_by_another_receiver", path=arrival.path.name)
+        except OSError as error:
+            reason = f"{self._spool.relative(arrival.path)}: {os.strerror(error.errno or errno.EIO)}"
+            self._report(reason, arrival.received_at, None)
+        except _Stopped:
+            raise
+        # broad, since these are other people's bytes: an object that breaks us costs no other, and stays
+        # in the inbox for the next rescan
+        except Exception as error:
+            log.error("indexing_failed", error=type(error).__name__, exc_info=True)
+            reason = f"{self._spool.relative(arrival.path)}: {type(error).__name__}"
+            self._report(reason, arrival.received_at, None)
+        return None
 
     def _place(self, arrival: Arrival) -> Indexed:
         """Read the header and move the file into its study. Raises HeaderError, OSError."""
+        self._spool.fetch(arrival)
         received = read(arrival)
         if received.calling_ae_title in self._stat_ae_titles:
             received = replace(received, stat=True)
-        path, conflict = arrival.path, arrival.path.stem != received.sop_instance_uid
+        path = arrival.path
+        conflict = self._spool.is_conflict(path, received.sop_instance_uid)
         if path.parent == self._spool.inbox:
             path, conflict = self._spool.place(
                 path,
@@ -165,6 +176,7 @@ class Indexer:
                 sha256=received.sha256,
             )
             self._associations.audited.received(arrival.association, received)
+        self._spool.done(arrival)
         self._associations.touched(arrival.association, received.study_instance_uid)
         return Indexed(received=received, path=self._spool.relative(path), conflict=conflict)
 
@@ -186,13 +198,21 @@ class Indexer:
     def _write_once(self, items: list[Indexed]) -> None:
         with self._database.write() as session:
             new = index(session, items, reopening=_REOPENING)
+        if self._spool.keeps_repeats and new < len(items):
+            self._drop_repeats([item.path for item in items])
         log.debug("indexed", objects=len(items), new=new)
+
+    def _drop_repeats(self, paths: Sequence[str]) -> None:
+        with self._database.read() as session:
+            named = instances.named(session, paths)
+        self._spool.drop([path for path in paths if path not in named])
 
     def _set_aside(self, arrival: Arrival, error: HeaderError) -> None:
         try:
             path = self._retrying(lambda: self._spool.set_aside(arrival.path))
         except OSError:
             path = arrival.path  # another receiver was quicker, or it has to stay where it is
+        self._spool.done(arrival)
         detail = f"{self._spool.relative(path)}: {error}"
         self._report(detail, arrival.received_at, error.study_instance_uid)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from ..errors import SpoolFullError
+from ..errors import SpoolAwayError, SpoolFullError
 from ..telemetry.readiness import Check
 from .scp import Listener
 from .spool import Spool
@@ -31,8 +31,11 @@ def _spool(spool: Spool) -> str | None:
                 file.write(b"\0")
         finally:
             path.unlink()
+        spool.probe()
     except SpoolFullError:
         return "free space is below the reserve"
+    except SpoolAwayError as error:
+        return str(error)
     except OSError as error:
         return f"cannot be written ({os.strerror(error.errno or 0)})"
     return None

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..domain.commitment import CommitmentResult
 from ..errors import SettingsError
 from ..settings import Settings
+from ..settings import Spool as SpoolSettings
 from ..store import receivers
 from ..store.audit import keeper
 from ..store.database import Database
@@ -38,11 +39,13 @@ from .spool import Arrival, Spool
 
 log = structlog.get_logger(__name__)
 
-#: how long a stop lets running associations finish, s
-PATIENCE_S = 5.0
-_SWEEP, _HEARTBEAT = "sweep", "heartbeat"
-#: how often the inbox is looked through for what no indexer has taken, s
-_RESCAN_S = 60.0
+#: how long a stop lets running associations finish, s; then, how long the index may take
+PATIENCE_S, INDEX_PATIENCE_S = 15.0, 5.0
+_SWEEP, _HEARTBEAT, _TAKE_OVER = "sweep", "heartbeat", "take over"
+#: how often the inbox is looked through for what no indexer has taken for so long, s
+_RESCAN_S = 10.0
+#: wait before a store that is away is asked again, s
+_RETRY_S = 2.0
 
 
 class Receiver:
@@ -57,7 +60,7 @@ class Receiver:
         on_commitment: Callable[[CommitmentResult], None],
     ) -> None:
         self._database = database
-        self._spool = Spool(settings.spool.path.absolute(), reserve_bytes=settings.spool.reserve_bytes)
+        self._spool = _spool(settings.spool)
         #: what it tells Prometheus
         self.registry = metrics.registry("receiver", settings.spool)
         self._counts = Counts(self.registry)
@@ -69,7 +72,11 @@ class Receiver:
         )
         self._counts.inbox.set_function(self._indexer.pending)
         self._assembly = Assembly(
-            settings.assembly, database, associations, indexed_up_to=self._indexer.indexed_up_to
+            settings.assembly,
+            database,
+            associations,
+            indexed_up_to=self._indexer.indexed_up_to,
+            oldest_waiting=self._spool.oldest,
         )
         self._judge = Judge(settings, self._spool, database)
         self._commitments = Commitments(database, self._judge)
@@ -84,13 +91,18 @@ class Receiver:
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             # one sweep at a time; a slow one must not look like death
-            executors={"default": ThreadPoolExecutor(1), _HEARTBEAT: ThreadPoolExecutor(1)},
+            executors={
+                "default": ThreadPoolExecutor(1),
+                _HEARTBEAT: ThreadPoolExecutor(1),
+                _TAKE_OVER: ThreadPoolExecutor(1),
+            },
             job_defaults={"coalesce": True, "max_instances": 1},
         )
         self._sweep_s = settings.assembly.sweep_s
         self._id = uuid.uuid4().hex
         self._caught_up, self._stopping = Event(), Event()
         self._catching_up = Thread(target=self._catch_up, name="rescan", daemon=True)
+        self._first_sign = True
 
     @property
     def port(self) -> int:
@@ -138,7 +150,7 @@ class Receiver:
         self._judge.stop(patience_s=PATIENCE_S)
         self._catching_up.join()
         self._scheduler.shutdown()
-        self._indexer.stop(patience_s=PATIENCE_S)
+        self._indexer.stop(patience_s=INDEX_PATIENCE_S)
         self._associations.audited.tell(quiet_s=0.0)
         self._associations.refusals.tell(all_of_it=True)
         self._spool.close()
@@ -147,11 +159,28 @@ class Receiver:
         log.info("receiver_stopped")
 
     def _heartbeat(self) -> None:
+        host = socket.gethostname()
         try:
             with self._database.write() as session:
-                receivers.heartbeat(session, receiver_id=self._id, host=socket.gethostname(), pid=os.getpid())
+                receivers.heartbeat(session, receiver_id=self._id, host=host, pid=os.getpid())
+                if self._first_sign:
+                    receivers.bury_here(session, host)
+                dead = receivers.bury(session)
+                self._associations.alone = receivers.living(session) <= 1
         except SQLAlchemyError as error:
             log.warning("heartbeat_not_written", error=type(error).__name__)
+            return
+        self._first_sign = False
+        if dead:
+            log.warning("receivers_dead", receivers=dead)
+            self._scheduler.add_job(
+                self._rescan_studies,
+                "date",
+                id=_TAKE_OVER,
+                replace_existing=True,
+                executor=_TAKE_OVER,
+                misfire_grace_time=None,  # on a busy host it is late, but must not be left out
+            )
 
     def _arrived(self, arrival: Arrival) -> None:
         with suppress(OSError):  # another receiver of a shared spool may have taken it already
@@ -160,19 +189,44 @@ class Receiver:
 
     def _catch_up(self) -> None:
         # the inbox before the first sweep: a study of which half still lies there is not silent
-        rescan_inbox(self._spool, self._indexer)
+        while not self._inbox_is_queued():
+            if self._stopping.wait(_RETRY_S):
+                return
         self._scheduler.add_job(self._sweep, "interval", seconds=self._sweep_s)
         self._scheduler.add_job(self._rescan, "interval", seconds=_RESCAN_S)
         self._caught_up.set()
+        self._rescan_studies()
+
+    def _inbox_is_queued(self) -> bool:
         try:
-            rescan_studies(self._spool, self._database, self._indexer, self._stopping)
-        except (OSError, SQLAlchemyError) as error:
-            log.error("rescan_failed", error=type(error).__name__)
+            rescan_inbox(self._spool, self._indexer)
+        except OSError as error:
+            log.error("rescan_waits", error=type(error).__name__)
+            return False
+        return True
+
+    def _rescan_studies(self) -> None:
+        """What a receiver that died had moved into its study, and not told the database."""
+        while not self._stopping.is_set():
+            try:
+                rescan_studies(self._spool, self._database, self._indexer, self._stopping)
+                return
+            except (OSError, SQLAlchemyError) as error:
+                log.error("rescan_failed", error=type(error).__name__, retry_in_s=_RETRY_S)
+                self._stopping.wait(_RETRY_S)
 
     def _rescan(self) -> None:
-        """What could not be read when it came, and what a receiver that died has left in a shared spool."""
-        if not self._indexer.pending():
-            rescan_inbox(self._spool, self._indexer)
+        """What could not be read when it came, and what a receiver that died has left in a shared spool.
+
+        What has just come to another one is left to that one.
+        """
+        if self._indexer.pending():
+            return
+        try:
+            before = datetime.now(UTC) - timedelta(seconds=_RESCAN_S)
+            rescan_inbox(self._spool, self._indexer, before=before)
+        except OSError as error:
+            log.error("rescan_failed", error=type(error).__name__)
 
     def _ended(self, association: int) -> None:
         """Look again as soon as the end of an association can complete a study."""
@@ -184,5 +238,15 @@ class Receiver:
     def _sweep(self) -> None:
         try:
             self._assembly.sweep()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             log.error("sweep_failed", error=type(error).__name__)
+
+
+def _spool(settings: SpoolSettings) -> Spool:
+    root, reserve_bytes = settings.path.absolute(), settings.reserve_bytes
+    if not settings.url:
+        return Spool(root, reserve_bytes=reserve_bytes)
+    from ..storage.bucket import Bucket  # loads the library only where it is used
+    from .bucket_spool import BucketSpool
+
+    return BucketSpool(root, Bucket(settings), reserve_bytes=reserve_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from threading import Event
 
 import structlog
@@ -19,9 +20,9 @@ _BACKLOG = 2000
 _RETRY_S = 2.0
 
 
-def rescan_inbox(spool: Spool, indexer: Indexer) -> None:
-    """Queue everything acknowledged that has not reached its study yet."""
-    arrivals = spool.inboxed()
+def rescan_inbox(spool: Spool, indexer: Indexer, *, before: datetime | None = None) -> None:
+    """Queue what was acknowledged, `before` then if given, and has not reached its study. Raises OSError."""
+    arrivals = [each for each in spool.inboxed() if before is None or each.received_at < before]
     if arrivals:
         log.info("inbox_rescanned", objects=len(arrivals))
     indexer.put(arrivals)

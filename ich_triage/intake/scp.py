@@ -191,6 +191,6 @@ def _application_entity(settings: Dicom) -> AE:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, SpoolError):
         return os.strerror(error.errno) if error.errno else "input/output error"
     return str(error)

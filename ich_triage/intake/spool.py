@@ -20,7 +20,8 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,8 +32,11 @@ from ..errors import SpoolError, SpoolFullError
 
 #: how long a look at the free space holds, s
 SPACE_CHECK_S = 1.0
+#: folders in which nothing has moved for so long hold nothing that is on its way to the index, s
+ON_THE_WAY_S = 86_400.0
 
 _LOCK = ".lock"
+_BESIDE = re.compile(r"\.[0-9a-f]{8}")
 _INBOX_NAME = re.compile(r"^(?P<ns>\d{20})-(?P<priority>[hr])-[0-9a-f]{16}\.dcm$")
 
 
@@ -60,6 +64,20 @@ def seek_data_set(file: BinaryIO) -> None:
     file.seek(144 + int.from_bytes(head[140:144], "little") if described else 0)
 
 
+def inbox_name(ns: int, *, high_priority: bool) -> str:
+    """A name of its own for an object acknowledged at `ns`, in nanoseconds since 1970; sorts by that."""
+    return f"{ns:020d}-{'h' if high_priority else 'r'}-{secrets.token_hex(8)}.dcm"
+
+
+def read_inbox_name(path: Path) -> Arrival | None:
+    """What the name of a file in the inbox says; None for one that is not ours."""
+    match = _INBOX_NAME.match(path.name)
+    if match is None:
+        return None
+    received_at = datetime.fromtimestamp(int(match["ns"]) / 1e9, UTC)
+    return Arrival(path=path, received_at=received_at, high_priority=match["priority"] == "h")
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file's data set, hex; its file meta information names the sender, so it is left out.
 
@@ -72,6 +90,11 @@ def digest(path: Path) -> str:
 
 class Spool:
     """One spool folder, and this process's own corner of `incoming/`."""
+
+    #: objects that are worth placing at once
+    parallel = 1
+    #: whether an object that came before and comes again has a file of its own, until the index knows
+    keeps_repeats = False
 
     def __init__(self, root: Path, *, reserve_bytes: int) -> None:
         self.root = root
@@ -142,7 +165,7 @@ class Spool:
         os.fsync(file.fileno())
         file.close()
         ns = time.time_ns()
-        inboxed = self.inbox / f"{ns:020d}-{'h' if high_priority else 'r'}-{secrets.token_hex(8)}.dcm"
+        inboxed = self.inbox / inbox_name(ns, high_priority=high_priority)
         path.rename(inboxed)
         os.fsync(self._inbox_fd)
         return Arrival(
@@ -154,13 +177,46 @@ class Spool:
 
     def inboxed(self) -> list[Arrival]:
         """What lies in the inbox, in order of receipt."""
-        found = []
-        for name in sorted(os.listdir(self.inbox)):
-            if match := _INBOX_NAME.match(name):
-                received_at = datetime.fromtimestamp(int(match["ns"]) / 1e9, UTC)
-                high = match["priority"] == "h"
-                found.append(Arrival(path=self.inbox / name, received_at=received_at, high_priority=high))
+        names = sorted(os.listdir(self.inbox))
+        return [found for name in names if (found := read_inbox_name(self.inbox / name))]
+
+    def oldest(self) -> datetime | None:
+        """When the first of what lies in the inbox was acknowledged, by whatever receiver. Raises OSError."""
+        return next((arrival.received_at for arrival in self.inboxed()), None)
+
+    def fetch(self, arrival: Arrival) -> None:
+        """Make the file readable at its path. Raises OSError."""
+
+    def done(self, arrival: Arrival) -> None:
+        """Nobody reads the file at its path any more."""
+
+    @contextmanager
+    def glance(self, arrival: Arrival) -> Iterator[Arrival]:
+        """The file for whoever only looks at it, beside those who index it. Raises FileNotFoundError, OSError."""
+        yield arrival
+
+    def sizes(self, paths: Sequence[str]) -> list[int | None]:
+        """Bytes of each file, in this order; None where there is none. Raises OSError."""
+        found: list[int | None] = []
+        for path in paths:
+            try:
+                found.append((self.root / path).stat().st_size)
+            except FileNotFoundError:
+                found.append(None)
         return found
+
+    def unindexed(self, uids: Collection[str]) -> Iterator[tuple[str, Arrival]]:
+        """What has its place under these SOP Instance UIDs and may not be in the index yet."""
+        since = time.time() - ON_THE_WAY_S
+        for folder in self.study_folders():
+            try:
+                if folder.stat().st_mtime < since:
+                    continue
+                names = os.listdir(folder)
+            except FileNotFoundError:
+                continue  # retention was quicker
+            for uid in {name.removesuffix(".dcm") for name in names} & set(uids):
+                yield uid, Arrival(path=folder / f"{uid}.dcm", received_at=datetime.now(UTC))
 
     def study_folders(self) -> Iterator[Path]:
         """Every study's folder."""
@@ -196,6 +252,13 @@ class Spool:
         path.unlink(missing_ok=True)
         return beside, True
 
+    def probe(self) -> None:
+        """Whether what is behind the folder takes objects, where there is such. Raises SpoolAwayError."""
+
+    def is_conflict(self, path: Path, sop_uid: str) -> bool:
+        """Whether a study's file was kept beside another one when it came."""
+        return bool(_BESIDE.fullmatch(path.stem.removeprefix(sop_uid)))
+
     @staticmethod
     def _move(source: Path, target: Path) -> bool:
         """Move unless the target exists: a link fails on an existing name, where a rename overwrites."""
@@ -210,6 +273,9 @@ class Spool:
         target = self.quarantine / path.name
         path.rename(target)
         return target
+
+    def drop(self, paths: Sequence[str]) -> None:
+        """Delete repeats that the index has no use for; `place` has done so where it keeps none."""
 
     def relative(self, path: Path) -> str:
         """The path as the database keeps it."""

@@ -13,7 +13,6 @@ dropped for being there already, is then still there to go back.
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import time
 from collections.abc import Container, Iterable, Iterator
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import structlog
 
-from ..outputs.masks import FOLDER as MASKS
+from ..storage.folder import Folder, sync
 from ..store import removal
 from ..store.database import Database
 from ..store.tables import Instance, Study
@@ -40,9 +39,10 @@ _POLL_S = 0.05
 class Aside:
     """The folder of what is on its way out, in one spool. One process at a time works in it."""
 
-    def __init__(self, spool: Path) -> None:
-        self._spool = spool
-        self._root = spool / _FOLDER
+    def __init__(self, spool: Folder) -> None:
+        self._files = spool
+        self._spool = spool.root
+        self._root = self._spool / _FOLDER
 
     @contextmanager
     def alone(self, *, patience_s: float = 0.0) -> Iterator[bool]:
@@ -64,12 +64,12 @@ class Aside:
         """
         uid = study.study_instance_uid
         self._move(uid, [self._spool / each.path for each in instances])
-        self._move(uid, files.masks(self._spool, uid))
+        self._move(uid, self._files.local(files.masks(self._files, uid)))
 
     def put_results(self, study: Study) -> None:
         """Move aside the reports of a study. Raises OSError."""
         uid = study.study_instance_uid
-        self._move(uid, files.reports(self._spool, uid))
+        self._move(uid, self._files.local(files.reports(self._files, uid)))
 
     def bytes(self) -> int:
         """What lies aside and will soon be free space."""
@@ -95,7 +95,7 @@ class Aside:
         back = deleted = 0
         for path in paths:
             home = self._spool / path.relative_to(self._root / uid)
-            if not home.exists() and self._is_named(named, home):
+            if not home.exists() and files.is_named(named, home.relative_to(self._spool).as_posix()):
                 _rename(path, home)
                 back += 1
             elif time.time() - path.stat().st_ctime >= grace_s:  # a rename sets it
@@ -107,12 +107,6 @@ class Aside:
             log.warning("removal_undone", study_instance_uid=uid, files=back)
         return deleted
 
-    def _is_named(self, named: removal.Named, home: Path) -> bool:
-        relative = home.relative_to(self._spool)
-        if relative.parts[0] == files.STUDIES:
-            return relative.as_posix() in named.objects
-        return bool(named.objects) if relative.parts[0] == MASKS else named.study
-
     def _move(self, uid: str, paths: Iterable[Path]) -> None:
         folders = set()
         for path in paths:
@@ -123,7 +117,7 @@ class Aside:
                 folders |= {path.parent, target.parent}
         # before the rows go: after a power cut no file must stand where it was, without a row
         for folder in folders:
-            _sync(folder)
+            sync(folder)
         for folder in sorted(folders, reverse=True):
             _drop_if_empty(folder, up_to=self._spool)
 
@@ -151,15 +145,7 @@ def _locked(descriptor: int) -> bool:
 def _rename(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)
-    _sync(target.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target.parent)
 
 
 def _drop_if_empty(folder: Path, *, up_to: Path) -> None:

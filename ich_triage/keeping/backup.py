@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,11 +23,13 @@ from ..errors import SpoolError
 from ..outputs.folders import OUTBOX
 from ..outputs.masks import FOLDER as MASKS
 from ..settings import Settings
+from ..storage.files import Files, files_of
+from ..storage.folder import Folder
 from ..store import migrate
 from ..store.database import Database
 from ..store.tables import Delivery, Instance
 from . import files
-from .aside import Aside
+from .asides import aside_of
 
 #: how long it waits for a removal under way, s
 PATIENCE_S = 60.0
@@ -64,16 +64,16 @@ def backup(settings: Settings, database: Database, out: Path, *, patience_s: flo
     if out.exists() and any(out.iterdir()):
         raise SpoolError(f"{out} is not empty: name a new folder")
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
-    spool = settings.spool.path
+    spool = files_of(settings.spool)
     begun_at = datetime.now(UTC).isoformat()
-    with Aside(spool).alone(patience_s=patience_s) as mine:
+    with aside_of(spool, database).alone(patience_s=patience_s) as mine:
         if not mine:
             raise SpoolError("retention is deleting at this moment: try again in a minute")
         if database.is_sqlite:
             _copy_database(Path(str(database.url.database)), out / DATABASE)
         named = _named(database)
-        copied = sum(_copy_tree(spool / name, out / SPOOL / name) for name in _FOLDERS)
-        _copy_tree(settings.model.registry, out / MODELS)
+        copied = sum(_copy(spool, name, out / SPOOL) for name in _FOLDERS)
+        _copy(Folder(settings.model.registry), ".", out / MODELS)
     saved = Saved(
         begun_at=begun_at,
         release=version("ich-triage"),
@@ -101,19 +101,13 @@ def _named(database: Database) -> set[str]:
         return {*session.scalars(select(Instance.path)), *session.scalars(select(Delivery.path))}
 
 
-def _copy_tree(source: Path, target: Path) -> int:
-    """Copy every file below `source`; one that moves away meanwhile is found where it went."""
+def _copy(spool: Files, folder: str, target: Path) -> int:
+    """Copy every file below `folder`; one that moves away meanwhile is found where it went."""
     copied = 0
-    for path in _files(source):
-        place = target / path.relative_to(source)
+    for entry in spool.list(folder):
+        place = target / entry.path
         place.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
-            shutil.copy2(path, place)
+            spool.copy_out(entry.path, place)
             copied += 1
     return copied
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """As the system lists them at this moment; `rglob` would stop at a folder that goes away meanwhile."""
-    for where, _, names in os.walk(folder):
-        yield from (Path(where) / name for name in names)

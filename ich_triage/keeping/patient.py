@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,12 +14,13 @@ from sqlalchemy.orm import Session
 
 from ..domain.audit import AuditEvent, AuditRecord
 from ..errors import RemovalError
+from ..storage.files import Files
 from ..store import audit, held, removal
 from ..store.database import Database
 from ..store.tables import Revision, Study
 from ..telemetry import audit as audit_log
 from . import files
-from .aside import Aside
+from .asides import AnyAside, aside_of
 from .remove import take_out
 
 #: how long an erasure waits for retention to finish with what it is at, s
@@ -55,7 +55,7 @@ def require_any(found: Found) -> None:
         raise RemovalError("no study has exactly this patient ID: give it as `ich-triage study UID` shows it")
 
 
-def export(database: Database, spool: Path, patient_id: str, out: Path, *, actor: str) -> int:
+def export(database: Database, spool: Files, patient_id: str, out: Path, *, actor: str) -> int:
     """Copy all that is held of a patient into the new folder `out`; returns how many studies.
 
     Raises RemovalError, OSError.
@@ -65,7 +65,7 @@ def export(database: Database, spool: Path, patient_id: str, out: Path, *, actor
     if out.exists() and any(out.iterdir()):
         raise RemovalError(f"{out} is not empty: name a new folder")
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with Aside(spool).alone(patience_s=PATIENCE_S) as mine:
+    with aside_of(spool, database).alone(patience_s=PATIENCE_S) as mine:
         if not mine:
             raise RemovalError(_BUSY)
         for study in found.studies:
@@ -74,16 +74,17 @@ def export(database: Database, spool: Path, patient_id: str, out: Path, *, actor
     return len(found.studies)
 
 
-def _copy(database: Database, spool: Path, study: Study, out: Path) -> None:
+def _copy(database: Database, spool: Files, study: Study, out: Path) -> None:
     uid = study.study_instance_uid
     with database.snapshot() as session:
         rows = held.rows_of(session, study)
     kinds = {"received": files.received, "masks": files.masks, "reports": files.reports}
     for name, listed in kinds.items():
         for path in listed(spool, uid):
-            target = out / name / (f"{path.parent.name}_{path.name}" if name == "reports" else path.name)
+            _, *folders, file = path.split("/")
+            target = out / name / (f"{folders[-1]}_{file}" if name == "reports" else file)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+            spool.copy_out(path, target)
     out.mkdir(exist_ok=True)
     (out / "rows.json").write_text(json.dumps(rows, indent=2, ensure_ascii=False), encoding="utf-8")
 
@@ -101,7 +102,7 @@ def require_settled(session: Session, studies: Sequence[Study]) -> None:
 
 def erase(
     database: Database,
-    spool: Path,
+    spool: Files,
     patient_id: str,
     *,
     actor: str,
@@ -115,7 +116,7 @@ def erase(
     """
     found = find(database, patient_id)
     require_any(found)
-    aside = Aside(spool)
+    aside = aside_of(spool, database)
     with aside.alone(patience_s=patience_s) as mine:
         if not mine:
             raise RemovalError(_BUSY)
@@ -135,7 +136,7 @@ def erase(
     return found
 
 
-def _erase(session: Session, aside: Aside, patient_id: str) -> set[str]:
+def _erase(session: Session, aside: AnyAside, patient_id: str) -> set[str]:
     locked = select(Study).where(Study.patient_id == patient_id).order_by(Study.id).with_for_update()
     studies = session.scalars(locked).all()
     require_settled(session, studies)

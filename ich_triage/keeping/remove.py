@@ -13,12 +13,12 @@ from ..store import deliveries, removal
 from ..store.database import Database
 from ..store.removal import Removable
 from ..store.tables import Instance, Study
-from .aside import Aside
+from .asides import AnyAside
 
 log = structlog.get_logger(__name__)
 
 
-def remove_images(database: Database, aside: Aside, what: Removable, *, before: datetime) -> bool:
+def remove_images(database: Database, aside: AnyAside, what: Removable, *, before: datetime) -> bool:
     """Remove what can be seen of a study, unless it got news since `before`; whether that was done."""
     if not _announced(database, what, before):
         return False
@@ -33,7 +33,7 @@ def remove_images(database: Database, aside: Aside, what: Removable, *, before: 
     return True
 
 
-def remove_study(database: Database, aside: Aside, what: Removable, *, before: datetime) -> bool:
+def remove_study(database: Database, aside: AnyAside, what: Removable, *, before: datetime) -> bool:
     """Remove all that is known of a study, unless it got news since `before`; whether that was done."""
     if not _announced(database, what, before):
         return False
@@ -52,7 +52,7 @@ def remove_study(database: Database, aside: Aside, what: Removable, *, before: d
     return True
 
 
-def take_out(session: Session, aside: Aside, study: Study) -> None:
+def take_out(session: Session, aside: AnyAside, study: Study) -> None:
     """Move the files of a study aside and delete its rows, in the caller's transaction. Raises OSError."""
     aside.put_images(study, session.scalars(select(Instance).where(Instance.study_id == study.id)).all())
     aside.put_results(study)

@@ -16,10 +16,13 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..settings import Settings
+from ..storage.files import files_of
+from ..storage.folder import Folder
 from ..store import removal
 from ..store.database import Database
 from ..store.removal import Removable
-from .aside import GRACE_S, Aside
+from .aside import GRACE_S
+from .asides import aside_of
 from .remove import remove_images, remove_study
 
 log = structlog.get_logger(__name__)
@@ -50,10 +53,10 @@ class Retention:
     ) -> None:
         self._settings = settings.retention
         self._reserve = settings.spool.reserve_bytes
-        self._spool = settings.spool.path.absolute()
+        self._spool = files_of(settings.spool)
         self._listed = timedelta(hours=settings.worklist.hours)
         self._database = database
-        self._aside = Aside(self._spool)
+        self._aside = aside_of(self._spool, database)
         self._free = free
         self._grace_s = grace_s
         self._stopping = Event()
@@ -132,7 +135,9 @@ class Retention:
 
     def _make_space(self, now: datetime) -> None:
         """Below the low mark, images of the oldest studies go until the high mark is reached again."""
-        available = self._free(self._spool) + self._aside.bytes() - self._reserve
+        if not isinstance(self._spool, Folder):
+            return  # a store has no free space that could be told
+        available = self._free(self._spool.root) + self._aside.bytes() - self._reserve
         if not self._settings.free_bytes or available >= self._settings.free_bytes:
             return
         wanted = self._settings.free_until_bytes - available
@@ -144,10 +149,10 @@ class Retention:
 
     def _strays(self, before: datetime) -> None:
         """Objects that no study could be read from, and what was noted of such."""
-        for path in (self._spool / _QUARANTINE).glob("*"):
-            if path.stat().st_mtime < before.timestamp():
-                path.unlink(missing_ok=True)
-                log.info("quarantined_object_removed", path=f"{_QUARANTINE}/{path.name}")
+        for entry in self._spool.list(_QUARANTINE):
+            if entry.modified < before:
+                self._spool.delete([entry.path])
+                log.info("quarantined_object_removed", path=entry.path)
         with self._database.write() as session:
             gone = removal.drop_problems(session, before=before)
         if gone:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event
 
 import structlog
 
 from ..domain.states import OutputKind
 from ..settings import Destination, Settings
+from ..storage.files import files_of
 from ..store import deliveries
 from ..store.database import Database
 from ..store.tables import Delivery
@@ -38,7 +38,7 @@ class Courier(ABC):
         self._kind = destination.kind
         self._policy = settings.delivery
         self._lease_s = settings.worker.dead_after_s
-        self._spool: Path = settings.spool.path
+        self._spool = files_of(settings.spool)
         self._database = database
         #: owner of its claims
         self.worker_id = worker_id
@@ -89,7 +89,7 @@ class Courier(ABC):
         return own
 
     def _without_lost_files(self, pending: Sequence[Delivery]) -> list[Delivery]:
-        there = [each for each in pending if (self._spool / each.path).is_file()]
+        there = [each for each in pending if self._spool.exists(each.path)]
         for lost in (each for each in pending if each not in there):
             self._dead(lost, "the object is no longer in the outbox")
         return there

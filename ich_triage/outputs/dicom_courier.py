@@ -81,7 +81,7 @@ class DicomCourier(Courier):
     def _send(self, link: Link, delivery: Delivery) -> bool:
         """Send one object; whether the destination has it. A broken association counts as its failure."""
         try:
-            answer = link.store(self._spool / delivery.path, high_priority=True)
+            answer = link.store(self._spool.local([delivery.path])[0], high_priority=True)
         except DeliveryError as error:
             self._failed([delivery], str(error))
             return False

@@ -48,7 +48,7 @@ class MessageCourier(Courier):
     def _send(self, link: Link, delivery: Delivery) -> None:
         if self._is_obsolete(delivery):  # since the batch was taken up: the others in it may take minutes
             return
-        content = (self._spool / delivery.path).read_bytes()
+        content = self._spool.local([delivery.path])[0].read_bytes()
         self._note(delivery, link.send(delivery.sop_instance_uid, content))
 
     def _is_obsolete(self, delivery: Delivery) -> bool:

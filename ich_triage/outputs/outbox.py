@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import structlog
@@ -19,6 +17,7 @@ from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 from ..domain.states import OutputKind
 from ..imaging.volume import Volume
 from ..settings import Destination, DicomDestination, MllpDestination, WebhookDestination
+from ..storage.files import Files
 from ..store.deliveries import Planned as Planned
 from .capture import build_capture
 from .folders import OUTBOX, folder_name
@@ -36,9 +35,9 @@ SOP_CLASSES = {
 
 
 class Outbox:
-    """Renders reports below `<spool>/outbox/<study>/<revision>/`, and plans their deliveries."""
+    """Renders reports below `outbox/<study>/<revision>/` in the spool, and plans their deliveries."""
 
-    def __init__(self, spool: Path, destinations: Sequence[Destination]) -> None:
+    def __init__(self, spool: Files, destinations: Sequence[Destination]) -> None:
         self._spool = spool
         self._destinations = destinations
 
@@ -118,42 +117,20 @@ class Outbox:
 
         So whatever is sent under one id is the same bytes, whoever repeats the stage.
         """
-        folder = Path(OUTBOX) / folder_name(report.study_instance_uid) / str(report.revision)
-        path = folder / name
-        if not (self._spool / path).exists():
-            _write_durably(self._spool / path, build())
-        return path.as_posix()
+        path = f"{OUTBOX}/{folder_name(report.study_instance_uid)}/{report.revision}/{name}"
+        if not self._spool.exists(path):
+            self._spool.write(path, build())
+        return path
 
 
-def written(spool: Path, study_instance_uid: str, revision: int | None, kind: OutputKind) -> Path | None:
+def written(spool: Files, study_instance_uid: str, revision: int | None, kind: OutputKind) -> Path | None:
     """The object of this kind that was made of a revision; None where there is none, or not any more."""
-    folder = spool / OUTBOX / folder_name(study_instance_uid) / str(revision)
-    return next(iter(sorted(folder.glob(f"{kind}_*.dcm"))), None)
+    folder = f"{OUTBOX}/{folder_name(study_instance_uid)}/{revision}"
+    made = [entry.path for entry in spool.list(folder) if PurePath(entry.path).match(f"{kind}_*.dcm")]
+    return spool.local(made[:1])[0] if made else None
 
 
 def _encoded(ds: Dataset) -> bytes:
     file = BytesIO()
     dcmwrite(file, ds, enforce_file_format=True)
     return file.getvalue()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    """Bytes, name and new folders are on stable storage when this returns."""
-    for folder in reversed([path.parent, *path.parent.parents]):
-        if not folder.exists():
-            folder.mkdir(exist_ok=True)
-            _sync_folder(folder.parent)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -28,6 +28,7 @@ from ..imaging.volume import Volume, assemble
 from ..outputs.masks import MaskFiles
 from ..outputs.outbox import Outbox
 from ..outputs.report import ChosenSeries, Device, DocumentReference, Report
+from ..storage.files import Files
 from ..store import deliveries, results
 from ..store.database import Database
 from ..store.tables import Revision
@@ -50,13 +51,15 @@ class _Kept:
     volume: Volume | None = None
     #: bool (5, Z, Y, X), in the order of SUBTYPES
     masks: NDArray[np.bool_] | None = None
+    #: files of the spool that it reads
+    paths: Sequence[str] = ()
 
 
 class Stages:
     """Select, analyse, render, store. Each takes and gives JSON, and may be run again."""
 
     def __init__(
-        self, *, database: Database, spool: Path, analyser: Analyser, outbox: Outbox, device: Device
+        self, *, database: Database, spool: Files, analyser: Analyser, outbox: Outbox, device: Device
     ) -> None:
         self._database = database
         self._spool = spool
@@ -151,7 +154,9 @@ class Stages:
 
     def forget(self, revision_id: int) -> None:
         """Drop what is kept in memory of a revision that ended, or that another worker may take."""
-        self._kept.pop(revision_id, None)
+        kept = self._kept.pop(revision_id, None)
+        if kept is not None:
+            self._spool.release(kept.paths)
 
     def _selection(self, revision_id: int) -> Selection:
         kept = self._kept[revision_id]
@@ -183,7 +188,10 @@ class Stages:
         with self._database.read() as session:
             revision = results.get(session, revision_id)
             instances = results.instances(session, revision)
-            return {self._spool / each.path: each.series_instance_uid for each in instances}
+        paths = [each.path for each in instances]
+        self._kept[revision_id].paths = paths
+        local = self._spool.local(paths)
+        return {path: each.series_instance_uid for path, each in zip(local, instances, strict=True)}
 
     def _sources(self, revision_id: int) -> list[Dataset]:
         """Headers of the analysed images in order; of one object when none was analysed.

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.exc import OperationalError
 
 from ..domain.states import ReasonCode
-from ..errors import DicomReadError, IchTriageError, NotAnalysedError
+from ..errors import DicomReadError, IchTriageError, NotAnalysedError, SpoolAwayError
 from ..store import problems, results
 from ..store.database import Database
 from .isolation import Isolation
@@ -61,7 +61,8 @@ class Triage:
     def run(self, revision_id: int) -> None:
         """Take one revision to its final state, whatever happens to it on the way.
 
-        Raises OperationalError when the database is away: the worker begins again when it is back.
+        Raises OperationalError when the database is away, SpoolAwayError when the object store is: the worker
+        begins again when it is back.
         """
         with self._database.read() as session:
             begun_before = results.get(session, revision_id).attempts > 0
@@ -83,11 +84,21 @@ class Triage:
         except OperationalError:
             self._stages.forget(revision_id)
             raise
+        except SpoolAwayError:
+            self._come_back(revision_id)
+            raise
         # broad, since this is the boundary of the workflow: whatever goes wrong, the study must say so
         except Exception as error:
             log.exception("revision_failed", revision=revision_id)
             outcome = failed(ReasonCode.ANALYSIS_ERROR, _in_one_line(error))
         self._end(step, revision_id, outcome)
+
+    def _come_back(self, revision_id: int) -> None:
+        """That the store was away is not the study's fault: the attempt does not count."""
+        self._stages.forget(revision_id)
+        log.warning("revision_waits_for_spool", revision=revision_id)
+        with self._database.write() as session:
+            results.get(session, revision_id).attempts -= 1
 
     def _give_up(self, revision_id: int, *, may_render: bool) -> None:
         """Without checkpoints: those of the attempts before belong to the way that is not gone to its end.
@@ -119,6 +130,9 @@ class Triage:
             planned: list[Json] = run("render", self._stages.render, revision_id, outcome)
         except OperationalError:
             self._stages.forget(revision_id)
+            raise
+        except SpoolAwayError:
+            self._come_back(revision_id)
             raise
         # broad, since this is the boundary of the workflow: the result must be shown, report or not
         except Exception as error:

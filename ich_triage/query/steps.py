@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -18,6 +17,7 @@ from ..domain.step import FINAL_STEP_STATES, StepState
 from ..domain.uid import is_uid
 from ..errors import QueryError
 from ..settings import Settings
+from ..storage.files import Files, files_of
 from ..store import deliveries, study_query, ups
 from ..store.database import Database
 from ..store.tables import Study
@@ -66,7 +66,7 @@ class Steps:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings.query
         self._shown_for = timedelta(hours=settings.worklist.hours)
-        self._spool = settings.spool.path
+        self._spool = files_of(settings.spool)
         self._database = database
 
     def find(self, keys: Sequence[Key]) -> tuple[list[Dataset], bool]:
@@ -141,7 +141,7 @@ class Steps:
             if each.kind == OutputKind.SR and each.sent_at is not None
         }
         for each in list(reports.values())[-1:]:
-            if series := _series_of(self._spool / each.path):
+            if series := _series_of(self._spool, each.path):
                 yield series, [(each.sop_class_uid, each.sop_instance_uid)]
 
 
@@ -150,10 +150,12 @@ def _place(ds: Dataset) -> tuple[bool, int]:
     return ds.ProcedureStepState in FINAL_STEP_STATES, reading_rank(ds)
 
 
-def _series_of(path: Path) -> str:
+def _series_of(spool: Files, path: str) -> str:
     """Series Instance UID of an object of ours; empty where its file is gone."""
     try:
-        uid = str(dcmread(path, specific_tags=["SeriesInstanceUID"]).get("SeriesInstanceUID", ""))
+        uid = str(
+            dcmread(spool.local([path])[0], specific_tags=["SeriesInstanceUID"]).get("SeriesInstanceUID", "")
+        )
     except (OSError, InvalidDicomError):
         return ""
     return uid if is_uid(uid) else ""

@@ -39,6 +39,8 @@ class Listener(Section):
     max_associations_per_address: int = Field(default=25, ge=1)
     #: connections of one address within a minute; one more is closed at once
     max_connections_per_minute: int = Field(default=6000, ge=1)
+    #: whether several processes of this host may listen on these ports; each connection goes to one of them
+    share_ports: bool = False
     #: silence after which an association is aborted, s
     network_timeout_s: float = Field(default=60.0, gt=0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -42,10 +43,49 @@ class Database(Section):
 class Spool(Section):
     """Where received files live."""
 
-    #: folder
+    #: folder; with `url`, what passes through this machine
     path: Path = Path("var/spool")
+    #: s3://bucket/prefix of an S3-compatible store that keeps everything instead; empty keeps it in `path`
+    url: str = ""
+    #: http:// or https:// address of the store; empty means the one of AWS in `region`
+    endpoint: str = ""
+    #: region of the bucket; empty means as the environment says, else us-east-1
+    region: str = ""
+    #: PEM file of the authority that signed the store's certificate; empty means those of the system
+    ca_file: Path | None = None
+    #: INI file with aws_access_key_id and aws_secret_access_key below [default]; empty means the environment
+    credentials_file: Path | None = None
     #: free space kept; below it C-STORE answers A700, bytes
     reserve_bytes: int = Field(default=2_000_000_000, ge=0)
+
+    @property
+    def where(self) -> str:
+        """What keeps it, for people to read."""
+        return self.url.rstrip("/") or str(self.path)
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_bucket(cls, value: str) -> str:
+        where = urlsplit(value)
+        if value and not (where.scheme == "s3" and where.netloc):
+            raise ValueError("is not s3://bucket or s3://bucket/prefix")
+        if "@" in where.netloc or where.query:
+            raise ValueError("has no place for credentials: give them in credentials_file or the environment")
+        return value
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("starts with neither http:// nor https://")
+        return value
+
+    @model_validator(mode="after")
+    def _of_a_store(self) -> Spool:
+        named = [key for key in ("endpoint", "region", "ca_file", "credentials_file") if getattr(self, key)]
+        if named and not self.url:
+            raise ValueError(f"{named[0]} is for an object store: set url, too")
+        return self
 
 
 class Retention(Section):

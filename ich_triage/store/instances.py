@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -63,7 +63,7 @@ class Indexed:
     received: Received
     #: path of the file, relative to the spool
     path: str
-    #: same UID as an earlier object, other content
+    #: same UID as an earlier object, other content, as far as the file's name says
     conflict: bool
 
 
@@ -115,12 +115,21 @@ def _locked_study(session: Session, first: Received) -> Study:
 
 
 def _insert_new(session: Session, study: Study, items: Iterable[Indexed]) -> list[Indexed]:
-    wanted = {(item.received.sop_instance_uid, item.received.sha256): item for item in items}
-    query = select(Instance.sop_instance_uid, Instance.sha256).where(
+    wanted: dict[tuple[str, str], Indexed] = {}
+    for item in items:
+        wanted.setdefault((item.received.sop_instance_uid, item.received.sha256), item)
+    query = select(Instance.sop_instance_uid, Instance.sha256, Instance.conflict).where(
         Instance.study_id == study.id, Instance.sop_instance_uid.in_([uid for uid, _ in wanted])
     )
-    known = {(uid, sha256) for uid, sha256 in session.execute(query)}
-    fresh = [item for key, item in wanted.items() if key not in known]
+    rows = session.execute(query).all()
+    known = {(uid, sha256) for uid, sha256, _ in rows}
+    used = {uid for uid, _, conflict in rows if not conflict}
+    fresh = []
+    for key, item in wanted.items():
+        if key not in known:
+            # of several with one UID one is used, also where no file name tells which
+            fresh.append(replace(item, conflict=True) if key[0] in used else item)
+            used |= set() if item.conflict else {key[0]}
     if fresh:
         session.execute(insert(Instance), [_row(study, item) for item in fresh])
     return fresh
@@ -189,6 +198,11 @@ def indexed_paths(session: Session, study_instance_uid: str) -> set[str]:
     """Paths, relative to the spool, of all objects of one study that are in the index."""
     query = select(Instance.path).join(Study).where(Study.study_instance_uid == study_instance_uid)
     return set(session.scalars(query))
+
+
+def named(session: Session, paths: Sequence[str]) -> set[str]:
+    """Which of these files, by their paths relative to the spool, are in the index."""
+    return set(session.scalars(select(Instance.path).where(Instance.path.in_(paths))))
 
 
 def counts(session: Session) -> dict[str, int]:

@@ -34,7 +34,7 @@ def living_and_dead(
     living: list[str] = []
     dead: list[str] = []
     for worker in session.scalars(select(Worker)):
-        here = worker.host == host and _process_is_gone(worker.pid)
+        here = worker.host == host and process_is_gone(worker.pid)
         silence = timedelta(seconds=dead_after_s / 2 if here else dead_after_s)
         (dead if now - worker.seen_at > silence else living).append(worker.id)
     return living, dead
@@ -57,7 +57,7 @@ def remove(session: Session, worker_id: str) -> None:
     session.execute(delete(Worker).where(Worker.id == worker_id))
 
 
-def _process_is_gone(pid: int) -> bool:
+def process_is_gone(pid: int) -> bool:
     """No such process, or one that is dead and only not buried; a number given out again is not noticed."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)

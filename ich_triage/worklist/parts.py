@@ -11,6 +11,7 @@ from fastapi.templating import Jinja2Templates
 
 from ..domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ..settings import Settings
+from ..storage.files import Files, files_of
 from ..store.alive import Alive, alive
 from ..store.database import Database
 from . import words
@@ -27,6 +28,8 @@ class Parts:
     settings: Settings
     #: where everything is read and written
     database: Database
+    #: where images and reports lie
+    spool: Files
     #: pages; what they print is escaped
     templates: Jinja2Templates
     #: audit records that would come by the hundred
@@ -44,13 +47,15 @@ class Parts:
         templates.env.globals |= {"label": PRIORITISATION_ONLY, "synthetic": SYNTHETIC}
         templates.env.filters |= words.FILTERS
         templates.env.trim_blocks = templates.env.lstrip_blocks = True
+        spool = files_of(settings.spool)
         return cls(
             settings=settings,
             database=database,
+            spool=spool,
             templates=templates,
             bundle=Bundle(),
             shared=Shared(),
-            stacks=Stacks(database, settings.spool.path),
+            stacks=Stacks(database, spool),
         )
 
     def alive(self) -> Alive:

@@ -14,6 +14,7 @@ from ..errors import (
     FeedbackError,
     IchTriageError,
     ImagesRemovedError,
+    SpoolAwayError,
     UnknownStudyError,
 )
 from .links import login_url, path_of
@@ -26,6 +27,7 @@ _STATUS: dict[type[IchTriageError], int] = {
     FeedbackError: 409,
     ImagesRemovedError: 410,
     DicomReadError: 422,
+    SpoolAwayError: 503,
 }
 
 

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import Any, cast
 
@@ -21,6 +20,7 @@ from ..imaging.header import SliceHeader, read_study
 from ..imaging.stacks import split
 from ..imaging.volume import read_slice
 from ..outputs.masks import MaskFiles
+from ..storage.files import Files
 from ..store import instances, studies
 from ..store.database import Database
 from ..store.tables import Revision
@@ -44,6 +44,8 @@ class Stack:
     headers: tuple[SliceHeader, ...]
     #: outlines of the bleeds: `slice`, `subtype`, `line` of x, y in pixels of the picture, flat
     outlines: tuple[Json, ...] = ()
+    #: files of the spool that they are read from
+    paths: tuple[str, ...] = ()
 
     def picture(self, index: int) -> tuple[NDArray[np.int16], tuple[float, float]]:
         """HU (Y, X) as `Volume.hu` has them, and distances of rows and columns, mm.
@@ -64,7 +66,7 @@ class Stack:
 class Stacks:
     """Stacks of the studies that were looked at last."""
 
-    def __init__(self, database: Database, spool: Path) -> None:
+    def __init__(self, database: Database, spool: Files) -> None:
         self._database = database
         self._spool = spool
         self._masks = MaskFiles(spool)
@@ -83,9 +85,12 @@ class Stacks:
             row.study.instance_count,
         )
         with self._lock:
-            if key in self._kept:
+            kept = self._kept.get(key)
+            if kept is not None:
                 self._kept.move_to_end(key)
-                return self._kept[key]
+        if kept is not None:
+            self._spool.local(kept.paths)  # copies that nobody looked at for a while are gone
+            return kept
         name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         decided = row.decided
         stack = (
@@ -99,7 +104,7 @@ class Stacks:
 
     def _analysed(self, name: str, row: Row, revision: Revision) -> Stack:
         analysis, selection = revision.analysis or {}, revision.selection or {}
-        headers = self._headers(row, (selection.get("chosen") or {}).get("series_instance_uid"))
+        paths, headers = self._headers(row, (selection.get("chosen") or {}).get("series_instance_uid"))
         by_image = {(header.sop_instance_uid, header.frame_number): header for header in headers}
         images = [each["image"] for each in analysis["slices"]]
         found = [by_image.get((each["sop_instance_uid"], each["frame_number"])) for each in images]
@@ -110,16 +115,20 @@ class Stacks:
                 f"an analysed image of study {row.study.study_instance_uid} is not in the spool any more"
             )
         whole = tuple(header for header in found if header is not None)
-        return Stack(name=name, headers=whole, outlines=tuple(self._outlines(row, revision)))
+        return Stack(
+            name=name, headers=whole, outlines=tuple(self._outlines(row, revision)), paths=tuple(paths)
+        )
 
     def _largest(self, name: str, row: Row) -> Stack:
-        stacks = split(header for header in self._headers(row, None) if header.is_ct_image)
-        return Stack(name=name, headers=max((each.headers for each in stacks), key=len, default=()))
+        paths, headers = self._headers(row, None)
+        stacks = split(header for header in headers if header.is_ct_image)
+        largest = max((each.headers for each in stacks), key=len, default=())
+        return Stack(name=name, headers=largest, paths=tuple(paths))
 
-    def _headers(self, row: Row, series: str | None) -> Sequence[SliceHeader]:
+    def _headers(self, row: Row, series: str | None) -> tuple[Sequence[str], Sequence[SliceHeader]]:
         with self._database.read() as session:
-            paths = [self._spool / each.path for each in instances.images(session, row.study, series)]
-        return read_study(paths)[0]
+            paths = [each.path for each in instances.images(session, row.study, series)]
+        return paths, read_study(self._spool.local(paths))[0]
 
     def _outlines(self, row: Row, revision: Revision) -> list[Json]:
         # A revision that shares an earlier one's result has no masks of its own, nor may that one.

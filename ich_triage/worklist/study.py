@@ -72,7 +72,7 @@ def report(request: Request, uid: Uid, own: Own, who: Viewer) -> Response:
     """The structured report as text, as it went out."""
     told = study_document(own, uid)
     audited(request, who, AuditEvent.STUDY_VIEWED, study_instance_uid=uid)
-    path = written(own.settings.spool.path, uid, told["reported_revision"], OutputKind.SR)
+    path = written(own.spool, uid, told["reported_revision"], OutputKind.SR)
     return own.page(request, "report.html", {"lines": lines(dcmread(path)) if path else None})
 
 

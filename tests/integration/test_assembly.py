@@ -15,7 +15,7 @@ from sqlalchemy import event, select
 
 from ich_triage.domain.completeness import SlicePosition
 from ich_triage.domain.states import CompletedBy, StudyState
-from ich_triage.intake.assembly import GRACE_S, Assembly
+from ich_triage.intake.assembly import GRACE_S, STUCK, Assembly
 from ich_triage.intake.associations import Associations
 from ich_triage.intake.indexer import Indexer
 from ich_triage.intake.spool import Arrival, Spool
@@ -227,6 +227,35 @@ def test_objects_that_wait_for_the_index_are_no_silence(database: Database) -> N
         SETTINGS, database, Associations(), indexed_up_to=lambda _now: lambda _study: _seconds(0.1)
     )
     assert behind.sweep(_seconds(500)) == 0
+
+
+def test_what_another_receiver_has_not_indexed_is_no_silence(database: Database) -> None:
+    """An object that waits in the shared inbox holds a study up, but not one that nobody can index."""
+    _index(database, [_slice(number, 0) for number in range(1, 25)])
+    waiting = [_seconds(0.1)]
+    sweeping = Assembly(
+        SETTINGS,
+        database,
+        Associations(),
+        indexed_up_to=lambda now: lambda _study: now,
+        oldest_waiting=lambda: waiting[0],
+    )
+    assert sweeping.sweep(_seconds(30)) == 0
+    assert sweeping.sweep(_seconds(0.1) + STUCK) == 1
+
+
+def test_a_study_that_came_through_two_receivers_waits_the_settle_time(database: Database) -> None:
+    """Whether the other one's associations have ended is not known here; what all came here is."""
+    associations = Associations()
+    associations.alone = False
+    for _ in range(20):
+        associations.touched(None, "1.2")
+    _index(database, [_slice(number, 0) for number in range(1, 25)])
+    assembly = _assembly(database, associations)
+    assert assembly.sweep(_seconds(0.9)) == 0
+    for _ in range(4):
+        associations.touched(None, "1.2")
+    assert assembly.sweep(_seconds(0.9)) == 1
 
 
 def test_a_rescan_of_old_studies_holds_up_no_new_one(sqlite: Database, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from ich_triage.errors import SpoolError
 from ich_triage.keeping import backup
 from ich_triage.keeping.aside import Aside
 from ich_triage.settings import load
+from ich_triage.storage.folder import Folder
 from ich_triage.store import migrate
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Instance
@@ -166,7 +167,7 @@ def test_a_backup_is_whole_or_says_so(sqlite: Database, tmp_path: Path) -> None:
 def test_nothing_is_removed_while_a_backup_is_made(sqlite: Database, tmp_path: Path) -> None:
     """A backup and a removal never run at once."""
     add_old(sqlite, tmp_path, "1.2.5")
-    with Aside(tmp_path / "spool").alone() as mine:
+    with Aside(Folder(tmp_path / "spool")).alone() as mine:
         assert mine
         with pytest.raises(SpoolError, match="try again in a minute"):
             backup.backup(keeping(tmp_path), sqlite, tmp_path / "out", patience_s=0.1)

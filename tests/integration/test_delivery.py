@@ -21,6 +21,7 @@ from ich_triage.domain.states import StudyState
 from ich_triage.outputs.deliver import Deliverer
 from ich_triage.outputs.outbox import Outbox
 from ich_triage.settings import Delivery, Dicom, DicomDestination, Settings, Spool, Worker
+from ich_triage.storage.folder import Folder
 from ich_triage.store import deliveries
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Delivery as Row
@@ -56,7 +57,7 @@ def plan(database: Database, using: Settings, *, study: str = STUDY, flagged: bo
     state = StudyState.FLAGGED if flagged else StudyState.NOT_FLAGGED
     volume = made_volume(made_headers())
     header = made_header(StudyInstanceUID=study, PatientName="Doe^Jane", PatientID="1", StudyDate="20260304")
-    planned = Outbox(using.spool.path, using.destinations).render(
+    planned = Outbox(Folder(using.spool.path), using.destinations).render(
         report_of(made_headers(), state, study_instance_uid=study),
         [header],
         volume=volume if flagged else None,

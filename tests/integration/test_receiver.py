@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,7 +37,16 @@ from ich_triage.store.database import Database
 from ich_triage.store.instances import Received
 from ich_triage.store.tables import Instance, Receiver, Study
 from tests.peers import program
-from tests.receiving import AE_TITLE, associated, count_indexed, left_behind, receiving, send, stored
+from tests.receiving import (
+    AE_TITLE,
+    associated,
+    count_indexed,
+    left_behind,
+    receiving,
+    send,
+    settings,
+    stored,
+)
 from tests.scanner import ct_slice, dose_report, head, raw_file, save
 
 ECHO = [(Verification, ExplicitVRLittleEndian)]
@@ -410,3 +423,81 @@ def test_a_stop_waits_for_the_association_that_is_running(sqlite: Database, tmp_
     with receiving(sqlite, tmp_path) as receiver:
         assert set(send(receiver.port, head(10))) == {0x0000}
     assert count_indexed(sqlite) == 10
+
+
+def test_what_a_dead_receiver_left_is_taken_up_by_another(
+    database: Database, tmp_path: Path, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the inbox, and in a study's folder without a row once the other one is silent for long enough."""
+    monkeypatch.setattr(heartbeats, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(receivers, "_RESCAN_S", 0.2)
+    spool = tmp_path / "spool"
+    with receiving(database, tmp_path) as receiver:
+        wait_until(
+            lambda: receiver._caught_up.is_set() and not receiver._catching_up.is_alive(), what="a start"
+        )
+        placed, waiting = head(2, study="1.2.3", pixels=16)
+        (spool / "studies" / "1.2.3").mkdir()
+        placed.save_as(spool / "studies" / "1.2.3" / f"{placed.SOPInstanceUID}.dcm", enforce_file_format=True)
+        name = f"{time.time_ns():020d}-r-0123456789abcdef.dcm"
+        waiting.save_as(spool / name, enforce_file_format=True)
+        (spool / name).rename(spool / "inbox" / name)
+        wait_until(lambda: count_indexed(database) == 1, what="what lay in the inbox")
+        with database.write() as session:
+            silent = datetime.now(UTC) - timedelta(seconds=21)
+            session.add(Receiver(id="dead", host="elsewhere", pid=1, seen_at=silent))
+        wait_until(lambda: count_indexed(database) == 2, what="what lay in the study")
+        with database.read() as session:
+            assert session.get(Receiver, "dead") is None
+
+
+def test_a_rolling_restart_refuses_nobody(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
+    """Two receivers on one port: scanners that come without a pause while one ends and another one starts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        shared = {"port": probe.getsockname()[1], "share_ports": True}
+    sent: list[int] = []
+    done = threading.Event()
+
+    def scanner() -> None:
+        while not done.is_set():
+            image = ct_slice(1, study="1.2.3", series="1.2.3.4", pixels=16)
+            image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            sent.extend(send(shared["port"], [image]))
+
+    def sends_more() -> None:
+        before = len(sent)
+        wait_until(lambda: len(sent) >= before + 5, what="more objects")
+
+    with ExitStack() as ending, receiving(sqlite, tmp_path, dicom=shared):
+        with receiving(sqlite, tmp_path, dicom=shared):
+            scanners = [threading.Thread(target=scanner) for _ in range(2)]
+            for each in scanners:
+                each.start()
+            ending.callback(lambda: [each.join() for each in scanners])
+            ending.callback(done.set)
+            sends_more()
+        sends_more()
+        with receiving(sqlite, tmp_path, dicom=shared):
+            sends_more()
+        done.set()
+        ending.close()
+        assert all(status == 0x0000 for status in sent) and not any(each.is_alive() for each in scanners)
+        wait_until(lambda: count_indexed(sqlite) == len(sent), what="the index")
+
+
+def test_an_association_under_way_outlives_the_order_to_end(sqlite: Database, tmp_path: Path) -> None:
+    """SIGTERM comes between two objects: both are taken, and the end waits for the release."""
+    images = head(2, pixels=16)
+    kinds = [(images[0].SOPClassUID, images[0].file_meta.TransferSyntaxUID)]
+    receiver = receivers.Receiver(settings(tmp_path), sqlite, on_commitment=lambda _result: None)
+    receiver.start()
+    with associated(receiver.port, kinds) as association:
+        first = association.send_c_store(images[0]).Status
+        ending = threading.Thread(target=receiver.stop)
+        ending.start()
+        while receiver.checks["listener"]() is None:
+            time.sleep(0.01)
+        assert (first, association.send_c_store(images[1]).Status) == (0x0000, 0x0000)
+    ending.join()
+    assert count_indexed(sqlite) == 2

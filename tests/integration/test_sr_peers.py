@@ -23,6 +23,7 @@ from ich_triage.outputs.outbox import Outbox
 from ich_triage.outputs.report import Report
 from ich_triage.outputs.sr import build_sr
 from ich_triage.settings import DicomDestination
+from ich_triage.storage.folder import Folder
 from tests.peers import dciodvfy_errors, dsrdump
 from tests.reports import image_headers, made_header, made_headers, report_of
 
@@ -54,7 +55,9 @@ def files(tmp_path: Path, headers: list[Dataset], volume: Volume) -> Iterator[di
     masks = np.zeros((len(SUBTYPES), *volume.hu.shape), dtype=bool)
     masks[-1, 3:9, 180:260, 320:350] = True
     destination = DicomDestination(name="pacs", host="h", port=104, ae_title="PACS")
-    planned = Outbox(tmp_path, (destination,)).render(report_of(headers), headers, volume=volume, masks=masks)
+    planned = Outbox(Folder(tmp_path), (destination,)).render(
+        report_of(headers), headers, volume=volume, masks=masks
+    )
     yield {each.kind: tmp_path / each.path for each in planned}
 
 

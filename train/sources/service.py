@@ -54,7 +54,13 @@ class ServiceSource(Source):
         return load_study(self._spool(), rows, serving_choice)
 
     def _spool(self) -> Path:
-        return load_settings(self.config).spool.path
+        spool = load_settings(self.config).spool
+        if spool.url:
+            raise TrainingDataError(
+                f"{self.config}: training reads folders, and this spool is in {spool.where}: copy it out "
+                "with `ich-triage backup --out …`, and give a configuration with [spool] path at its spool/"
+            )
+        return spool.path
 
     def _read(self) -> tuple[pd.DataFrame, list[str], list[pd.DataFrame]]:
         """Labels by study, paths of the images that the readers judged, and disagreements."""

@@ -13,6 +13,7 @@ from ich_triage.domain.audit import AuditEvent, AuditRecord
 from ich_triage.errors import RemovalError
 from ich_triage.keeping import patient
 from ich_triage.keeping.aside import Aside
+from ich_triage.storage.folder import Folder
 from ich_triage.store import audit, deliveries, feedback, held, problems, studies
 from ich_triage.store.account_tables import Audit
 from ich_triage.store.database import Database
@@ -52,14 +53,14 @@ def _erase(database: Database, spool: Path, *, patience_s: float = 5) -> list[in
     def forget(found: Sequence[Revision]) -> None:
         forgotten.extend(each.id for each in found)
 
-    patient.erase(database, spool, "PID-0007", actor="root", forget=forget, patience_s=patience_s)
+    patient.erase(database, Folder(spool), "PID-0007", actor="root", forget=forget, patience_s=patience_s)
     return forgotten
 
 
 def test_an_export_holds_every_row_object_and_look(database: Database, spool: Path, tmp_path: Path) -> None:
     """Both studies with objects, masks, reports, answers, problems and who looked; nothing of the other."""
     out = tmp_path / "out"
-    assert patient.export(database, spool, "PID-0007", out, actor="root") == 2
+    assert patient.export(database, Folder(spool), "PID-0007", out, actor="root") == 2
     assert sorted(each.name for each in out.iterdir()) == [MINE, HIS]
     kept = json.loads((out / MINE / "rows.json").read_text())
     assert {table: len(found) for table, found in kept.items() if found} == {
@@ -76,7 +77,7 @@ def test_an_export_holds_every_row_object_and_look(database: Database, spool: Pa
     assert (out / MINE / "reports" / "1_sr_9.dcm").read_bytes() == b"report"
     assert (out / MINE / "masks" / "1.npz").is_file()
     with pytest.raises(RemovalError, match="not empty"):
-        patient.export(database, spool, "PID-0007", out, actor="root")
+        patient.export(database, Folder(spool), "PID-0007", out, actor="root")
 
 
 def test_erasure_leaves_no_row_and_no_byte(database: Database, spool: Path, tmp_path: Path) -> None:
@@ -128,12 +129,12 @@ def test_an_id_must_match_exactly_and_others_are_named(
     assert found.similar == ("pid 7",)
     assert patient.find(database, "PID-00071").similar == ()
     with pytest.raises(RemovalError, match="exactly this patient ID"):
-        patient.export(database, spool, "pid-7", tmp_path / "out", actor="root")
+        patient.export(database, Folder(spool), "pid-7", tmp_path / "out", actor="root")
 
 
 def test_an_erasure_waits_for_retention_and_then_says_so(database: Database, spool: Path) -> None:
     """Two that delete at once would each take the other's files for left behind."""
-    with Aside(spool).alone(), pytest.raises(RemovalError, match="try again in a minute"):
+    with Aside(Folder(spool)).alone(), pytest.raises(RemovalError, match="try again in a minute"):
         _erase(database, spool, patience_s=0.1)
     with database.read() as session:
         assert studies.get(session, MINE)

@@ -17,6 +17,7 @@ from ich_triage.errors import ImagesRemovedError
 from ich_triage.keeping import aside, remove
 from ich_triage.keeping.aside import Aside
 from ich_triage.keeping.retention import Retention
+from ich_triage.storage.folder import Folder
 from ich_triage.store import audit, problems, removal, results, studies
 from ich_triage.store.account_tables import Audit
 from ich_triage.store.database import Database
@@ -178,7 +179,7 @@ def test_logs_tell_ids_and_counts_alone(sqlite: Database, tmp_path: Path) -> Non
 def test_one_process_at_a_time(sqlite: Database, tmp_path: Path) -> None:
     """While another process deletes, a second one lets it."""
     add_old(sqlite, tmp_path, OLD)
-    with Aside(tmp_path / "spool").alone() as mine:
+    with Aside(Folder(tmp_path / "spool")).alone() as mine:
         assert mine
         Retention(keeping(tmp_path, studies_days=1), sqlite).run(NOW)
     assert study_row(sqlite, OLD)
@@ -240,7 +241,7 @@ def _run_and_die(folder: Path, url: str, where: str, after: int, what: dict[str,
     owner, name = {
         "mark": (remove.removal, "mark_images"),
         "move": (Path, "rename"),
-        "sync": (aside, "_sync"),
+        "sync": (aside, "sync"),
         "rows": (remove.removal, "drop_images" if "images_days" in what else "drop_study"),
         "delete": (Path, "unlink"),
     }[where]

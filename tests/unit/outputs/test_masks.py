@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from ich_triage.outputs.masks import MaskFiles
+from ich_triage.storage.folder import Folder
 
 
 def test_masks_come_back_as_they_went(tmp_path: Path) -> None:
     """Odd sizes too, where the last byte is not full; a second attempt replaces the first."""
-    files = MaskFiles(tmp_path)
+    files = MaskFiles(Folder(tmp_path))
     masks = np.random.default_rng(1).random((5, 3, 7, 11)) > 0.5
     files.save("1.2.3", 1, ~masks)
     files.save("1.2.3", 1, masks)

@@ -12,6 +12,7 @@ from ich_triage.outputs.folders import folder_name
 from ich_triage.outputs.outbox import Outbox
 from ich_triage.outputs.report import Report
 from ich_triage.settings import DicomDestination, MllpDestination, WebhookDestination
+from ich_triage.storage.folder import Folder
 from ich_triage.store.deliveries import Planned
 from tests.reports import made_header, made_headers, made_masks, made_volume, report_of
 
@@ -23,7 +24,9 @@ def rendered(spool: Path, report: Report) -> tuple[Planned, ...]:
     """What a report is rendered to, for both destinations."""
     volume = made_volume(made_headers()) if report.flagged else None
     masks = made_masks(volume) if volume else None
-    return Outbox(spool, (EVERYTHING, FLAGGED)).render(report, [made_header()], volume=volume, masks=masks)
+    return Outbox(Folder(spool), (EVERYTHING, FLAGGED)).render(
+        report, [made_header()], volume=volume, masks=masks
+    )
 
 
 def whom(planned: tuple[Planned, ...]) -> list[tuple[str, str]]:
@@ -77,7 +80,7 @@ DESK = WebhookDestination(kind="webhook", name="desk", url="https://desk.example
 
 def messages(spool: Path, report: Report) -> tuple[Planned, ...]:
     """What a report is rendered to where nobody wants objects."""
-    return Outbox(spool, (HIS, OTHER_HIS, DESK)).render(report, [made_header(PatientName="Müller")])
+    return Outbox(Folder(spool), (HIS, OTHER_HIS, DESK)).render(report, [made_header(PatientName="Müller")])
 
 
 def test_each_destination_of_messages_has_its_own_file(tmp_path: Path) -> None:
@@ -108,7 +111,9 @@ def test_a_message_is_never_written_anew(tmp_path: Path) -> None:
     first = messages(tmp_path, report)
     before = [(tmp_path / each.path).read_bytes() for each in first]
     renamed = HIS.model_copy(update={"receiving_application": "NEW"})
-    again = Outbox(tmp_path, (renamed, OTHER_HIS, DESK)).render(report, [made_header(PatientName="Other")])
+    again = Outbox(Folder(tmp_path), (renamed, OTHER_HIS, DESK)).render(
+        report, [made_header(PatientName="Other")]
+    )
     assert again == first
     assert [(tmp_path / each.path).read_bytes() for each in again] == before
 
@@ -133,5 +138,5 @@ def test_a_hostile_uid_cannot_leave_the_outbox(hostile: str) -> None:
 def test_nobody_to_report_on(tmp_path: Path) -> None:
     """A study without a single readable header gets no object without a patient."""
     report = report_of(made_headers(), StudyState.NOT_ANALYSED)
-    assert Outbox(tmp_path, (EVERYTHING,)).render(report, []) == ()
+    assert Outbox(Folder(tmp_path), (EVERYTHING,)).render(report, []) == ()
     assert not list(tmp_path.rglob("*"))

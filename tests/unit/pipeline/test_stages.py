@@ -20,6 +20,7 @@ from ich_triage.outputs.outbox import Outbox
 from ich_triage.outputs.report import Device
 from ich_triage.pipeline.stages import Stages, failed
 from ich_triage.settings import WebhookDestination
+from ich_triage.storage.folder import Folder
 from ich_triage.store.database import Database
 from tests.analyser import ThresholdAnalyser
 from tests.heads import tiny_head
@@ -68,9 +69,9 @@ def site(tmp_path: Path, sqlite: Database, packages: tuple[Package, Package]) ->
     analyser = Analyser(batcher)
     stages = Stages(
         database=sqlite,
-        spool=spool,
+        spool=Folder(spool),
         analyser=analyser,
-        outbox=Outbox(spool, ()),
+        outbox=Outbox(Folder(spool), ()),
         device=Device(ae_title="ICH_TRIAGE", version="0"),
     )
     uid = str(datasets[0].StudyInstanceUID)
@@ -113,9 +114,9 @@ class Desk:
         )
         self.stages = Stages(
             database=database,
-            spool=self.spool,
+            spool=Folder(self.spool),
             analyser=ThresholdAnalyser(),  # type: ignore[arg-type]
-            outbox=Outbox(self.spool, (desk,)),
+            outbox=Outbox(Folder(self.spool), (desk,)),
             device=Device(ae_title="ICH_TRIAGE", version="0"),
         )
 

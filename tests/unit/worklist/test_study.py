@@ -14,6 +14,7 @@ from ich_triage.domain.states import StudyState
 from ich_triage.keeping.retention import Retention
 from ich_triage.outputs.outbox import Outbox
 from ich_triage.settings import DicomDestination
+from ich_triage.storage.folder import Folder
 from ich_triage.store import feedback, studies
 from ich_triage.store import worklist as query
 from ich_triage.store.database import Database
@@ -85,7 +86,7 @@ def test_the_report_is_shown_as_it_went_out(reader: TestClient, sqlite: Database
     assert "No structured report" in reader.get(f"/studies/{UID}/report").text
     header = made_header(StudyInstanceUID=UID, PatientID="ID7", PatientName="DOE^JANE")
     pacs = DicomDestination(name="pacs", host="pacs", port=104, ae_title="PACS", outputs=("sr",))
-    Outbox(spool, [pacs]).render(report_of([header], study_instance_uid=UID), [header])
+    Outbox(Folder(spool), [pacs]).render(report_of([header], study_instance_uid=UID), [header])
     page = reader.get(f"/studies/{UID}/report").text
     for words in ("Imaging Measurement Report", "Flagged: intracranial hemorrhage suspected", "0.97"):
         assert words in page
