@@ -21,7 +21,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from ich_triage.intake import assembly, indexer, scp, spool, stream
 from ich_triage.intake import receiver as receivers
-from ich_triage.outputs import courier, dicom_courier, masks, mllp, outbox
+from ich_triage.outputs import courier, dicom_courier, durable, masks, mllp
 from ich_triage.pipeline import queue, stages, triage, worker
 
 _STAGES = ("select", "analyse", "render", "store")
@@ -135,8 +135,8 @@ def arm_worker(path: Path) -> None:
     )
     plan.around(worker.workers, "remove", after="inside the transaction of removal")
     plan.around(masks.MaskFiles, "save", before="before masks", after="after masks")
-    plan.around(outbox, "_write_durably", before="before object", after="after object")
-    outbox.os = _replacing(plan)  # type: ignore[assignment]
+    plan.around(durable, "write", before="before object", after="after object")
+    durable.os = _replacing(plan)  # type: ignore[assignment]
     plan.around(stages.deliveries, "plan", after="inside the transaction of store")
     plan.around(
         courier.deliveries,

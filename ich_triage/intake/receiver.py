@@ -12,9 +12,9 @@ from threading import Event, Thread
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
-from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..clock import SteadyScheduler
 from ..domain.commitment import CommitmentResult
 from ..errors import SettingsError
 from ..settings import Settings
@@ -73,8 +73,7 @@ class Receiver:
             on_commitment=on_commitment,
             on_association_end=self._sweep_soon,
         )
-        self._scheduler = BackgroundScheduler(
-            timezone=UTC,
+        self._scheduler = SteadyScheduler(
             # one sweep at a time; a slow one must not look like death
             executors={"default": ThreadPoolExecutor(1), _HEARTBEAT: ThreadPoolExecutor(1)},
             job_defaults={"coalesce": True, "max_instances": 1},

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from . import durable
 
 FOLDER = "masks"
 
@@ -18,15 +20,10 @@ class MaskFiles:
         self._folder = spool / FOLDER
 
     def save(self, study_instance_uid: str, revision: int, masks: NDArray[np.bool_]) -> None:
-        """Write masks, bool (5, Z, Y, X); replaces what an earlier attempt wrote."""
-        path = self._path(study_instance_uid, revision)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
-            np.savez_compressed(file, bits=np.packbits(masks), shape=np.array(masks.shape))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        """Write masks, bool (5, Z, Y, X); replaces what an earlier attempt wrote. Raises OSError."""
+        content = BytesIO()
+        np.savez_compressed(content, bits=np.packbits(masks), shape=np.array(masks.shape))
+        durable.write(self._path(study_instance_uid, revision), content.getvalue())
 
     def load(self, study_instance_uid: str, revision: int) -> NDArray[np.bool_]:
         """Read masks, bool (5, Z, Y, X)."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
@@ -20,6 +18,7 @@ from ..domain.states import OutputKind
 from ..imaging.volume import Volume
 from ..settings import Destination, DicomDestination, MllpDestination, WebhookDestination
 from ..store.deliveries import Planned as Planned
+from . import durable
 from .capture import build_capture
 from .folders import OUTBOX, folder_name
 from .hl7 import build_oru
@@ -121,7 +120,7 @@ class Outbox:
         folder = Path(OUTBOX) / folder_name(report.study_instance_uid) / str(report.revision)
         path = folder / name
         if not (self._spool / path).exists():
-            _write_durably(self._spool / path, build())
+            durable.write(self._spool / path, build())
         return path.as_posix()
 
 
@@ -135,25 +134,3 @@ def _encoded(ds: Dataset) -> bytes:
     file = BytesIO()
     dcmwrite(file, ds, enforce_file_format=True)
     return file.getvalue()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    """Bytes, name and new folders are on stable storage when this returns."""
-    for folder in reversed([path.parent, *path.parent.parents]):
-        if not folder.exists():
-            folder.mkdir(exist_ok=True)
-            _sync_folder(folder.parent)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,6 +15,8 @@ from typing import Any
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
 from sqlalchemy import create_engine, inspect, make_url
 
+from ..store.database import with_patience
+
 QUEUE = "triage"
 #: version of the step sequence; raise it when steps are added, removed or reordered
 WORKFLOW_VERSION = "1"
@@ -32,7 +34,7 @@ def system_database_url(database_url: str) -> str:
     url = make_url(database_url)
     if url.get_backend_name() == "sqlite":
         url = url.set(database=f"{url.database}.queue")
-    return url.render_as_string(hide_password=False)
+    return with_patience(url).render_as_string(hide_password=False)
 
 
 def _let_readers_be(queue_url: str) -> None:
@@ -131,6 +133,11 @@ class TriageQueue:
 def workflow_id(revision_id: int, complete_at: datetime) -> str:
     """With the time, since ids begin again at 1 when the database was lost and rebuilt from the spool."""
     return f"revision-{revision_id}-{complete_at:%Y%m%dT%H%M%S%f}"
+
+
+def revision_of(workflow_id: str) -> int:
+    """The revision that a workflow is of."""
+    return int(workflow_id.split("-")[1])
 
 
 def forget(database_url: str, workflow_ids: Sequence[str]) -> None:

@@ -111,6 +111,13 @@ def renew(session: Session, worker_ids: Collection[str], *, until: datetime) -> 
     session.execute(update(Delivery).where(Delivery.claimed_by.in_(worker_ids)).values(claimed_until=until))
 
 
+def bring_forward(session: Session, *, now: datetime, until: datetime) -> None:
+    """The clock was set back: nothing waits for a time that was near then; no claim outlasts `until`."""
+    waiting = update(Delivery).where(Delivery.state.in_(_OPEN), Delivery.next_attempt_at > now)
+    session.execute(waiting.values(next_attempt_at=now))
+    session.execute(update(Delivery).where(Delivery.claimed_until > until).values(claimed_until=until))
+
+
 def release(session: Session, worker_id: str) -> None:
     """Drop every claim of a worker."""
     session.execute(
