@@ -7,14 +7,17 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ich_triage.domain.finding import Analysis, Finding, PackageIdentity, Side, SliceScore
 from ich_triage.domain.labels import SUBTYPES, Subtype
 from ich_triage.imaging.head import Head
 from ich_triage.imaging.volume import Volume
+from ich_triage.inference.engine import in_batches
 
 IDENTITY = PackageIdentity(name="threshold", version="1", weights_sha256="cd" * 32, synthetic=True)
 #: HU that count as blood
@@ -35,16 +38,25 @@ class ThresholdAnalyser:
     """Same pixels, same answer.
 
     While the file `hold` exists it waits; a study whose first voxel has `kills_at` HU kills the process,
-    as a bug in a library would; one with `breaks_at` raises.
+    as a bug in a library would; one with `breaks_at` raises. Each study takes `eats_mb` of memory for a
+    moment. The file `loses_device` stands for a device that fails once.
     """
 
     identity = IDENTITY
     fingerprint = IDENTITY.weights_sha256
 
     def __init__(
-        self, *, hold: Path | None = None, kills_at: int | None = None, breaks_at: int | None = None
+        self,
+        *,
+        hold: Path | None = None,
+        kills_at: int | None = None,
+        breaks_at: int | None = None,
+        eats_mb: int = 0,
+        loses_device: Path | None = None,
     ) -> None:
         self._hold = hold
+        self._eats_mb = eats_mb
+        self._loses_device = loses_device
         self._breaks_at = breaks_at
         self._kills_at = kills_at
 
@@ -57,6 +69,13 @@ class ThresholdAnalyser:
             os.kill(os.getpid(), signal.SIGKILL)
         if mark == self._breaks_at:
             raise FloatingPointError("Doe^Jane")
+        if self._loses_device is not None and self._loses_device.exists():
+            self._loses_device.unlink()
+            in_batches(_illegal_access, torch.zeros(1), 1)
+        if self._eats_mb:
+            meal = np.empty(self._eats_mb * 1_000_000, np.uint8)  # address space alone, never touched
+            time.sleep(0.5)
+            del meal
         masks = np.zeros((len(SUBTYPES), *volume.hu.shape), bool)
         blood = (volume.hu >= DENSE_HU[0]) & (volume.hu <= DENSE_HU[1]) & head.full(head.brain)
         index = SUBTYPES.index(Subtype.INTRAPARENCHYMAL)
@@ -77,6 +96,11 @@ class ThresholdAnalyser:
             findings=(_finding(volume, blood, p),) if flagged else (),
         )
         return Answer(analysis=analysis, masks=masks)
+
+
+def _illegal_access(_: torch.Tensor) -> NoReturn:
+    """What torch raises for it, in its words."""
+    raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
 
 def _finding(volume: Volume, blood: NDArray[np.bool_], probability: float) -> Finding:

@@ -132,8 +132,8 @@ class Plan:
         setattr(owner, attribute, staticmethod(outer) if is_static else outer)
 
 
-def _hurry() -> None:
-    """Short waits, so that faults are many."""
+def hurry() -> None:
+    """Shorten the waits that are no setting, so that faults can be many."""
     database.BUSY_TIMEOUT_MS = outages.BUSY_TIMEOUT_MS
     worker.RECONCILE_S = 0.5
     retention.PERIOD_S = 0.5
@@ -142,7 +142,6 @@ def _hurry() -> None:
 
 def arm_worker(path: Path) -> None:
     """Every boundary of `WORKER`."""
-    _hurry()
     plan = Plan(path)
     for stage in _STAGES:
         plan.around(stages.Stages, stage, before=f"before {stage}", after=f"after {stage}")
@@ -194,7 +193,6 @@ def arm_worker(path: Path) -> None:
 
 def arm_receiver(path: Path) -> None:
     """Every boundary of `RECEIVER`."""
-    _hurry()
     plan = Plan(path)
     plan.around(stream.IncomingObject, "write", after="inside object")
     spool.os = _syncing(plan)  # type: ignore[assignment]

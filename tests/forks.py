@@ -64,13 +64,13 @@ class Fork:
 
 
 class Forks:
-    """Client of `fork_server`."""
+    """Client of `fork_server`; `environment` is added to that of all its processes."""
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.fork_server"],
             cwd=REPOSITORY,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -28,6 +28,10 @@ from tests.service import destination, study, write_config
 STAGES = ("first_slice", "last_slice", "complete", "started", "inferred", "stored", "sent", "committed")
 
 
+#: wait before a process is started again, s
+_RESTART_S = 0.15
+
+
 class Supervised:
     """A process that is started again whenever it dies, until the end of the block."""
 
@@ -49,7 +53,7 @@ class Supervised:
 
     def _run(self) -> None:
         while not self._ending.wait(0.02):
-            if self.fork is None or not self.fork.alive:
+            if self.fork is None or (not self.fork.alive and not self._ending.wait(_RESTART_S)):
                 self.fork = self._start()
                 self.starts += 1
         if self.fork is not None:
@@ -78,7 +82,7 @@ class Hospital:
         """Write the configuration; `sections` add to it."""
         values: dict[str, dict[str, Any]] = {
             "spool": {"path": str(self.disk / "spool")},
-            "worker": {"poll_s": 0.05, "heartbeat_s": 0.15, "dead_after_s": 0.6, "max_attempts": 10000},
+            "worker": {"poll_s": 0.08, "heartbeat_s": 0.2, "dead_after_s": 0.6, "max_attempts": 10000},
             "delivery": {
                 "backoff_s": 0.1,
                 "backoff_max_s": 0.5,
@@ -106,12 +110,19 @@ class Hospital:
             yield
 
     @contextmanager
-    def service(self, config: Path, *, workers: int = 1) -> Iterator[None]:
-        """Receiver and workers, with the plans that there are, each started again when it dies."""
+    def service(
+        self, config: Path, *, workers: int = 1, worker: dict[str, Any] | None = None
+    ) -> Iterator[None]:
+        """Receiver and workers, with the plans that there are, each started again when it dies.
+
+        `worker`: what the workers get besides (`tests.roles`).
+        """
 
         def start(role: str, log: str) -> Fork:
             plan = self.plan(role)
-            options = {"plan": str(plan)} if plan.exists() else {}
+            options = ({"plan": str(plan)} if plan.exists() else {}) | {"hurried": True}
+            if role == "worker":
+                options |= worker or {}
             return self._forks.start(role, self.folder / f"{log}.log", config=str(config), **options)
 
         with ExitStack() as stack:

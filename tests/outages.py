@@ -18,9 +18,9 @@ from ich_triage.pipeline.queue import system_database_url
 from ich_triage.store.database import Database
 
 #: how long each lasts, s; longer than processes under fire wait for a lock
-LASTS_S = 0.3
+LASTS_S = 0.2
 #: how long they wait for one, ms
-BUSY_TIMEOUT_MS = 100
+BUSY_TIMEOUT_MS = 80
 #: how long an outage may take to begin before who asked goes on: who asks may hold the lock itself, s
 _BEGIN_S = 0.05
 _FILLER = "filler"
@@ -39,8 +39,8 @@ class Outages:
     def __init__(self, address: Path, database: Database, disk: Path) -> None:
         self.address = address
         self._away: dict[str, Callable[[ExitStack], bool]] = {
-            "database": lambda stack: _database_away(stack, database),
-            "disk": lambda stack: _disk_full(stack, disk),
+            "database": lambda stack: database_away(stack, database),
+            "disk": lambda stack: disk_full(stack, disk),
         }
         #: fault → when each ended, by the monotonic clock, s
         self.ended: dict[str, list[float]] = {"database": [], "disk": []}
@@ -74,7 +74,8 @@ class Outages:
             self.ended[fault].append(monotonic())
 
 
-def _database_away(stack: ExitStack, database: Database) -> bool:
+def database_away(stack: ExitStack, database: Database) -> bool:
+    """Until the stack closes nothing can be written; whether that could be had at once."""
     return _locked(stack, database) if database.is_sqlite else _refusing(stack, database)
 
 
@@ -108,7 +109,7 @@ def _refusing(stack: ExitStack, database: Database) -> bool:
     return True
 
 
-def _disk_full(stack: ExitStack, disk: Path) -> bool:
+def disk_full(stack: ExitStack, disk: Path) -> bool:
     """Every free block of the file system is taken."""
     filler = disk / _FILLER
     stack.callback(filler.unlink)

@@ -14,6 +14,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModelInstance,
     Verification,
 )
+from pynetdicom.transport import ThreadedAssociationServer
 
 from ich_triage.dicom.scu import Peer
 
@@ -33,6 +34,47 @@ class Pacs:
         #: the status that C-STORE is answered with
         self.answer = SUCCESS
         self.peer = Peer(host="127.0.0.1", port=0, ae_title="PACS")
+        self._server: ThreadedAssociationServer | None = None
+
+    @contextmanager
+    def serve(self, *, strict: bool = False) -> Iterator[None]:
+        """Listen until the block ends, at the same port each time."""
+        ae = AE(ae_title="PACS")
+        ae.supported_contexts = AllStoragePresentationContexts
+        ae.add_supported_context(Verification)
+        ae.add_supported_context(StorageCommitmentPushModel)
+        handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_C_STORE, self.store),
+            (evt.EVT_N_ACTION, self.commit),
+        ]
+        ae.require_called_aet = strict
+
+        def listen() -> None:
+            server = ae.start_server(("127.0.0.1", self.peer.port), block=False, evt_handlers=handlers)
+            assert isinstance(server, ThreadedAssociationServer)
+            self._server = server
+            self.peer = Peer(host="127.0.0.1", port=int(server.server_address[1]), ae_title="PACS")
+
+        self._listen = listen
+        listen()
+        try:
+            yield
+        finally:
+            self._close()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody listens until the block ends."""
+        self._close()
+        try:
+            yield
+        finally:
+            self._listen()
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
 
     def store(self, event: evt.Event) -> int:
         """C-STORE."""
@@ -87,16 +129,5 @@ def counting_pacs(*, commits_to: Peer | None = None, strict: bool = False) -> It
     `strict`: it rejects who calls it by another name.
     """
     pacs = Pacs(commits_to)
-    ae = AE(ae_title="PACS")
-    ae.supported_contexts = AllStoragePresentationContexts
-    ae.add_supported_context(Verification)
-    ae.add_supported_context(StorageCommitmentPushModel)
-    handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, pacs.store), (evt.EVT_N_ACTION, pacs.commit)]
-    ae.require_called_aet = strict
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    assert server is not None
-    pacs.peer = Peer(host="127.0.0.1", port=int(server.server_address[1]), ae_title="PACS")
-    try:
+    with pacs.serve(strict=strict):
         yield pacs
-    finally:
-        server.shutdown()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 # everything that a process needs, loaded before the fork
 from ich_triage import bootstrap, settings
@@ -27,29 +30,48 @@ def worker(
     kills_at: int | None = None,
     breaks_at: int | None = None,
     record: str | None = None,
+    eats_mb: int = 0,
+    loses_device: str | None = None,
+    has_mb: int | None = None,
     plan: str | None = None,
+    hurried: bool = False,
     reconciles: bool = True,
 ) -> None:
     """`ich-triage worker` with the threshold analyser.
 
-    `record` is a file that gets a line for each stage that is run; `plan` names the boundaries to die at.
+    `record` is a file that gets a line for each stage that is run; `plan` names the boundaries to die at;
+    `has_mb` is the memory that it can have besides what it has at its start; `hurried` shortens waits that
+    are no setting.
     Where rows are made that no queue knows (`tests.listed`), it must not compare the two.
     """
-    analyser = ThresholdAnalyser(hold=Path(hold) if hold else None, kills_at=kills_at, breaks_at=breaks_at)
+    analyser = ThresholdAnalyser(
+        hold=Path(hold) if hold else None,
+        kills_at=kills_at,
+        breaks_at=breaks_at,
+        eats_mb=eats_mb,
+        loses_device=Path(loses_device) if loses_device else None,
+    )
     bootstrap.analyser = lambda *_: (analyser, None)  # type: ignore[assignment, return-value]
     if record:
         _record_stages(Path(record))
     if not reconciles:
         _worker.RECONCILE_S = 86_400.0
+    if hurried:
+        boundaries.hurry()
     if plan:
         boundaries.arm_worker(Path(plan))
+    if has_mb:
+        own = psutil.Process().memory_info().vms
+        resource.setrlimit(resource.RLIMIT_AS, (own + has_mb * 1_000_000,) * 2)
     loaded = settings.load(Path(config))
     logs.configure(loaded.log, process="worker")
     _run(bootstrap.worker(loaded, Database(loaded.database.url)))
 
 
-def receiver(*, config: str, plan: str | None = None) -> None:
-    """`ich-triage receiver`; `plan` names the boundaries to die at."""
+def receiver(*, config: str, plan: str | None = None, hurried: bool = False) -> None:
+    """`ich-triage receiver`; `plan` names the boundaries to die at, `hurried` shortens waits."""
+    if hurried:
+        boundaries.hurry()
     if plan:
         boundaries.arm_receiver(Path(plan))
     loaded = settings.load(Path(config))
