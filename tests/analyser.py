@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ich_triage.domain.finding import Analysis, Finding, PackageIdentity, Side, SliceScore
 from ich_triage.domain.labels import SUBTYPES, Subtype
 from ich_triage.imaging.head import Head
 from ich_triage.imaging.volume import Volume
-from ich_triage.inference.engine import in_batches
 
 IDENTITY = PackageIdentity(name="threshold", version="1", weights_sha256="cd" * 32, synthetic=True)
 #: HU that count as blood
@@ -71,7 +69,7 @@ class ThresholdAnalyser:
             raise FloatingPointError("Doe^Jane")
         if self._loses_device is not None and self._loses_device.exists():
             self._loses_device.unlink()
-            in_batches(_illegal_access, torch.zeros(1), 1)
+            _lose_device()
         if self._eats_mb:
             meal = np.empty(self._eats_mb * 1_000_000, np.uint8)  # address space alone, never touched
             time.sleep(0.5)
@@ -98,9 +96,16 @@ class ThresholdAnalyser:
         return Answer(analysis=analysis, masks=masks)
 
 
-def _illegal_access(_: torch.Tensor) -> NoReturn:
-    """What torch raises for it, in its words."""
-    raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+def _lose_device() -> None:
+    """What an engine on CUDA does when torch raises this, in torch's words."""
+    import torch  # takes seconds, which the other processes of tests need not wait
+
+    from ich_triage.inference.engine import in_batches
+
+    def forward(_: torch.Tensor) -> NoReturn:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    in_batches(forward, torch.zeros(1), 1)
 
 
 def _finding(volume: Volume, blood: NDArray[np.bool_], probability: float) -> Finding:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.settable_clock import SettableClock, settable_clock
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -64,9 +66,11 @@ class Fork:
 
 
 class Forks:
-    """Client of `fork_server`; `environment` is added to that of all its processes."""
+    """Client of `fork_server`. All its processes go by `clock`, where there is one."""
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self, clock: SettableClock | None = None) -> None:
+        self.clock = clock
+        environment = clock.environment if clock else {}
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.fork_server"],
             cwd=REPOSITORY,
@@ -109,9 +113,9 @@ class Forks:
 
 
 @pytest.fixture(scope="session")
-def fork_server() -> Iterator[Forks]:
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """One server for the whole run."""
-    server = Forks()
+    server = Forks(settable_clock(tmp_path_factory.mktemp("clock")))
     yield server
     server.close()
 
@@ -121,3 +125,5 @@ def forks(fork_server: Forks) -> Iterator[Forks]:
     """Starts processes that end with the test at the latest."""
     yield fork_server
     fork_server.kill_all()
+    if fork_server.clock:
+        fork_server.clock.set(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +23,16 @@ SUCCESS = 0x0000
 
 
 class Pacs:
-    """What a counting PACS has seen; it commits to all that it has."""
+    """What a counting PACS has seen; it commits to all that it has.
 
-    def __init__(self, commits_to: Peer | None) -> None:
+    `keeps`: objects themselves; else of each only a hash, so that there can be many.
+    """
+
+    def __init__(self, commits_to: Peer | None, *, keeps: bool = True) -> None:
         self._commits_to = commits_to
+        self._keeps = keeps
         self._lock = Lock()
-        #: SOP Instance UID → the data set of each arrival, as it came
+        #: SOP Instance UID → the data set of each arrival, as it came, or its hash
         self.arrivals: dict[str, list[bytes]] = defaultdict(list)
         #: SOP Instance UID → its data set
         self.objects: dict[str, Dataset] = {}
@@ -81,9 +86,11 @@ class Pacs:
         if self.answer != SUCCESS:
             return self.answer
         uid = str(event.request.AffectedSOPInstanceUID)
+        content = event.encoded_dataset(include_meta=False)
         with self._lock:
-            self.arrivals[uid].append(event.encoded_dataset(include_meta=False))
-            self.objects[uid] = event.dataset
+            self.arrivals[uid].append(content if self._keeps else hashlib.sha256(content).digest())
+            if self._keeps:
+                self.objects[uid] = event.dataset
         return SUCCESS
 
     def commit(self, event: evt.Event) -> tuple[int, None]:
@@ -123,11 +130,13 @@ class Pacs:
 
 
 @contextmanager
-def counting_pacs(*, commits_to: Peer | None = None, strict: bool = False) -> Iterator[Pacs]:
+def counting_pacs(
+    *, commits_to: Peer | None = None, strict: bool = False, keeps: bool = True
+) -> Iterator[Pacs]:
     """A counting PACS with AE title PACS that tells `commits_to` what it has committed to.
 
-    `strict`: it rejects who calls it by another name.
+    `strict`: it rejects who calls it by another name. `keeps`: see `Pacs`.
     """
-    pacs = Pacs(commits_to)
+    pacs = Pacs(commits_to, keeps=keeps)
     with pacs.serve(strict=strict):
         yield pacs

@@ -12,7 +12,6 @@ from pynetdicom.association import Association
 
 from ich_triage.dicom.scu import Peer
 
-
 #: how long it waits before it sends again, s
 _PAUSE_S = 0.1
 

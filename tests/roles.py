@@ -36,8 +36,9 @@ def worker(
     plan: str | None = None,
     hurried: bool = False,
     reconciles: bool = True,
+    shipped: bool = False,
 ) -> None:
-    """`ich-triage worker` with the threshold analyser.
+    """`ich-triage worker` with the threshold analyser, or with the model in force where that is `shipped`.
 
     `record` is a file that gets a line for each stage that is run; `plan` names the boundaries to die at;
     `has_mb` is the memory that it can have besides what it has at its start; `hurried` shortens waits that
@@ -51,7 +52,8 @@ def worker(
         eats_mb=eats_mb,
         loses_device=Path(loses_device) if loses_device else None,
     )
-    bootstrap.analyser = lambda *_: (analyser, None)  # type: ignore[assignment, return-value]
+    if not shipped:
+        bootstrap.analyser = lambda *_: (analyser, None)  # type: ignore[assignment, return-value]
     if record:
         _record_stages(Path(record))
     if not reconciles:

@@ -158,6 +158,30 @@ def forget(database_url: str, workflow_ids: Sequence[str]) -> None:
         client.destroy()
 
 
-def step(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run one checkpointed stage of a workflow; its result must be JSON."""
-    return DBOS.run_step({"name": name}, function, *arguments)
+class _Unkept(BaseException):
+    """Carries an error past DBOS, which keeps every `Exception` of a step for good."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def step(
+    name: str, function: Callable[..., Any], *arguments: Any, passing: Callable[[Exception], bool]
+) -> Any:
+    """Run one checkpointed stage of a workflow; its result must be JSON.
+
+    An error is kept like a result, and raised again by whoever takes over, unless it is `passing`.
+    """
+
+    def run() -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            if passing(error):
+                raise _Unkept(error) from error
+            raise
+
+    try:
+        return DBOS.run_step({"name": name}, run)
+    except _Unkept as unkept:
+        raise unkept.error from None

@@ -100,7 +100,7 @@ class Triage:
             self._leave_what_passes(revision_id, error)
             log.exception("revision_failed", revision=revision_id)
             outcome = failed(ReasonCode.ANALYSIS_ERROR, _in_one_line(error))
-        self._end(step, revision_id, outcome)
+        self._end(_checkpointed, revision_id, outcome)
 
     def _give_up(self, revision_id: int, *, may_render: bool) -> None:
         """Without checkpoints: those of the attempts before belong to the way that is not gone to its end.
@@ -121,16 +121,16 @@ class Triage:
         self._on_stored()
 
     def _leave_what_passes(self, revision_id: int, error: Exception) -> None:
-        """Raise an error that the study is not to blame for. One that has outlived its worker's memory is
-        begun again alone; a full disk costs it no attempt, however long that lasts.
+        """Raise an error that the study is not to blame for.
 
-        A lost device takes the process along: no study in it can be analysed any more.
+        Where memory did not suffice it is begun again alone; a full disk costs it no attempt, however long
+        that lasts. A lost device takes the process along: no study in it can be analysed any more.
         """
+        if not _is_passing(error):
+            return
         if isinstance(error, DeviceLostError):
             log.critical("device_lost", revision=revision_id, error=str(error))
             os._exit(os.EX_SOFTWARE)
-        if not (isinstance(error, OperationalError | MemoryError) or passes(error)):
-            return
         self._stages.forget(revision_id)
         if passes(error):
             with self._database.write() as session:
@@ -142,9 +142,9 @@ class Triage:
         raise error
 
     def _outcome(self, revision_id: int) -> Json:
-        outcome: Json = step("select", self._stages.select, revision_id)
+        outcome: Json = _checkpointed("select", self._stages.select, revision_id)
         if outcome["state"] is None:
-            outcome = step("analyse", _refusable(self._stages.analyse), revision_id)
+            outcome = _checkpointed("analyse", _refusable(self._stages.analyse), revision_id)
         return outcome
 
     def _deliveries(self, run: Run, revision_id: int, outcome: Json) -> list[Json]:
@@ -166,6 +166,15 @@ class Triage:
                 )
             return []
         return planned
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same work can succeed later, or elsewhere."""
+    return isinstance(error, OperationalError | MemoryError | DeviceLostError) or passes(error)
+
+
+def _checkpointed(name: str, stage: Callable[..., Any], *arguments: Any) -> Any:
+    return step(name, stage, *arguments, passing=_is_passing)
 
 
 def _plainly(_name: str, stage: Callable[..., Any], *arguments: Any) -> Any:

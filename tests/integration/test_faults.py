@@ -21,7 +21,6 @@ from tests.network import SilentNetwork
 from tests.outages import small_disk
 from tests.patient_scanner import PatientScanner
 from tests.service import complete, put, study
-from tests.settable_clock import SettableClock
 
 Wait = Callable[..., None]
 #: longer than a worker is silent before it is taken for dead
@@ -172,36 +171,16 @@ def suffer_silence(hospital: Hospital, network: SilentNetwork) -> float:
     return took
 
 
-@pytest.fixture(scope="module")
-def clock(tmp_path_factory: pytest.TempPathFactory) -> SettableClock:
-    """The clock of the processes below."""
-    return SettableClock(tmp_path_factory.mktemp("clock"))
-
-
-@pytest.fixture(scope="module")
-def clocked(clock: SettableClock) -> Iterator[Forks]:
-    """Starts processes that go by that clock."""
-    server = Forks(**clock.environment)
-    yield server
-    server.close()
-
-
 def test_a_clock_that_is_set_holds_nothing_up(
-    tmp_path: Path, sqlite: Database, clocked: Forks, clock: SettableClock, wait_until: Wait
+    hospital: Hospital, sqlite: Database, forks: Forks, wait_until: Wait
 ) -> None:
-    """Back an hour, then on by a day: in mid-study, while a report waits for its PACS, and as a worker dies."""
-    hospital = Hospital(tmp_path, tmp_path, sqlite, clocked)
-    clock.set(0)
+    """Back an hour, then on by a day: in mid-study, as a report waits for its PACS, and as a worker dies."""
+    clock = forks.clock or pytest.skip("setting the clock takes a C compiler")
 
     def settled() -> None:
-        wait_until(
-            lambda: not hospital.unsettled(), limit_s=60, what=f"every report; see {tmp_path}", every_s=0.1
-        )
+        wait_until(lambda: not hospital.unsettled(), limit_s=60, what="every report", every_s=0.1)
 
-    with (
-        hospital.peers(),
-        hospital.service(hospital.configure(delivery={"backoff_s": 2.0, "backoff_max_s": 2.0})),
-    ):
+    with hospital.service(hospital.configure(delivery={"backoff_s": 2.0, "backoff_max_s": 2.0})):
         hospital.scan(clot=True)
         settled()
         for seconds in (-HOUR_S, 24 * HOUR_S):
