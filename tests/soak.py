@@ -188,6 +188,10 @@ class Soak:
             )
         }
 
+    def starts(self) -> dict[str, int]:
+        """How often each process was started."""
+        return {name: each.starts for name, each in self._hospital.supervised.items()}
+
     def told(self) -> dict[str, object]:
         """The figures, for JSON."""
         return {
@@ -197,7 +201,7 @@ class Soak:
             "slices_each": SLICES,
             "manners": self.manners,
             "objects_at_the_pacs": len(self._hospital.pacs.arrivals),
-            "starts": {name: each.starts for name, each in self._hospital.supervised.items()},
+            "starts": self.starts(),
             "second_and_last_quarter": {name: self.growth(name) for name in self._hospital.supervised},
             "samples": [asdict(each) for each in self.samples],
             "progress": [asdict(each) for each in self.progress],
