@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from . import database, engine, latency, receive, train, web
+from . import database, engine, faults, latency, receive, train, web
 from .table import Rows, show
 
 BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
     "engine": ("The network in force, 32 slices", engine.run),
     "train": ("Training beside a plain torch loop", train.run),
     "database": ("Cost at 100 and at 10,000 studies", database.run),
+    "faults": ("From a fault's end to the last report at the PACS", faults.run),
     "web": ("The web process with 10,000 studies", web.run),
 }
 

@@ -22,7 +22,7 @@ def _killed(name: str) -> Fault:
         process = hospital.supervised[name].fork
         assert process is not None
         process.kill()
-        yield
+        yield  # it is there again when whoever supervises sees it
 
     return fault
 

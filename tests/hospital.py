@@ -111,16 +111,22 @@ class Hospital:
 
     @contextmanager
     def service(
-        self, config: Path, *, workers: int = 1, worker: dict[str, Any] | None = None, web: bool = False
+        self,
+        config: Path,
+        *,
+        workers: int = 1,
+        worker: dict[str, Any] | None = None,
+        web: bool = False,
+        hurried: bool = True,
     ) -> Iterator[None]:
         """Receiver and workers, with the plans that there are, each started again when it dies.
 
-        `worker`: what the workers get besides (`tests.roles`); `web`: the pages, too.
+        `worker`: what the workers get besides (`tests.roles`); `web`: the pages, too; `hurried`: see there.
         """
 
         def start(role: str, log: str) -> Fork:
             plan = self.plan(role)
-            options: dict[str, Any] = {} if role == "web" else {"hurried": True}
+            options: dict[str, Any] = {} if role == "web" else {"hurried": hurried}
             if plan.exists():
                 options["plan"] = str(plan)
             if role == "worker":

@@ -268,9 +268,18 @@ def commitment_result(session: Session, result: CommitmentResult, *, policy: Pol
 def redeliver(session: Session, study_instance_uid: str, *, destination: str | None, now: datetime) -> int:
     """Make a study's deliveries pending again, dead ones included, with fresh attempts; returns how many."""
     of_study = select(Revision.id).join(Study).where(Study.study_instance_uid == study_instance_uid)
+    return _again(session, Delivery.revision_id.in_(of_study.scalar_subquery()), destination, now)
+
+
+def redeliver_dead(session: Session, *, destination: str | None, now: datetime) -> int:
+    """Make every dead delivery pending again, as after a PACS that was away for days; returns how many."""
+    return _again(session, Delivery.state == DeliveryState.DEAD, destination, now)
+
+
+def _again(session: Session, which: ColumnElement[bool], destination: str | None, now: datetime) -> int:
     again = (
         update(Delivery)
-        .where(Delivery.revision_id.in_(of_study.scalar_subquery()))
+        .where(which)
         .values(
             state=DeliveryState.PENDING,
             attempts=0,

@@ -260,6 +260,19 @@ def test_redeliver_starts_afresh(database: Database) -> None:
     assert row(database, ids[1]).sent_at == NOW  # the ledger keeps when it was first stored
 
 
+def test_all_dead_letters_go_again_and_nothing_else(database: Database) -> None:
+    """After a PACS was away for days: those of every study, of one destination where one is named."""
+    (dead,) = plan(database, "1")
+    (sent,) = plan(database, "2", study="1.2.4")
+    with database.write() as session:
+        deliveries.mark_dead(session, dead, error="no connection")
+        deliveries.mark_sent(session, sent, now=NOW, commitment=False)
+    with database.write() as session:
+        assert deliveries.redeliver_dead(session, destination="other", now=NOW) == 0
+        assert deliveries.redeliver_dead(session, destination=None, now=NOW) == 1
+    assert (row(database, dead).state, row(database, sent).state) == ("pending", "sent")
+
+
 def test_what_waits_for_a_removed_destination_says_so(database: Database) -> None:
     """It becomes a dead letter that names the destination; what was sent there before is left alone."""
     waiting, sent = plan(database, "1", "2")
