@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test chaos fuzz hosts recipes lint bench train screenshots venv lock
+.PHONY: demo test chaos soak fuzz hosts recipes lint bench train screenshots venv lock
 
 venv: $(READY)
 
@@ -24,9 +24,13 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-# The long form of the chaos tests: more deaths at each boundary.
+# The long form of the chaos matrix: every fault several times at each boundary; figures in build/.
 chaos: $(READY)
-	$(BIN)/pytest tests/chaos -m long
+	$(BIN)/pytest tests/chaos/test_every_fault_at_every_boundary.py -m long
+
+# Twenty scanners that abort, repeat and come late, a PACS that comes and goes; plots and figures in build/soak.
+soak: $(READY)
+	SOAK_MINUTES=$(or $(SOAK_MINUTES),60) $(BIN)/pytest tests/chaos/test_soak.py -m long
 
 # The long form of the fuzz tests: so many requests for each route of the API; 100,000 messages to the receiver, of
 # which the last ones are led by coverage.

@@ -13,6 +13,7 @@ IchTriageError
 ├── PackageError           a model package cannot be trusted or loaded
 ├── PromotionError         a model package was not put in force
 ├── EngineError            inference failed on the device
+│   └── DeviceLostError        the device answers nobody in this process any more
 ├── DeliveryError          a destination did not take an object
 │   └── DeliveryRefusedError   it answered with a failure status
 ├── UnknownStudyError      no such study in the database
@@ -112,6 +113,10 @@ class PromotionError(IchTriageError):
 
 class EngineError(IchTriageError):
     """Inference failed on the device."""
+
+
+class DeviceLostError(EngineError):
+    """The device failed and answers nobody in this process any more; only a new process can use it."""
 
 
 class DeliveryError(IchTriageError):

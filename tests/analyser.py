@@ -7,6 +7,7 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +36,25 @@ class ThresholdAnalyser:
     """Same pixels, same answer.
 
     While the file `hold` exists it waits; a study whose first voxel has `kills_at` HU kills the process,
-    as a bug in a library would; one with `breaks_at` raises.
+    as a bug in a library would; one with `breaks_at` raises. Each study takes `eats_mb` of memory for a
+    moment. The file `loses_device` stands for a device that fails once.
     """
 
     identity = IDENTITY
     fingerprint = IDENTITY.weights_sha256
 
     def __init__(
-        self, *, hold: Path | None = None, kills_at: int | None = None, breaks_at: int | None = None
+        self,
+        *,
+        hold: Path | None = None,
+        kills_at: int | None = None,
+        breaks_at: int | None = None,
+        eats_mb: int = 0,
+        loses_device: Path | None = None,
     ) -> None:
         self._hold = hold
+        self._eats_mb = eats_mb
+        self._loses_device = loses_device
         self._breaks_at = breaks_at
         self._kills_at = kills_at
 
@@ -57,6 +67,13 @@ class ThresholdAnalyser:
             os.kill(os.getpid(), signal.SIGKILL)
         if mark == self._breaks_at:
             raise FloatingPointError("Doe^Jane")
+        if self._loses_device is not None and self._loses_device.exists():
+            self._loses_device.unlink()
+            _lose_device()
+        if self._eats_mb:
+            meal = np.empty(self._eats_mb * 1_000_000, np.uint8)  # address space alone, never touched
+            time.sleep(0.5)
+            del meal
         masks = np.zeros((len(SUBTYPES), *volume.hu.shape), bool)
         blood = (volume.hu >= DENSE_HU[0]) & (volume.hu <= DENSE_HU[1]) & head.full(head.brain)
         index = SUBTYPES.index(Subtype.INTRAPARENCHYMAL)
@@ -77,6 +94,18 @@ class ThresholdAnalyser:
             findings=(_finding(volume, blood, p),) if flagged else (),
         )
         return Answer(analysis=analysis, masks=masks)
+
+
+def _lose_device() -> None:
+    """What an engine on CUDA does when torch raises this, in torch's words."""
+    import torch  # takes seconds, which the other processes of tests need not wait
+
+    from ich_triage.inference.engine import in_batches
+
+    def forward(_: torch.Tensor) -> NoReturn:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    in_batches(forward, torch.zeros(1), 1)
 
 
 def _finding(volume: Volume, blood: NDArray[np.bool_], probability: float) -> Finding:

@@ -1,7 +1,8 @@
-"""Every boundary between two stages at which a process can be killed, without a switch in the product.
+"""Every boundary between two stages at which something can go wrong, without a switch in the product.
 
-A plan is a JSON file, boundary → how often to die there. A process that comes by one that is left in the
-plan crosses it out and kills itself with -9.
+A plan is a JSON file, boundary → faults that are to happen there, one each time. A process that comes by
+crosses out the first one left: it kills itself with -9, or has the database or the disk taken away
+(`tests.outages`) and goes on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import signal
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
 from threading import Lock
@@ -21,10 +22,15 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from ich_triage.intake import assembly, indexer, scp, spool, stream
 from ich_triage.intake import receiver as receivers
+from ich_triage.keeping import aside, remove, retention
 from ich_triage.outputs import courier, dicom_courier, masks, mllp
 from ich_triage.pipeline import queue, stages, triage, worker
-from ich_triage.storage import folder
+from ich_triage.storage import durable, folder
+from ich_triage.store import database
+from tests import outages
 
+KILL, DATABASE, DISK = "kill", "database", "disk"
+FAULTS = (KILL, DATABASE, DISK)
 _STAGES = ("select", "analyse", "render", "store")
 
 WORKER = (
@@ -43,6 +49,9 @@ WORKER = (
     *("before C-STORE", "after C-STORE", "inside the transaction of sent", "after sent"),
     *("before commitment request", "after commitment request", "inside the transaction of request"),
     *("before message", "after message"),
+    *("inside the transaction of announcement", "before aside", "after aside"),
+    *("inside the transaction of study removal", "after study removal"),
+    *("before deletion of aside", "after deletion of aside"),
 )
 RECEIVER = (
     *("inside object", "before sync of file", "after sync of file", "before sync of inbox"),
@@ -57,14 +66,23 @@ RECEIVER = (
 _lock = Lock()
 
 
-def write_plan(path: Path, boundaries: Iterable[str], *, times: int = 1) -> None:
-    """Die at each boundary so many times."""
-    path.write_text(json.dumps(dict.fromkeys(boundaries, times)))
+def write_plan(path: Path, boundaries: Iterable[str], faults: Sequence[str]) -> None:
+    """Have each of `faults` happen at each boundary; which is the first there goes round."""
+    plan = {}
+    for number, name in enumerate(boundaries):
+        turn = number % len(faults)
+        plan[name] = [*faults[turn:], *faults[:turn]]
+    path.write_text(json.dumps(plan))
 
 
-def remaining(path: Path) -> dict[str, int]:
+def remaining(path: Path) -> dict[str, list[str]]:
     """What is left of a plan."""
-    return {name: times for name, times in json.loads(path.read_text()).items() if times}
+    return {name: faults for name, faults in json.loads(path.read_text()).items() if faults}
+
+
+def address(path: Path) -> Path:
+    """Where a process with this plan asks for outages."""
+    return path.parent / "outages"
 
 
 class Plan:
@@ -74,19 +92,21 @@ class Plan:
         self._path = path
 
     def strike(self, boundary: str) -> None:
-        """Die here if the plan says so."""
+        """Let happen what the plan says."""
         # one process after the other, one thread after the other; the kernel unlocks for who dies
         with _lock, self._path.with_suffix(".lock").open("ab") as door:
             fcntl.flock(door, fcntl.LOCK_EX)
             left = json.loads(self._path.read_text())
             if not left.get(boundary):
                 return
-            left[boundary] -= 1
+            fault = left[boundary].pop(0)
             new = self._path.with_suffix(".new")
             new.write_text(json.dumps(left))
             new.replace(self._path)
-            os.write(1, f"killed {boundary}\n".encode())
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.write(1, f"{fault} {boundary}\n".encode())
+            if fault == KILL:
+                os.kill(os.getpid(), signal.SIGKILL)
+        outages.ask_for(address(self._path), fault)
 
     def around(
         self,
@@ -111,6 +131,14 @@ class Plan:
 
         is_static = isinstance(vars(owner).get(attribute), staticmethod)
         setattr(owner, attribute, staticmethod(outer) if is_static else outer)
+
+
+def hurry() -> None:
+    """Shorten the waits that are no setting, so that faults can be many."""
+    database.BUSY_TIMEOUT_MS = outages.BUSY_TIMEOUT_MS
+    worker.RECONCILE_S = 0.5
+    retention.PERIOD_S = 0.5
+    retention.Retention.__init__.__kwdefaults__["grace_s"] = 0.0
 
 
 def arm_worker(path: Path) -> None:
@@ -143,7 +171,7 @@ def arm_worker(path: Path) -> None:
         after="after object",
         when=lambda _result, _files, path, *_: path.startswith("outbox/"),
     )
-    folder.os = _replacing(plan)  # type: ignore[assignment]
+    durable.os = _replacing(plan)  # type: ignore[assignment]
     plan.around(stages.deliveries, "plan", after="inside the transaction of store")
     plan.around(
         courier.deliveries,
@@ -163,6 +191,11 @@ def arm_worker(path: Path) -> None:
         after="after commitment request",
     )
     plan.around(courier.deliveries, "commitment_requested", after="inside the transaction of request")
+    plan.around(remove.removal, "mark_images", after="inside the transaction of announcement")
+    plan.around(aside.Aside, "_move", before="before aside", after="after aside")
+    plan.around(remove.removal, "drop_study", after="inside the transaction of study removal")
+    plan.around(retention, "remove_study", after="after study removal")
+    plan.around(aside.Aside, "_settle", before="before deletion of aside", after="after deletion of aside")
 
 
 def arm_receiver(path: Path) -> None:

@@ -86,14 +86,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest) -> Database:
     """A database with this release's schema: once SQLite, once PostgreSQL."""
-    if request.param == "sqlite":
-        yield request.getfixturevalue("sqlite")
-        return
-    template = request.getfixturevalue("migrated_postgres")
-    url = _fresh_postgres_url(request.getfixturevalue("postgres_url"), template=template)
-    database = Database(url)
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def postgresql(postgres_url: str, migrated_postgres: str) -> Iterator[Database]:
+    """A PostgreSQL database with this release's schema."""
+    database = Database(_fresh_postgres_url(postgres_url, template=migrated_postgres))
     yield database
     database.close()
 
@@ -127,11 +128,17 @@ def free_port() -> int:
 def wait_until() -> Callable[..., None]:
     """Wait for a condition, with a limit; polls, since the condition lives in another process."""
 
-    def wait(condition: Callable[[], object], *, limit_s: float = 15.0, what: str = "the condition") -> None:
+    def wait(
+        condition: Callable[[], object],
+        *,
+        limit_s: float = 15.0,
+        what: str = "the condition",
+        every_s: float = 0.02,
+    ) -> None:
         deadline = monotonic() + limit_s
         while not condition():
             if monotonic() > deadline:
                 raise AssertionError(f"waited {limit_s} s in vain for {what}")
-            sleep(0.02)
+            sleep(every_s)
 
     return wait

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.settable_clock import SettableClock, settable_clock
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -80,14 +82,15 @@ class Typed(Fork):
 
 
 class Forks:
-    """Client of `fork_server`."""
+    """Client of `fork_server`. All its processes go by `clock`, where there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: SettableClock | None = None) -> None:
+        self.clock = clock
         paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.fork_server"],
             cwd=REPOSITORY,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | (clock.environment if clock else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -139,9 +142,9 @@ class Forks:
 
 
 @pytest.fixture(scope="session")
-def fork_server() -> Iterator[Forks]:
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """One server for the whole run."""
-    server = Forks()
+    server = Forks(settable_clock(tmp_path_factory.mktemp("clock")))
     yield server
     server.close()
 
@@ -151,3 +154,5 @@ def forks(fork_server: Forks) -> Iterator[Forks]:
     """Starts processes that end with the test at the latest."""
     yield fork_server
     fork_server.kill_all()
+    if fork_server.clock:
+        fork_server.clock.set(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModelInstance,
     Verification,
 )
+from pynetdicom.transport import ThreadedAssociationServer
 
 from ich_triage.dicom.scu import Peer
 
@@ -21,27 +23,74 @@ SUCCESS = 0x0000
 
 
 class Pacs:
-    """What a counting PACS has seen; it commits to all that it has."""
+    """What a counting PACS has seen; it commits to all that it has.
 
-    def __init__(self, commits_to: Peer | None) -> None:
+    `keeps`: objects themselves; else of each only a hash, so that there can be many.
+    """
+
+    def __init__(self, commits_to: Peer | None, *, keeps: bool = True) -> None:
         self._commits_to = commits_to
+        self._keeps = keeps
         self._lock = Lock()
-        #: SOP Instance UID → the data set of each arrival, as it came
+        #: SOP Instance UID → the data set of each arrival, as it came, or its hash
         self.arrivals: dict[str, list[bytes]] = defaultdict(list)
         #: SOP Instance UID → its data set
         self.objects: dict[str, Dataset] = {}
         #: the status that C-STORE is answered with
         self.answer = SUCCESS
         self.peer = Peer(host="127.0.0.1", port=0, ae_title="PACS")
+        self._server: ThreadedAssociationServer | None = None
+
+    @contextmanager
+    def serve(self, *, strict: bool = False) -> Iterator[None]:
+        """Listen until the block ends, at the same port each time."""
+        ae = AE(ae_title="PACS")
+        ae.supported_contexts = AllStoragePresentationContexts
+        ae.add_supported_context(Verification)
+        ae.add_supported_context(StorageCommitmentPushModel)
+        handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_C_STORE, self.store),
+            (evt.EVT_N_ACTION, self.commit),
+        ]
+        ae.require_called_aet = strict
+
+        def listen() -> None:
+            server = ae.start_server(("127.0.0.1", self.peer.port), block=False, evt_handlers=handlers)
+            assert isinstance(server, ThreadedAssociationServer)
+            self._server = server
+            self.peer = Peer(host="127.0.0.1", port=int(server.server_address[1]), ae_title="PACS")
+
+        self._listen = listen
+        listen()
+        try:
+            yield
+        finally:
+            self._close()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody listens until the block ends."""
+        self._close()
+        try:
+            yield
+        finally:
+            self._listen()
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
 
     def store(self, event: evt.Event) -> int:
         """C-STORE."""
         if self.answer != SUCCESS:
             return self.answer
         uid = str(event.request.AffectedSOPInstanceUID)
+        content = event.encoded_dataset(include_meta=False)
         with self._lock:
-            self.arrivals[uid].append(event.encoded_dataset(include_meta=False))
-            self.objects[uid] = event.dataset
+            self.arrivals[uid].append(content if self._keeps else hashlib.sha256(content).digest())
+            if self._keeps:
+                self.objects[uid] = event.dataset
         return SUCCESS
 
     def commit(self, event: evt.Event) -> tuple[int, None]:
@@ -81,22 +130,13 @@ class Pacs:
 
 
 @contextmanager
-def counting_pacs(*, commits_to: Peer | None = None, strict: bool = False) -> Iterator[Pacs]:
+def counting_pacs(
+    *, commits_to: Peer | None = None, strict: bool = False, keeps: bool = True
+) -> Iterator[Pacs]:
     """A counting PACS with AE title PACS that tells `commits_to` what it has committed to.
 
-    `strict`: it rejects who calls it by another name.
+    `strict`: it rejects who calls it by another name. `keeps`: see `Pacs`.
     """
-    pacs = Pacs(commits_to)
-    ae = AE(ae_title="PACS")
-    ae.supported_contexts = AllStoragePresentationContexts
-    ae.add_supported_context(Verification)
-    ae.add_supported_context(StorageCommitmentPushModel)
-    handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, pacs.store), (evt.EVT_N_ACTION, pacs.commit)]
-    ae.require_called_aet = strict
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    assert server is not None
-    pacs.peer = Peer(host="127.0.0.1", port=int(server.server_address[1]), ae_title="PACS")
-    try:
+    pacs = Pacs(commits_to, keeps=keeps)
+    with pacs.serve(strict=strict):
         yield pacs
-    finally:
-        server.shutdown()

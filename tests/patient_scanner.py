@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import monotonic
+from time import monotonic, sleep
 
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -11,6 +11,9 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from ich_triage.dicom.scu import Peer
+
+#: how long it waits before it sends again, s
+_PAUSE_S = 0.1
 
 
 class PatientScanner:
@@ -34,6 +37,8 @@ class PatientScanner:
                     left.remove(ds)
             if association.is_established:
                 association.release()
+            if left:
+                sleep(_PAUSE_S)
 
     def _associate(self) -> Association:
         ae = AE(ae_title="SCANNER")

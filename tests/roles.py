@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 # everything that a process needs, loaded before the fork
 from ich_triage import bootstrap, settings
@@ -32,26 +35,44 @@ def worker(
     kills_at: int | None = None,
     breaks_at: int | None = None,
     record: str | None = None,
+    eats_mb: int = 0,
+    loses_device: str | None = None,
+    has_mb: int | None = None,
     plan: str | None = None,
+    hurried: bool = False,
     reconciles: bool = True,
+    shipped: bool = False,
     host: str | None = None,
 ) -> None:
-    """`ich-triage worker` with the threshold analyser.
+    """`ich-triage worker` with the threshold analyser, or with the model in force where that is `shipped`.
 
-    `record` is a file that gets a line for each stage that is run; `plan` names the boundaries to die at.
-    `host` is one of `tests.hosts`. Where rows are made that no queue knows (`tests.listed`), it must not
-    compare the two.
+    `record` is a file that gets a line for each stage that is run; `plan` names the boundaries to die at;
+    `has_mb` is the memory that it can have besides what it has at its start; `hurried` shortens waits that
+    are no setting; `host` is one of `tests.hosts`.
+    Where rows are made that no queue knows (`tests.listed`), it must not compare the two.
     """
     if host:
         hosts.enter(host)
-    analyser = ThresholdAnalyser(hold=Path(hold) if hold else None, kills_at=kills_at, breaks_at=breaks_at)
-    bootstrap.analyser = lambda *_: (analyser, None)  # type: ignore[assignment, return-value]
+    analyser = ThresholdAnalyser(
+        hold=Path(hold) if hold else None,
+        kills_at=kills_at,
+        breaks_at=breaks_at,
+        eats_mb=eats_mb,
+        loses_device=Path(loses_device) if loses_device else None,
+    )
+    if not shipped:
+        bootstrap.analyser = lambda *_: (analyser, None)  # type: ignore[assignment, return-value]
     if record:
         _record_stages(Path(record))
     if not reconciles:
         _worker.RECONCILE_S = 86_400.0
+    if hurried:
+        boundaries.hurry()
     if plan:
         boundaries.arm_worker(Path(plan))
+    if has_mb:
+        own = psutil.Process().memory_info().vms
+        resource.setrlimit(resource.RLIMIT_AS, (own + has_mb * 1_000_000,) * 2)
     loaded = settings.load(Path(config))
     logs.configure(loaded.log, process="worker")
     _run(bootstrap.worker(loaded, Database(loaded.database.url)))
@@ -61,15 +82,18 @@ def receiver(
     *,
     config: str,
     plan: str | None = None,
+    hurried: bool = False,
     host: str | None = None,
     commitments_held_s: float | None = None,
 ) -> None:
     """`ich-triage receiver`, on one of `tests.hosts`; `plan` names the boundaries to die at.
 
-    `commitments_held_s`: how long a request for commitment is left to the receiver that was asked.
+    `hurried` shortens waits that are no setting; `commitments_held_s`: how long a request for commitment is left to the receiver that was asked.
     """
     if host:
         hosts.enter(host)
+    if hurried:
+        boundaries.hurry()
     if plan:
         boundaries.arm_receiver(Path(plan))
     if commitments_held_s is not None:

@@ -16,16 +16,23 @@ UidArgument = Annotated[str, typer.Argument(help="Study Instance UID.")]
 
 def redeliver(
     context: typer.Context,
-    uid: UidArgument,
+    uid: Annotated[str | None, typer.Argument(help="Study Instance UID.")] = None,
     destination: Annotated[str | None, typer.Option(help="Only to this destination.")] = None,
+    dead: Annotated[bool, typer.Option("--dead", help="Dead letters alone, of every study.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Send a study's reports again, dead letters included; the PACS sees the same objects."""
+    if (uid is None) != dead:
+        raise typer.BadParameter("name a study, or say --dead for the dead letters of all")
     database = open_database(settings(context, config))
     with database.write() as session:
-        studies.get(session, uid)
-        number = deliveries.redeliver(session, uid, destination=destination, now=datetime.now(UTC))
-    console.print(f"{number} deliveries queued again" if number else "nothing to deliver for this study")
+        now = datetime.now(UTC)
+        if uid is None:
+            number = deliveries.redeliver_dead(session, destination=destination, now=now)
+        else:
+            studies.get(session, uid)
+            number = deliveries.redeliver(session, uid, destination=destination, now=now)
+    console.print(f"{number} deliveries queued again" if number else "nothing to deliver")
     if not number:
         raise typer.Exit(1)
 

@@ -13,7 +13,7 @@ import structlog
 import torch
 from torch import Tensor
 
-from ..errors import EngineError
+from ..errors import DeviceLostError, EngineError
 from .engine import Engine, Floats, SliceOutput, StudyOutput, join
 
 log = structlog.get_logger(__name__)
@@ -159,12 +159,13 @@ class Batcher:
             start = stop
 
     def _after_failure(self, shares: list[_Share], error: Exception) -> None:
-        if len(shares) > 1:
+        if len(shares) > 1 and not isinstance(error, DeviceLostError):
             log.warning("batch_retried_singly", studies=len(shares), error=type(error).__name__)
             for share in shares:
                 self._run_batch([share])
             return
-        self._fail(shares[0].job, error)
+        for share in shares:
+            self._fail(share.job, error)
 
     def _deliver(self, job: _Job, part: SliceOutput) -> None:
         job.parts.append(part)

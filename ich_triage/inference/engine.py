@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import EngineError
+from ..errors import DeviceLostError, EngineError
 from ..model.package import Package
 
 log = structlog.get_logger(__name__)
@@ -94,7 +94,7 @@ class TorchEngine:
                     torch.from_numpy(height)[None, :, None].to(self.device),
                 )
         except RuntimeError as error:
-            raise EngineError(f"sequence network: {first_line(error)}") from error
+            raise _named("sequence network", error) from error
         return StudyOutput(slice_logits=slices[0].cpu().numpy(), study_logits=study[0].cpu().numpy())
 
 
@@ -103,7 +103,7 @@ def in_batches(
 ) -> tuple[list[SliceOutput], int]:
     """Run `forward` over `x` in batches; where memory does not suffice, halve the batch and go on.
 
-    Returns the parts and the batch size that worked. Raises EngineError.
+    Returns the parts and the batch size that worked. Raises EngineError, DeviceLostError.
     """
     parts: list[SliceOutput] = []
     start = 0
@@ -113,7 +113,7 @@ def in_batches(
         except (MemoryError, RuntimeError) as error:
             size = min(batch, len(x) - start)
             if not is_out_of_memory(error) or size == 1:
-                raise EngineError(f"slice network: {first_line(error)}") from error
+                raise _named("slice network", error) from error
             batch = size // 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -121,6 +121,16 @@ def in_batches(
         else:
             start += batch
     return parts, batch
+
+
+def _named(where: str, error: Exception) -> EngineError:
+    """What a library has raised, as an error of ours.
+
+    After an error of CUDA other than want of memory every further call in the process fails alike
+    (CUDA Runtime API, `cudaErrorIllegalAddress` and others: "the process must be terminated and relaunched").
+    """
+    lost = "CUDA error" in str(error) and not is_out_of_memory(error)
+    return (DeviceLostError if lost else EngineError)(f"{where}: {first_line(error)}")
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -6,18 +6,24 @@ image: so a whole series still waits `GRACE_S` after the last slice, which is we
 milliseconds between two such associations and well below what a reader notices. While associations are open
 it waits the settle time. A slow sender, such as a scanner that sends each slice as it is reconstructed,
 must have been silent for several times its own pace.
+
+Times are those of receipt, by the wall clock. Where that was set meanwhile they say nothing about silence,
+which is then what this process has seen of it by the monotonic clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from time import monotonic
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ..clock import Steps
 from ..domain.completeness import SlicePosition, whole_series
 from ..domain.states import CompletedBy
 from ..settings import Assembly as AssemblySettings
@@ -34,9 +40,60 @@ GRACE_S = 0.3
 #: silence after which a whole series is complete, in mean intervals between its slices
 PACE = 4.0
 
+#: so much later than now is what came before the clock was set back, or to a host whose clock is fast
+_FUTURE = timedelta(seconds=1)
+
+
 #: an object that waits longer for the index than this is not waited for: longer than it takes until another
 #: receiver takes up what a dead one has left
 STUCK = timedelta(seconds=40)
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """What one sweep after the other has seen of a study."""
+
+    #: when it was first seen, by the monotonic clock, s
+    first_s: float
+    #: its instance count
+    count: int
+    #: since when it has had that, by the monotonic clock, s
+    since_s: float
+    #: whether it was geometrically whole then; None: not judged yet
+    whole: bool | None = None
+    #: its times of receipt cannot be held against the clock of now
+    misdated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Times:
+    """What decides about a study."""
+
+    #: since its last slice, s
+    silence_s: float
+    #: from its first slice to its last, s
+    took_s: float
+    #: since its first slice, s
+    age_s: float
+
+
+def _dated(study: Study, now: datetime) -> _Times:
+    """By the times of receipt; `now` is the moment up to which they are known."""
+    first = study.assembling_since or study.first_slice_at
+    return _Times(
+        silence_s=(now - study.last_slice_at).total_seconds(),
+        took_s=(study.last_slice_at - first).total_seconds(),
+        age_s=(now - first).total_seconds(),
+    )
+
+
+def _observed(seen: _Seen, steady_s: float, *, behind: bool) -> _Times:
+    """By what was seen; nothing is silence while the index is `behind`."""
+    return _Times(
+        silence_s=0.0 if behind else steady_s - seen.since_s,
+        took_s=seen.since_s - seen.first_s,
+        age_s=steady_s - seen.first_s,
+    )
 
 
 class Assembly:
@@ -58,30 +115,41 @@ class Assembly:
         self._associations = associations
         self._indexed_up_to = indexed_up_to
         self._oldest_waiting = oldest_waiting
-        #: study id → (its instance count, whether it was whole then): geometry is judged once per change
-        self._whole: dict[int, tuple[int, bool]] = {}
+        #: by study id: geometry is judged once per change
+        self._seen: dict[int, _Seen] = {}
+        self._steps = Steps()
 
-    def sweep(self, now: datetime | None = None) -> int:
-        """Complete every study that is; returns how many. Raises SQLAlchemyError, OSError."""
+    def sweep(self, now: datetime | None = None, *, steady_s: float | None = None) -> int:
+        """Complete every study that is; returns how many. Raises SQLAlchemyError, OSError.
+
+        `now` stands for the wall clock, and `steady_s` for the monotonic one, which else goes with it.
+        """
+        wall = now or datetime.now(UTC)
+        if steady_s is None:
+            steady_s = monotonic() if now is None else wall.timestamp()
+        was_set = self._steps.look(wall, steady_s) != 0.0
         # objects that are acknowledged but not indexed yet are no silence
-        known_until = self._indexed_up_to(now or datetime.now(UTC))
+        known_until = self._indexed_up_to(wall)
+
+        def times(study: Study, limit: datetime) -> _Times:
+            known, seen = min(limit, known_until(study.study_instance_uid)), self._seen[study.id]
+            return _observed(seen, steady_s, behind=known != wall) if seen.misdated else _dated(study, known)
+
         with self._database.read() as session:
             assembling = list(session.scalars(select(Study).where(Study.assembling_since.is_not(None))))
-            due = self._due(session, assembling, known_until)
-            if due and (limit := self._limit(now or datetime.now(UTC))):
-                those = [study for study, _ in due]
-                due = self._due(session, those, lambda uid: min(limit, known_until(uid)))
-        self._whole = {study.id: self._whole[study.id] for study in assembling if study.id in self._whole}
+            self._seen = {
+                study.id: self._look(study, wall, steady_s, was_set=was_set) for study in assembling
+            }
+            due = self._due(session, [(study, times(study, wall)) for study in assembling])
+            if due and (limit := self._limit(wall)):
+                due = self._due(session, [(study, times(study, limit)) for study, _ in due])
         return sum(self._complete(study, rule, now) for study, rule in due)
 
     def _due(
-        self, session: Session, studies: Iterable[Study], known_until: Callable[[str], datetime]
+        self, session: Session, studies: Iterable[tuple[Study, _Times]]
     ) -> list[tuple[Study, CompletedBy]]:
         """Those that are complete, and by which rule."""
-        rules = (
-            (study, self._completed_by(session, study, known_until(study.study_instance_uid)))
-            for study in studies
-        )
+        rules = ((study, self._completed_by(session, study, times)) for study, times in studies)
         return [(study, rule) for study, rule in rules if rule]
 
     def _limit(self, now: datetime) -> datetime | None:
@@ -92,33 +160,37 @@ class Assembly:
         oldest = self._oldest_waiting()
         return oldest if oldest and now - oldest < STUCK else None
 
-    def _completed_by(self, session: Session, study: Study, now: datetime) -> CompletedBy | None:
-        silence = now - study.last_slice_at
-        if silence >= timedelta(seconds=self._silence_needed_s(study)) and self._is_whole(session, study):
-            return CompletedBy.GEOMETRY
-        if silence >= timedelta(seconds=self._settings.quiet_s):
-            return CompletedBy.QUIET
-        if study.assembling_since and now - study.assembling_since >= timedelta(seconds=self._settings.cap_s):
-            return CompletedBy.CAP
-        return None
+    def _look(self, study: Study, wall: datetime, steady_s: float, *, was_set: bool) -> _Seen:
+        """What has been seen of a study with this sweep; `was_set`: the wall clock was, since the last."""
+        before = self._seen.get(study.id)
+        seen = before or _Seen(first_s=steady_s, count=study.instance_count, since_s=steady_s)
+        if seen.count != study.instance_count:
+            seen.count, seen.since_s, seen.whole = study.instance_count, steady_s, None
+        seen.misdated = seen.misdated or was_set or study.last_slice_at > wall + _FUTURE
+        return seen
 
-    def _silence_needed_s(self, study: Study) -> float:
+    def _completed_by(self, session: Session, study: Study, times: _Times) -> CompletedBy | None:
+        if times.silence_s >= self._silence_needed_s(study, times) and self._is_whole(session, study):
+            return CompletedBy.GEOMETRY
+        if times.silence_s >= self._settings.quiet_s:
+            return CompletedBy.QUIET
+        return CompletedBy.CAP if times.age_s >= self._settings.cap_s else None
+
+    def _silence_needed_s(self, study: Study, times: _Times) -> float:
         """What a whole series waits: by who is still connected, and by the pace at which slices came."""
         ended = self._associations.all_ended(study.study_instance_uid, instances=study.instance_count)
         least = min(GRACE_S, self._settings.settle_s) if ended else self._settings.settle_s
-        took = study.last_slice_at - (study.assembling_since or study.first_slice_at)
-        return max(least, PACE * took.total_seconds() / max(study.instance_count - 1, 1))
+        return max(least, PACE * times.took_s / max(study.instance_count - 1, 1))
 
     def _is_whole(self, session: Session, study: Study) -> bool:
-        count, whole = self._whole.get(study.id, (-1, False))
-        if count != study.instance_count:
+        seen = self._seen[study.id]
+        if seen.whole is None:
             query = select(Instance.positions).where(
                 Instance.study_id == study.id, Instance.positions.is_not(None), Instance.conflict.is_(False)
             )
             known = chain.from_iterable(positions or () for positions in session.scalars(query))
-            whole = bool(whole_series(map(_slice, known)))
-            self._whole[study.id] = (study.instance_count, whole)
-        return whole
+            seen.whole = bool(whole_series(map(_slice, known)))
+        return seen.whole
 
     def _complete(self, seen: Study, rule: CompletedBy, now: datetime | None) -> bool:
         """Open the revision, unless a slice or another receiver came between."""

@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from ..dicom.contexts import CT_IMAGE_CLASSES
+from ..domain.passing import passes
 from ..errors import HeaderError
 from ..store import instances
 from ..store.database import Database
@@ -37,10 +38,6 @@ BATCH_WAIT_S = 0.1
 BACKOFF_S = (0.2, 10.0)
 
 T = TypeVar("T")
-#: what gets better by waiting: a full disk, too many open files, too little memory
-_PASSING = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ESTALE}
-)
 _REOPENING = frozenset(str(uid) for uid in CT_IMAGE_CLASSES)
 
 
@@ -236,7 +233,7 @@ class Indexer:
             except (DataError, IntegrityError):
                 raise
             except (SQLAlchemyError, OSError) as error:
-                if isinstance(error, OSError) and error.errno not in _PASSING:
+                if isinstance(error, OSError) and not passes(error):
                     raise
                 log.error("indexing_waits", error=type(error).__name__, retry_in_s=wait_s)
             if self._stopping.wait(wait_s):

@@ -12,9 +12,9 @@ from threading import Event, Thread
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
-from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..clock import SteadyScheduler
 from ..domain.commitment import CommitmentResult
 from ..errors import SettingsError
 from ..settings import Settings
@@ -88,8 +88,7 @@ class Receiver:
             on_arrival=self._arrived,
             on_commitment=on_commitment,
         )
-        self._scheduler = BackgroundScheduler(
-            timezone=UTC,
+        self._scheduler = SteadyScheduler(
             # one sweep at a time; a slow one must not look like death
             executors={
                 "default": ThreadPoolExecutor(1),

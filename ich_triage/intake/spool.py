@@ -192,7 +192,7 @@ class Spool:
 
     @contextmanager
     def glance(self, arrival: Arrival) -> Iterator[Arrival]:
-        """The file for whoever only looks at it, beside those who index it. Raises FileNotFoundError, OSError."""
+        """The file for whoever only looks at it beside the indexer. Raises FileNotFoundError, OSError."""
         yield arrival
 
     def sizes(self, paths: Sequence[str]) -> list[int | None]:

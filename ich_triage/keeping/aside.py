@@ -21,7 +21,8 @@ from pathlib import Path
 
 import structlog
 
-from ..storage.folder import Folder, sync
+from ..storage.durable import sync
+from ..storage.folder import Folder
 from ..store import removal
 from ..store.database import Database
 from ..store.tables import Instance, Study

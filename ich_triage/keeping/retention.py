@@ -15,6 +15,7 @@ from threading import Event
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..clock import Steps
 from ..settings import Settings
 from ..storage.files import files_of
 from ..storage.folder import Folder
@@ -60,6 +61,8 @@ class Retention:
         self._free = free
         self._grace_s = grace_s
         self._stopping = Event()
+        self._steps = Steps()
+        self._set_forward = timedelta()
 
     def stop(self) -> None:
         """Let a run end with the study that it is at."""
@@ -67,12 +70,21 @@ class Retention:
 
     def run(self, now: datetime | None = None) -> None:
         """Delete what may go; does nothing while another process is at it."""
+        if now is None and self._distrusts_clock():
+            return
         try:
             with self._aside.alone() as mine:
                 if mine:
                     self._run(now or datetime.now(UTC))
         except (OSError, SQLAlchemyError) as error:
             log.error("retention_failed", error=type(error).__name__)
+
+    def _distrusts_clock(self) -> bool:
+        """A clock that was set forward by a day makes everything old. Somebody who knows starts us again."""
+        self._set_forward += timedelta(seconds=self._steps.look())
+        if self._set_forward >= _DAY:
+            log.error("retention_paused", clock_set_forward_by_s=self._set_forward.total_seconds())
+        return self._set_forward >= _DAY
 
     def _run(self, now: datetime) -> None:
         self._aside.settle(self._database, grace_s=self._grace_s)

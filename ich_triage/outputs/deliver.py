@@ -15,6 +15,7 @@ from time import monotonic
 
 import structlog
 
+from ..clock import Steps
 from ..settings import Destination, DicomDestination, Settings
 from ..store import deliveries
 from ..store.database import Database
@@ -106,14 +107,20 @@ class Deliverer:
 
     def _keep_claims(self) -> None:
         """Renew the claims of couriers at work, however long a peer takes; others run out."""
+        steps, set_back = Steps(), False
         while not self._ended.wait(self._lease_s / 3):
             working = [courier.worker_id for courier in self._couriers.values() if courier.working]
-            if not working:
+            set_back = steps.look() < 0 or set_back
+            if not (working or set_back):
                 continue
-            until = datetime.now(UTC) + timedelta(seconds=self._lease_s)
+            now = datetime.now(UTC)
+            until = now + timedelta(seconds=self._lease_s)
             # broad, since this is the boundary of the thread: a claim that cannot be renewed now may be later
             try:
                 with self._database.write() as session:
+                    if set_back:
+                        deliveries.bring_forward(session, now=now, until=until)
                     deliveries.renew(session, working, until=until)
+                set_back = False
             except Exception as error:  # noqa: BLE001
                 log.error("claims_not_renewed", error=type(error).__name__)

@@ -19,7 +19,7 @@ class MaskFiles:
         self._spool = spool
 
     def save(self, study_instance_uid: str, revision: int, masks: NDArray[np.bool_]) -> None:
-        """Write masks, bool (5, Z, Y, X); replaces what an earlier attempt wrote."""
+        """Write masks, bool (5, Z, Y, X); replaces what an earlier attempt wrote. Raises OSError."""
         file = BytesIO()
         np.savez_compressed(file, bits=np.packbits(masks), shape=np.array(masks.shape))
         self._spool.write(_path(study_instance_uid, revision), file.getvalue())

@@ -15,6 +15,8 @@ from typing import Any
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
 from sqlalchemy import create_engine, inspect, make_url
 
+from ..store.database import with_patience
+
 QUEUE = "triage"
 #: version of the step sequence; raise it when steps are added, removed or reordered
 WORKFLOW_VERSION = "1"
@@ -32,7 +34,7 @@ def system_database_url(database_url: str) -> str:
     url = make_url(database_url)
     if url.get_backend_name() == "sqlite":
         url = url.set(database=f"{url.database}.queue")
-    return url.render_as_string(hide_password=False)
+    return with_patience(url).render_as_string(hide_password=False)
 
 
 def _let_readers_be(queue_url: str) -> None:
@@ -133,6 +135,11 @@ def workflow_id(revision_id: int, complete_at: datetime) -> str:
     return f"revision-{revision_id}-{complete_at:%Y%m%dT%H%M%S%f}"
 
 
+def revision_of(workflow_id: str) -> int:
+    """The revision that a workflow is of."""
+    return int(workflow_id.split("-")[1])
+
+
 def forget(database_url: str, workflow_ids: Sequence[str]) -> None:
     """Drop workflows that have ended, from outside of any worker; without effect where there is no queue."""
     url = system_database_url(database_url)
@@ -151,6 +158,30 @@ def forget(database_url: str, workflow_ids: Sequence[str]) -> None:
         client.destroy()
 
 
-def step(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run one checkpointed stage of a workflow; its result must be JSON."""
-    return DBOS.run_step({"name": name}, function, *arguments)
+class _Unkept(BaseException):
+    """Carries an error past DBOS, which keeps every `Exception` of a step for good."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def step(
+    name: str, function: Callable[..., Any], *arguments: Any, passing: Callable[[Exception], bool]
+) -> Any:
+    """Run one checkpointed stage of a workflow; its result must be JSON.
+
+    An error is kept like a result, and raised again by whoever takes over, unless it is `passing`.
+    """
+
+    def run() -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            if passing(error):
+                raise _Unkept(error) from error
+            raise
+
+    try:
+        return DBOS.run_step({"name": name}, run)
+    except _Unkept as unkept:
+        raise unkept.error from None

@@ -6,6 +6,7 @@ UIDs are derived, rows are written in one transaction.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,8 +16,9 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import OperationalError
 
+from ..domain.passing import passes
 from ..domain.states import ReasonCode
-from ..errors import DicomReadError, IchTriageError, NotAnalysedError, SpoolAwayError
+from ..errors import DeviceLostError, DicomReadError, IchTriageError, NotAnalysedError
 from ..store import problems, results
 from ..store.database import Database
 from .isolation import Isolation
@@ -52,6 +54,11 @@ class Triage:
         self._on_stored = on_stored
         self._isolation = Isolation()
         self._since: dict[int, float] = {}
+        self._attended: list[int] = []
+
+    def attended(self) -> frozenset[int]:
+        """Revisions that some thread of this process is at, or waits to begin."""
+        return frozenset(self._attended)
 
     def running(self) -> list[Running]:
         """What is being worked on; a study that waits to be alone is not yet."""
@@ -61,9 +68,16 @@ class Triage:
     def run(self, revision_id: int) -> None:
         """Take one revision to its final state, whatever happens to it on the way.
 
-        Raises OperationalError when the database is away, SpoolAwayError when the object store is: the worker
-        begins again when it is back.
+        Raises what passes, such as OperationalError when the database is away and OSError when the disk is
+        full or the object store away: the worker begins again some seconds later.
         """
+        self._attended.append(revision_id)
+        try:
+            self._run_in_company(revision_id)
+        finally:
+            self._attended.remove(revision_id)
+
+    def _run_in_company(self, revision_id: int) -> None:
         with self._database.read() as session:
             begun_before = results.get(session, revision_id).attempts > 0
         with self._isolation.alone() if begun_before else self._isolation.together():
@@ -81,24 +95,12 @@ class Triage:
             return
         try:
             outcome = self._outcome(revision_id)
-        except OperationalError:
-            self._stages.forget(revision_id)
-            raise
-        except SpoolAwayError:
-            self._come_back(revision_id)
-            raise
         # broad, since this is the boundary of the workflow: whatever goes wrong, the study must say so
         except Exception as error:
+            self._leave_what_passes(revision_id, error)
             log.exception("revision_failed", revision=revision_id)
             outcome = failed(ReasonCode.ANALYSIS_ERROR, _in_one_line(error))
-        self._end(step, revision_id, outcome)
-
-    def _come_back(self, revision_id: int) -> None:
-        """That the store was away is not the study's fault: the attempt does not count."""
-        self._stages.forget(revision_id)
-        log.warning("revision_waits_for_spool", revision=revision_id)
-        with self._database.write() as session:
-            results.get(session, revision_id).attempts -= 1
+        self._end(_checkpointed, revision_id, outcome)
 
     def _give_up(self, revision_id: int, *, may_render: bool) -> None:
         """Without checkpoints: those of the attempts before belong to the way that is not gone to its end.
@@ -118,24 +120,40 @@ class Triage:
         log.info("revision_stored", revision=revision_id, state=outcome["state"], code=outcome["code"])
         self._on_stored()
 
+    def _leave_what_passes(self, revision_id: int, error: Exception) -> None:
+        """Raise an error that the study is not to blame for.
+
+        Where memory did not suffice it is begun again alone; a full disk costs it no attempt, however long
+        that lasts. A lost device takes the process along: no study in it can be analysed any more.
+        """
+        if not _is_passing(error):
+            return
+        if isinstance(error, DeviceLostError):
+            log.critical("device_lost", revision=revision_id, error=str(error))
+            os._exit(os.EX_SOFTWARE)
+        self._stages.forget(revision_id)
+        if passes(error):
+            with self._database.write() as session:
+                results.give_attempt_back(session, revision_id)
+        told = type(error).__name__
+        if isinstance(error, OSError) and error.errno:
+            told = str(error) if isinstance(error, IchTriageError) else os.strerror(error.errno)
+        log.error("revision_waits", revision=revision_id, error=told)
+        raise error
+
     def _outcome(self, revision_id: int) -> Json:
-        outcome: Json = step("select", self._stages.select, revision_id)
+        outcome: Json = _checkpointed("select", self._stages.select, revision_id)
         if outcome["state"] is None:
-            outcome = step("analyse", _refusable(self._stages.analyse), revision_id)
+            outcome = _checkpointed("analyse", _refusable(self._stages.analyse), revision_id)
         return outcome
 
     def _deliveries(self, run: Run, revision_id: int, outcome: Json) -> list[Json]:
         """A result is kept even when its report cannot be made; the problem is then shown with the study."""
         try:
             planned: list[Json] = run("render", self._stages.render, revision_id, outcome)
-        except OperationalError:
-            self._stages.forget(revision_id)
-            raise
-        except SpoolAwayError:
-            self._come_back(revision_id)
-            raise
         # broad, since this is the boundary of the workflow: the result must be shown, report or not
         except Exception as error:
+            self._leave_what_passes(revision_id, error)
             log.exception("report_not_made", revision=revision_id)
             with self._database.write() as session:
                 problems.report(
@@ -148,6 +166,15 @@ class Triage:
                 )
             return []
         return planned
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same work can succeed later, or elsewhere."""
+    return isinstance(error, OperationalError | MemoryError | DeviceLostError) or passes(error)
+
+
+def _checkpointed(name: str, stage: Callable[..., Any], *arguments: Any) -> Any:
+    return step(name, stage, *arguments, passing=_is_passing)
 
 
 def _plainly(_name: str, stage: Callable[..., Any], *arguments: Any) -> Any:

@@ -8,12 +8,13 @@ import socket
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import psutil
 import structlog
-from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..clock import SteadyScheduler
 from ..domain.states import ReasonCode, StudyState
 from ..keeping import retention
 from ..keeping.retention import Retention
@@ -56,9 +57,11 @@ class Worker:
         self._triage = triage
         self._queue = TriageQueue(settings.database.url, self.id, triage.run)
         self._retention = Retention(settings, database)
-        self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._scheduler = SteadyScheduler()
         self._host = socket.gethostname()
         started = psutil.Process().create_time()
+        #: workflows of ours that no thread is at, and since when
+        self._unattended: dict[str, float] = {}
         self._started_at = datetime.fromtimestamp(started, UTC)
 
     def start(self) -> None:
@@ -151,6 +154,7 @@ class Worker:
             now, silence = workers.clock(session), self._settings.dead_after_s
             living, dead = workers.living_and_dead(session, now=now, host=self._host, dead_after_s=silence)
         orphans = [key for key, executor in begun.items() if executor not in (*living, self.id)]
+        orphans += self._left_lying({key for key, executor in begun.items() if executor == self.id})
         self._queue.queue_again(orphans)
         if orphans:
             log.warning("studies_taken_over", workflows=orphans)
@@ -159,6 +163,16 @@ class Worker:
                 with self._database.write() as session:
                     workers.remove(session, worker_id)
                 log.warning("worker_dead", worker=worker_id)
+
+    def _left_lying(self, ours: set[str]) -> list[str]:
+        """What the queue takes for begun here although no thread is at it any more.
+
+        Its database was away, or its disk full, when the end of a workflow was to be noted.
+        """
+        attended, now = self._triage.attended(), monotonic()
+        alone = [key for key in ours if queue.revision_of(key) not in attended]
+        self._unattended = {key: self._unattended.get(key, now) for key in alone}
+        return [key for key in alone if now - self._unattended[key] > self._settings.dead_after_s]
 
     def _reconcile(self) -> None:
         """No revision stays in progress that the queue has ended or never heard of."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
+from datetime import timedelta
 
 import structlog
-from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..clock import SteadyScheduler
 from ..settings import Settings
 from ..store.database import Database
 from ..telemetry.refusals import PERIOD_S
@@ -29,7 +29,7 @@ class QueryService:
         self._watch = Watch(database, claim_limit=timedelta(hours=settings.query.claim_limit_h))
         self._reporter = Reporter(settings, database)
         self._scp = QueryScp(settings, database, on_event=self._reporter.wake)
-        self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._scheduler = SteadyScheduler()
 
     @property
     def port(self) -> int:

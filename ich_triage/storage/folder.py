@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from . import durable
 from .entry import Entry
 
 
@@ -33,17 +33,7 @@ class Folder:
 
     def write(self, path: str, content: bytes) -> None:
         """See `Files`: bytes, name and new folders are flushed."""
-        target = self.root / path
-        for folder in reversed([target.parent, *target.parent.parents]):
-            if not folder.exists():
-                folder.mkdir(exist_ok=True)
-                sync(folder.parent)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, target)
-        sync(target.parent)
+        durable.write(self.root / path, content)
 
     def copy_out(self, path: str, target: Path) -> None:
         """See `Files`."""
@@ -63,12 +53,3 @@ class Folder:
                 with suppress(FileNotFoundError):
                     modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
                     yield Entry(path=path.relative_to(self.root).as_posix(), modified=modified)
-
-
-def sync(folder: Path) -> None:
-    """Flush the names in a folder to stable storage. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

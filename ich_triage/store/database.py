@@ -7,10 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
 BUSY_TIMEOUT_MS = 30_000
+#: for PostgreSQL's client library: when a server that has fallen silent counts as gone. Without it a network
+#: that drops packets holds whoever asks for a quarter of an hour, and whoever waits for an answer for ever
+PATIENCE = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
 
 
 class Database:
@@ -28,7 +37,7 @@ class Database:
         self.engine = (
             _sqlite_engine(url)
             if self.is_sqlite
-            else create_engine(url, pool_pre_ping=True, hide_parameters=True)
+            else create_engine(with_patience(self.url), pool_pre_ping=True, hide_parameters=True)
         )
 
     @contextmanager
@@ -57,6 +66,13 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def with_patience(url: URL) -> URL:
+    """With `PATIENCE` where it names a PostgreSQL server; what the URL says itself stands."""
+    if url.get_backend_name() != "postgresql":
+        return url
+    return url.update_query_dict({key: value for key, value in PATIENCE.items() if key not in url.query})
 
 
 def _sqlite_engine(url: str) -> Engine:

@@ -111,6 +111,13 @@ def renew(session: Session, worker_ids: Collection[str], *, until: datetime) -> 
     session.execute(update(Delivery).where(Delivery.claimed_by.in_(worker_ids)).values(claimed_until=until))
 
 
+def bring_forward(session: Session, *, now: datetime, until: datetime) -> None:
+    """The clock was set back: nothing waits for a time that was near then; no claim outlasts `until`."""
+    waiting = update(Delivery).where(Delivery.state.in_(_OPEN), Delivery.next_attempt_at > now)
+    session.execute(waiting.values(next_attempt_at=now))
+    session.execute(update(Delivery).where(Delivery.claimed_until > until).values(claimed_until=until))
+
+
 def release(session: Session, worker_id: str) -> None:
     """Drop every claim of a worker."""
     session.execute(
@@ -261,9 +268,18 @@ def commitment_result(session: Session, result: CommitmentResult, *, policy: Pol
 def redeliver(session: Session, study_instance_uid: str, *, destination: str | None, now: datetime) -> int:
     """Make a study's deliveries pending again, dead ones included, with fresh attempts; returns how many."""
     of_study = select(Revision.id).join(Study).where(Study.study_instance_uid == study_instance_uid)
+    return _again(session, Delivery.revision_id.in_(of_study.scalar_subquery()), destination, now)
+
+
+def redeliver_dead(session: Session, *, destination: str | None, now: datetime) -> int:
+    """Make every dead delivery pending again, as after a PACS that was away for days; returns how many."""
+    return _again(session, Delivery.state == DeliveryState.DEAD, destination, now)
+
+
+def _again(session: Session, which: ColumnElement[bool], destination: str | None, now: datetime) -> int:
     again = (
         update(Delivery)
-        .where(Delivery.revision_id.in_(of_study.scalar_subquery()))
+        .where(which)
         .values(
             state=DeliveryState.PENDING,
             attempts=0,

@@ -41,5 +41,6 @@ def remove(session: Session, receiver_id: str) -> None:
 
 def living(session: Session) -> int:
     """How many have given a sign of life of late."""
-    alive = Receiver.seen_at > clock(session) - _DEAD_AFTER
+    now = clock(session)
+    alive = Receiver.seen_at.between(now - _DEAD_AFTER, now + _DEAD_AFTER)  # later: before it was set back
     return session.scalars(select(func.count()).select_from(Receiver).where(alive)).one()

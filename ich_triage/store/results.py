@@ -68,6 +68,11 @@ def begin(session: Session, revision_id: int, now: datetime) -> Revision:
     return get(session, revision_id)
 
 
+def give_attempt_back(session: Session, revision_id: int) -> None:
+    """The attempt broke off for a reason that has nothing to do with the study."""
+    session.execute(update(Revision).where(Revision.id == revision_id).values(attempts=Revision.attempts - 1))
+
+
 def instances(session: Session, revision: Revision) -> Sequence[Instance]:
     """What the revision covers; objects in conflict with an earlier one of the same UID are left out."""
     return session.scalars(

@@ -30,13 +30,14 @@ def living_and_dead(
 
     Dead is who is silent for `dead_after_s`; on `host`, where we can look for the process, half of that
     is enough. Silence is asked for in any case: containers can share a host name, not process ids.
+    Who was seen that much later than now was seen before the clock was set back, and not since.
     """
     living: list[str] = []
     dead: list[str] = []
     for worker in session.scalars(select(Worker)):
         here = worker.host == host and process_is_gone(worker.pid)
         silence = timedelta(seconds=dead_after_s / 2 if here else dead_after_s)
-        (dead if now - worker.seen_at > silence else living).append(worker.id)
+        (dead if abs(now - worker.seen_at) > silence else living).append(worker.id)
     return living, dead
 
 

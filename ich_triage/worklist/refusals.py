@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 
 from ..errors import (
@@ -19,6 +21,8 @@ from ..errors import (
 )
 from .links import login_url, path_of
 from .parts import parts
+
+log = structlog.get_logger(__name__)
 
 PROBLEM = "application/problem+json"
 #: how errors of the service are answered; any other is ours alone
@@ -54,6 +58,8 @@ def install(app: FastAPI) -> None:
     """Answer every error that a person or a program can meet."""
     app.add_exception_handler(Refused, answer)
     app.add_exception_handler(IchTriageError, _ours)
+    app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(TimeoutError, _database_away)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
 
@@ -61,6 +67,13 @@ def install(app: FastAPI) -> None:
 async def _ours(request: Request, error: Exception) -> Response:
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
     return await answer(request, Refused(status, str(error)))
+
+
+async def _database_away(request: Request, error: Exception) -> Response:
+    """Scanners are served meanwhile; whoever looks is told to come again."""
+    log.error("database_away", error=type(error).__name__)
+    why = "The database does not answer; what was received is safe. Try again in a moment."
+    return await answer(request, Refused(503, why, headers={"Retry-After": "5"}))
 
 
 async def _http(request: Request, error: Exception) -> Response:

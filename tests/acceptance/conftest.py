@@ -71,6 +71,15 @@ class Hospital:
             if each["MainDicomTags"]["SOPInstanceUID"] in own
         }
 
+    def at_orthanc(self, uid: str) -> set[str]:
+        """SOP Instance UIDs of all that Orthanc has of one study."""
+        found = self.orthanc.get("/instances?expand")
+        return {
+            str(each["MainDicomTags"]["SOPInstanceUID"])
+            for each in found
+            if self.orthanc.get(f"/instances/{each['ID']}/study")["MainDicomTags"]["StudyInstanceUID"] == uid
+        }
+
     def process_ids(self) -> set[int]:
         """Of the receiver and the worker."""
         return {child.pid for child in self.process.children()}

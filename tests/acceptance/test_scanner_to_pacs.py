@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from highdicom.sr import srread
 from pydicom import dcmread
@@ -19,9 +21,10 @@ from ich_triage.domain.finding import Side
 from ich_triage.domain.labels import Subtype
 from ich_triage.phantom.insert import insert_bleed
 from tests.acceptance.conftest import Hospital
-from tests.heads import tiny_head
+from tests.heads import SLICES, tiny_head
+from tests.patient_scanner import PatientScanner
 from tests.peers import dciodvfy_errors, dsrdump, program
-from tests.service import Json
+from tests.service import Json, worklist
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
 
@@ -202,3 +205,50 @@ def _is_dicom(path: Path) -> bool:
 
 def _study_of(study: Json) -> str:
     return str(study["MainDicomTags"]["StudyInstanceUID"])
+
+
+def test_a_service_whose_processes_are_killed_loses_and_doubles_nothing(hospital: Hospital) -> None:
+    """kill -9: the receiver in mid-study, the worker in an analysis; `serve` starts them again."""
+    studies = [tiny_head(clot=True) for _ in range(3)]
+    with ThreadPoolExecutor(1) as scanner:
+        sent = scanner.submit(lambda: [PatientScanner(hospital.us).send(each) for each in studies])
+        first = hospital.folder / "spool" / "studies" / str(studies[0][0].StudyInstanceUID)
+        hospital.wait(lambda: len(list(first.glob("*.dcm"))) > 3, limit_s=60, what="some slices")
+        _process(hospital, "receiver").kill()
+        hospital.wait(lambda: _killed_in_an_analysis(hospital), limit_s=120, what="a study in work")
+        sent.result(120)
+    uids = [str(each[0].StudyInstanceUID) for each in studies]
+    told = [hospital.until_settled(uid) for uid in uids]
+    assert [len(each["slices"]) for each in told] == [SLICES] * 3
+    assert max(revision["attempts"] for each in told for revision in each["revisions"]) >= 2
+    for uid, each in zip(uids, told, strict=True):
+        planned = {
+            delivery["sop_instance_uid"]
+            for revision in each["revisions"]
+            for delivery in revision["deliveries"]
+            if delivery["destination"] == "orthanc"
+        }
+        assert planned == hospital.at_orthanc(uid)
+
+
+def _process(hospital: Hospital, name: str) -> psutil.Process:
+    (found,) = (child for child in hospital.process.children() if child.cmdline()[-1:] == [name])
+    return found
+
+
+def _killed_in_an_analysis(hospital: Hospital) -> bool:
+    """Look again once it cannot move any more: it may just have ended what it was at."""
+
+    def in_work() -> bool:
+        rows = worklist(hospital.database)
+        return any(row["ledger"].get("started") and not row["ledger"].get("stored") for row in rows)
+
+    if not in_work():
+        return False
+    worker = _process(hospital, "worker")
+    worker.suspend()
+    if in_work():
+        worker.kill()
+        return True
+    worker.resume()
+    return False

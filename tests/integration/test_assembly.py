@@ -220,6 +220,31 @@ def test_a_flag_stays_up_while_late_slices_are_read(database: Database) -> None:
     assert (_study(database).state, _study(database).revision) == (StudyState.FLAGGED, 2)
 
 
+@pytest.mark.parametrize("step_s", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_neither_delays_nor_hurries(sqlite: Database, step_s: float) -> None:
+    """Set in the middle of a study: it is complete as long after its last slice as ever, not before."""
+    assembly = _assembly(sqlite)
+
+    def sweep(true_s: float) -> int:
+        """When the clock has been set."""
+        return assembly.sweep(_seconds(true_s + step_s), steady_s=true_s)
+
+    _index(sqlite, [_slice(number, number / 100) for number in range(1, 13)])
+    assert assembly.sweep(_seconds(0.2), steady_s=0.2) == 0
+    assert sweep(0.3) == 0
+    _index(sqlite, [_slice(number, 0.4 + step_s) for number in range(13, 25) if number != 18])
+    assert [sweep(0.5), sweep(5.0), sweep(10.4)] == [0, 0, 0]
+    assert sweep(10.6) == 1
+    assert _revisions(sqlite) == [(1, CompletedBy.QUIET)]
+
+
+def test_a_start_after_the_clock_was_set_back_waits_no_longer(sqlite: Database) -> None:
+    """Slices from the future: the quiet time counts from the first look at them."""
+    _index(sqlite, [_slice(number, 3600.0) for number in range(1, 12)])
+    assembly = _assembly(sqlite)
+    assert [assembly.sweep(_seconds(at)) for at in (0.0, 9.0, 10.1)] == [0, 0, 1]
+
+
 def test_objects_that_wait_for_the_index_are_no_silence(database: Database) -> None:
     """While the index is behind, a study is not taken for silent: its slices may be what is waiting."""
     _index(database, [_slice(number, 0) for number in range(1, 25)])

@@ -212,7 +212,7 @@ def test_a_store_that_is_away_costs_a_study_time_and_no_attempt(
     store.stop()
     try:
         worker = forks.start("worker", log, config=str(config))
-        wait_until(lambda: "revision_waits_for_spool" in log.read_text(), what="a look at the store")
+        wait_until(lambda: "revision_waits" in log.read_text(), what="a look at the store")
     finally:
         store.start()
     wait_until(lambda: study(sqlite, "1.2.3")["state"] == StudyState.NOT_FLAGGED, what="the result")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ich_triage.errors import EngineError
+from ich_triage.errors import DeviceLostError, EngineError
 from ich_triage.inference.batcher import Batcher
 from ich_triage.inference.engine import Floats, SliceOutput, StudyOutput, TorchEngine
 from ich_triage.model.package import Package
@@ -26,11 +26,14 @@ class EchoEngine:
     tolerance: float = 0.0
     sizes: list[int] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
+    breaks: Exception | None = None
 
     def slices(self, x: Tensor) -> SliceOutput:
         """Says what it was shown."""
         self.gate.wait(10)
         self.sizes.append(len(x))
+        if self.breaks:
+            raise self.breaks
         if bool(x.isnan().any()):
             raise EngineError("not a number")
         first = x[:, 0, 0, :1].numpy()
@@ -76,6 +79,19 @@ def test_poison_study_fails_alone(echo: EchoEngine) -> None:
     assert also_good.result(10).study.study_logits[0] == 8
     with pytest.raises(EngineError, match="not a number"):
         bad.result(10)
+    batcher.stop()
+
+
+def test_a_lost_device_is_asked_once(echo: EchoEngine) -> None:
+    """All studies of the batch hear of it, and none is tried again on a device that answers nobody."""
+    echo.breaks = DeviceLostError("slice network: CUDA error: unspecified launch failure")
+    batcher = Batcher(echo, batch=8, wait_s=0.05)
+    futures = [batcher.submit(*_study(value, 4)) for value in range(2)]
+    echo.gate.set()
+    for future in futures:
+        with pytest.raises(DeviceLostError):
+            future.result(10)
+    assert echo.sizes == [8]
     batcher.stop()
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from ich_triage.errors import EngineError
+from ich_triage.errors import DeviceLostError, EngineError
 from ich_triage.inference.engine import SliceOutput, TorchEngine, in_batches, is_out_of_memory, self_test
 from ich_triage.inference.openvino_engine import OpenVinoEngine
 from ich_triage.model.package import Package
@@ -72,6 +73,22 @@ def test_one_slice_too_many_for_memory_is_an_error() -> None:
 
     with pytest.raises(EngineError):
         in_batches(forward, torch.zeros(4, 1), 4)
+
+
+def test_an_error_of_cuda_means_that_the_device_is_lost() -> None:
+    """But for want of memory: no later call of the process would succeed, so nobody tries one."""
+
+    def fails(words: str) -> Callable[[torch.Tensor], SliceOutput]:
+        def forward(_: torch.Tensor) -> SliceOutput:
+            raise torch.AcceleratorError(words)
+
+        return forward
+
+    with pytest.raises(DeviceLostError, match="illegal memory access"):
+        in_batches(fails("CUDA error: an illegal memory access was encountered"), torch.zeros(4, 1), 2)
+    with pytest.raises(EngineError, match="out of memory") as caught:
+        in_batches(fails("CUDA error: out of memory"), torch.zeros(1, 1), 2)
+    assert not isinstance(caught.value, DeviceLostError)
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory(openvino_engine: OpenVinoEngine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -174,6 +175,22 @@ def test_logs_tell_ids_and_counts_alone(sqlite: Database, tmp_path: Path) -> Non
     assert told["study_images_removed"]["objects"] == SLICES
     assert told["study_removed"]["study_instance_uid"] == OLD
     assert "NAME" not in str(logged)
+
+
+def test_a_clock_that_was_set_forward_deletes_nothing(
+    sqlite: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By years, say: all studies look old. Retention rests until somebody has looked and starts it again."""
+    retention = Retention(keeping(tmp_path, studies_days=30), sqlite)
+    retention.run()
+    add_old(sqlite, tmp_path, "1.2.1")
+    true = time.time
+    monkeypatch.setattr(time, "time", lambda: true() + 10 * 365 * 86_400)
+    with capture_logs() as logs:
+        retention.run()
+        retention.run()
+    assert rows(sqlite)["studies"] == 1
+    assert [entry["event"] for entry in logs] == ["retention_paused"] * 2
 
 
 def test_one_process_at_a_time(sqlite: Database, tmp_path: Path) -> None:

@@ -162,6 +162,39 @@ def test_back_off_grows_until_the_dead_letter(database: Database) -> None:
     assert claim(database, now=NOW + timedelta(days=365)) == []
 
 
+def test_a_pacs_that_is_away_for_a_day_costs_no_report(sqlite: Database) -> None:
+    """With the default policy a report is tried for a day, and within ten minutes of the PACS's return."""
+    (only,) = plan(sqlite, "1")
+    began = now = datetime.now(UTC)
+    policy, waits = Policy(), []
+    while now < began + timedelta(hours=20):
+        assert claim(sqlite, now=now) == [only]
+        with sqlite.write() as session:
+            deliveries.mark_failed(session, [only], error="no connection", policy=policy, now=now)
+        due = row(sqlite, only).next_attempt_at
+        assert due is not None
+        waits.append((due - now).total_seconds())
+        now = due
+    assert max(waits) <= 1.25 * policy.backoff_max_s
+    assert row(sqlite, only).state == DeliveryState.PENDING
+
+
+def test_a_clock_that_was_set_back_lets_nothing_wait(database: Database) -> None:
+    """What was due soon by the old time is due now, and a dead worker's claim runs out as if made now."""
+    (taken,) = plan(database, "1")
+    (failed,) = plan(database, "2", study="1.2.4")
+    claim(database, "dead", limit=1)
+    now = datetime.now(UTC)
+    with database.write() as session:
+        deliveries.mark_failed(session, [failed], error="no connection", policy=POLICY, now=now)
+    before = now - timedelta(hours=1)
+    assert claim(database, now=before) == []
+    with database.write() as session:
+        deliveries.bring_forward(session, now=before, until=before + timedelta(seconds=10))
+    assert claim(database, now=before) == [failed]
+    assert claim(database, now=before + timedelta(seconds=11)) == [taken, failed]
+
+
 def test_a_destination_that_asks_for_time_gets_it_within_the_policy(database: Database) -> None:
     """The longer of the two waits counts, and never more than the policy's longest."""
     for asked, shortest, longest in ((1.0, 1.5, 2.5), (30.0, 30.0, 30.0), (3600.0, 60.0, 60.0)):
@@ -225,6 +258,19 @@ def test_redeliver_starts_afresh(database: Database) -> None:
         assert deliveries.redeliver(session, "1.2.3", destination=None, now=NOW) == 2
     assert [row(database, each).state for each in ids] == ["pending", "pending"]
     assert row(database, ids[1]).sent_at == NOW  # the ledger keeps when it was first stored
+
+
+def test_all_dead_letters_go_again_and_nothing_else(database: Database) -> None:
+    """After a PACS was away for days: those of every study, of one destination where one is named."""
+    (dead,) = plan(database, "1")
+    (sent,) = plan(database, "2", study="1.2.4")
+    with database.write() as session:
+        deliveries.mark_dead(session, dead, error="no connection")
+        deliveries.mark_sent(session, sent, now=NOW, commitment=False)
+    with database.write() as session:
+        assert deliveries.redeliver_dead(session, destination="other", now=NOW) == 0
+        assert deliveries.redeliver_dead(session, destination=None, now=NOW) == 1
+    assert (row(database, dead).state, row(database, sent).state) == ("pending", "sent")
 
 
 def test_what_waits_for_a_removed_destination_says_so(database: Database) -> None:

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
-from ich_triage.store import workers
+from ich_triage.store import receivers, workers
 from ich_triage.store.database import Database
-from ich_triage.store.tables import Worker
+from ich_triage.store.tables import Receiver, Worker
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -36,6 +36,17 @@ def test_silence_is_death_everywhere(database: Database) -> None:
     assert _judge(database, host="here", pid=os.getpid(), silent_s=9) == "living"
     assert _judge(database, host="here", pid=os.getpid(), silent_s=11) == "dead"
     assert _judge(database, host="there", pid=os.getpid(), silent_s=11) == "dead"
+
+
+def test_a_sign_of_life_from_the_future_is_none(database: Database) -> None:
+    """Seen before the clock was set back by an hour, and not since: its studies must not wait for an hour."""
+    assert _judge(database, host="here", pid=os.getpid(), silent_s=-5) == "living"
+    assert _judge(database, host="here", pid=os.getpid(), silent_s=-3600) == "dead"
+    with database.write() as session:
+        later = datetime.now(UTC) + timedelta(hours=1)
+        session.add(Receiver(id="r", host="here", pid=1, seen_at=later))
+        session.flush()
+        assert receivers.living(session) == 0
 
 
 def test_a_process_that_is_gone_is_noticed_sooner_but_not_at_once(database: Database) -> None:
