@@ -132,7 +132,7 @@ def _database(loaded: Settings) -> Iterator[Finding]:
         yield _error(
             "database",
             seen=f"{shown} has schema {have or 'none'}, this release needs {need}",
-            remedy="run `ich-triage db upgrade`",
+            remedy=migrate.remedy(have),
         )
 
 

@@ -50,14 +50,15 @@ def upgrade(database: Database, version: str = "head") -> None:
 
     Raises DatabaseVersionError where the schema, or `version`, is none that this release knows.
     """
-    _require_known(current(database))
-    config = _config()
+    config, have = _config(), current(database)
     with _write(database) as connection:
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, version)
         except CommandError as error:
-            raise DatabaseVersionError(f"The schema cannot be brought to {version}: {error}.") from error
+            raise DatabaseVersionError(
+                f"The database schema cannot be brought from {have or 'empty'} to {version} ({error}): {remedy(have)}."
+            ) from error
 
 
 @contextmanager
@@ -86,26 +87,19 @@ def _write(database: Database) -> Iterator[Connection]:
             driver.execute("PRAGMA foreign_keys=ON")
 
 
-def is_known(version: str | None) -> bool:
-    """Whether this release knows a schema version: it does not know those of later releases."""
+def remedy(have: str | None) -> str:
+    """What to do about a schema that is not this release's."""
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    return version is None or version in known
-
-
-def _require_known(have: str | None) -> None:
-    if not is_known(have):
-        raise DatabaseVersionError(
-            f"The database schema is {have}, which this release (up to {head()}) does not know: run the release "
-            "that made it, or restore the backup from before it (docs/howto/upgrade.md)."
-        )
+    if have is None or have in known:
+        return "run `ich-triage db upgrade`"
+    return "run the release that made it, or restore the backup from before it (docs/howto/upgrade.md)"
 
 
 def require_current(database: Database) -> None:
     """Raise DatabaseVersionError unless the schema is the one that this release needs."""
     have, need = current(database), head()
-    _require_known(have)
     if have != need:
         raise DatabaseVersionError(
             f"The database schema is {have or 'empty'}, this release needs {need}: "
-            "run `ich-triage db upgrade` with the same --config."
+            f"{remedy(have)}, with the same --config."
         )
