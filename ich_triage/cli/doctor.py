@@ -21,6 +21,7 @@ from ..store import accounts, deliveries, migrate, problems, results, ups_events
 from ..store.database import Database
 from ..telemetry.syslog import Syslog
 from .doctor_listeners import look_at_listener
+from .doctor_secrets import look_at_secrets
 from .findings import Finding
 from .findings import error as _error
 from .findings import ok as _ok
@@ -41,6 +42,7 @@ def doctor(
     loaded = settings(context, config)
     named = config_path(context, config)
     found = [_ok("configuration", str(named) if named else "built-in defaults and environment")]
+    found += look_at_secrets(loaded, named)
     checks: tuple[Check, ...] = (
         _port,
         _query,

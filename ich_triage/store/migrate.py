@@ -88,9 +88,8 @@ def _write(database: Database) -> Iterator[Connection]:
 
 
 def remedy(have: str | None) -> str:
-    """What to do about a schema that is not this release's."""
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if have is None or have in known:
+    """What to do about a schema that is not this release's; versions are numbers that grow."""
+    if have is None or have <= head():
         return "run `ich-triage db upgrade`"
     return "run the release that made it, or restore the backup from before it (docs/howto/upgrade.md)"
 

@@ -28,7 +28,12 @@ Wait = Callable[..., None]
 def test_record(tmp_path: Path, sqlite: Database, forks: Forks, wait_until: Wait) -> None:  # noqa: F811
     """Six studies on their way through a worker to a PACS, and rows of every other table."""
     spool = tmp_path / "spool"
-    heads = [tiny_head(clot=True, name="Doe^Jane"), tiny_head(), tiny_head(last=3), tiny_head(last=SLICES - 1)]
+    heads = [
+        tiny_head(clot=True, name="Doe^Jane"),
+        tiny_head(),
+        tiny_head(last=3),
+        tiny_head(last=SLICES - 1),
+    ]
     uids = [str(head[0].StudyInstanceUID) for head in heads]
     late = tiny_head(study=uids[3], series=str(heads[3][0].SeriesInstanceUID), first=SLICES)
     with counting_pacs() as pacs:

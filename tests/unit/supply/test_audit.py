@@ -61,7 +61,9 @@ def test_a_known_weakness_fails(pin: Path, serve: Serve, capsys: pytest.CaptureF
     """Package, name of the weakness and the release that mends it are told."""
     ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.1"}]}]
     affected = [{"package": {"name": "made-up", "ecosystem": "PyPI"}, "ranges": ranges}]
-    url = serve(200, {"vulns": [{"id": "GHSA-1", "aliases": ["CVE-1"], "summary": "bad", "affected": affected}]})
+    url = serve(
+        200, {"vulns": [{"id": "GHSA-1", "aliases": ["CVE-1"], "summary": "bad", "affected": affected}]}
+    )
     assert audit(pin, osv_url=url) == 1
     assert "made-up 1.0: CVE-1, GHSA-1; mended in 1.1" in capsys.readouterr().out
 
