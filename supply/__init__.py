@@ -1,1 +1,1 @@
-"""What we take from others: known weaknesses, licences. For development; nothing of it is installed at a site."""
+"""What we take from others: known weaknesses, licences. For development; no site has it."""

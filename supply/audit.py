@@ -1,7 +1,7 @@
 """`python -m supply.audit`: known weaknesses of what requirements.txt pins, as OSV (osv.dev) knows them.
 
-Ends with 1 where a pinned package has one. Where OSV cannot be asked it says so and ends with 0: a network that
-shuts it out is no finding.
+Ends with 1 where a pinned package has one. Where OSV cannot be asked it says so and ends with 0: a network
+that shuts it out is no finding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _AWAY = ("requests.exceptions.", "pip_audit._service.interface.", "ERROR:pip_aud
 
 
 def audit(requirements: Path, *, osv_url: str = OSV, timeout_s: int = 15) -> int:
-    """Print what is known of the pins in `requirements`; 0 without a finding, 1 with one, 2 where it failed."""
+    """Print what is known of the pins in `requirements`; 1 with a finding, 0 without, 2 where it failed."""
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip_audit", "--requirement", str(requirements), "--disable-pip"]

@@ -40,9 +40,10 @@ class Kind(IntEnum):
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(
         (
-            "0BSD", "Apache Software License", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD", "BSD License",
-            "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "DFSG approved", "ISC", "ISC License (ISCL)",
-            "MIT", "MIT License", "MIT-0", "MIT-CMU", "PSF-2.0", "Python Software Foundation License", "Zlib",
+            "0BSD", "Apache Software License", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD",
+            "BSD License", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "DFSG approved", "ISC",
+            "ISC License (ISCL)", "MIT", "MIT License", "MIT-0", "MIT-CMU", "PSF-2.0",
+            "Python Software Foundation License", "Zlib",
         ),
         Kind.PERMISSIVE,
     ),
@@ -63,17 +64,21 @@ COPYLEFT_THAT_SHIPS = frozenset({"pylibjpeg-libjpeg"})
 _WORDS = ("permissive", "weak copyleft", "of the vendor", "copyleft")
 _HEAD = """# Licences of what we take from others
 
-Written by `make licences`; a test holds it against what is installed. Without packages of other systems than Linux.
+Written by `make licences`; a test holds it against what is installed. Packages for other systems than
+Linux are left out.
 
-What we hand out is our own code, under Apache-2.0, and recipes that fetch these packages where they are installed. **Who
-hands on an image or a machine with them in it** keeps their licence files, which every package carries in its own
-`.dist-info` folder, and minds what is not permissive:
+What we hand out is our own code, under Apache-2.0, and recipes that fetch these packages where they are
+installed. **Who hands on an image or a machine with them in it** keeps their licence files, which every
+package carries in its own `.dist-info` folder, and minds what is not permissive:
 
-| kind | what it asks |
-| --- | --- |
-| weak copyleft (MPL-2.0, LGPL-3.0) | as they are, nothing more than the text; whoever changes one of them hands on the changes |
-| of the vendor | NVIDIA's own agreement: as part of an application, unchanged. On machines without NVIDIA's cards they can be left out |
-| copyleft (GPL-3.0) | `pylibjpeg-libjpeg` decodes JPEG Lossless, as many scanners send it. Apache-2.0 code may be combined with it, and the combination is then handed on under GPL-3.0, with sources; not together with NVIDIA's packages. Use at a site asks nothing. Without it such studies end as not analysed, with the reason |
+- *Weak copyleft* (MPL-2.0, LGPL-3.0): as they are, nothing more than their text; whoever changes one of
+  them hands on the changes.
+- *Of the vendor*: NVIDIA's own agreement, as part of an application and unchanged. Machines without
+  NVIDIA's cards can do without them.
+- *Copyleft* (GPL-3.0): `pylibjpeg-libjpeg`, which decodes JPEG Lossless as many scanners send it. Code
+  under Apache-2.0 may be combined with it; the combination is then handed on under GPL-3.0, with sources,
+  and not together with NVIDIA's packages. Use at a site asks nothing. Without it such studies end as not
+  analysed, with the reason.
 """
 
 
@@ -99,7 +104,7 @@ class Package:
 
 
 def groups() -> dict[str, list[Package]]:
-    """Heading → packages: what the service needs, what training needs besides, what development needs besides."""
+    """Heading → packages: what the service needs, what training and what development need besides."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     asked = {
         "What the service needs": project["project"]["dependencies"],

@@ -1,6 +1,6 @@
-"""`python -m supply.sbom`: build/sbom.json, the bill of materials in CycloneDX, from the hashed requirements.txt.
+"""`python -m supply.sbom`: build/sbom.json, the bill of materials (CycloneDX) of the hashed requirements.txt.
 
-cyclonedx-py writes it; what it cannot know from pins alone is added: the licence, and whether a package ships.
+cyclonedx-py writes it; what it cannot know from pins alone is added: licence, and whether a package ships.
 """
 
 from __future__ import annotations

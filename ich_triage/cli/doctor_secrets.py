@@ -30,7 +30,8 @@ def look_at_secrets(loaded: Settings, config: Path | None) -> Iterator[Finding]:
         yield warning(
             "secrets",
             seen=f"every user of this machine can read {path}, which holds a secret",
-            remedy=f"`chmod o-r {path}`, and give it to the service's user; change the secret if others may have read it",
+            remedy=f"`chmod o-r {path}`, give it to the service's user, and change the secret if it may have "
+            "been read",
         )
     if files and not exposed:
         yield ok("secrets", f"{len(files)} files, none of which every user of this machine can read")

@@ -16,7 +16,7 @@ class Section(BaseModel):
 
 
 def secret_of(path: Path) -> str:
-    """The secret that a file holds, without the line's end. Raises ValueError naming the file, never its content."""
+    """The secret that a file holds, without the line's end. Raises ValueError that names the file alone."""
     try:
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):

@@ -57,7 +57,8 @@ def upgrade(database: Database, version: str = "head") -> None:
             command.upgrade(config, version)
         except CommandError as error:
             raise DatabaseVersionError(
-                f"The database schema cannot be brought from {have or 'empty'} to {version} ({error}): {remedy(have)}."
+                f"The database schema cannot be brought from {have or 'empty'} to {version} ({error}): "
+                f"{remedy(have)}."
             ) from error
 
 
@@ -65,8 +66,9 @@ def upgrade(database: Database, version: str = "head") -> None:
 def _write(database: Database) -> Iterator[Connection]:
     """A transaction in which tables may be made anew, as SQLite needs it for most changes of a column.
 
-    SQLite takes the removal of the old table for that of its rows and refuses it where others refer to them, so
-    that it must not look meanwhile (https://www.sqlite.org/lang_altertable.html, section 7); it looks at the end.
+    SQLite takes the removal of the old table for that of its rows and refuses it where others refer to them,
+    so that it must not look meanwhile (https://www.sqlite.org/lang_altertable.html, section 7); it looks at
+    the end.
     """
     with database.engine.execution_options(write=True).connect() as connection:
         if not database.is_sqlite:
@@ -80,8 +82,8 @@ def _write(database: Database) -> Iterator[Connection]:
                 yield connection
                 if lost := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
                     raise DatabaseVersionError(
-                        f"The upgrade would leave rows of {lost[0]} without those of {lost[2]} that they refer to: "
-                        "nothing was changed; restore the backup if the service cannot go on, and report this."
+                        f"The upgrade would leave rows of {lost[0]} without those of {lost[2]} that they "
+                        "refer to. Nothing was changed: go on with the release before, and report this."
                     )
         finally:
             driver.execute("PRAGMA foreign_keys=ON")

@@ -1,4 +1,4 @@
-"""All rows of a database as JSON and back, in the columns that it has: the tables' own words are not asked."""
+"""All rows of a database as JSON and back, in the columns that the database itself says it has."""
 
 from __future__ import annotations
 

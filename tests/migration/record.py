@@ -2,7 +2,7 @@
 
     .venv/bin/pytest tests/migration/record.py
 
-writes `rows/REVISION.json`, named after the schema that this release needs: run it before a migration is added.
+writes `rows/REVISION.json`, named after the schema that this release needs: run it before adding a migration.
 """
 
 from __future__ import annotations

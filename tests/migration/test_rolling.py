@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def _documented() -> dict[str, str]:
     return dict(re.findall(r"^\| (\d{4}) \| (yes|no) \|", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize(("before", "after"), list(zip(KNOWN, KNOWN[1:], strict=False)))
+@pytest.mark.parametrize(("before", "after"), list(pairwise(KNOWN)))
 def test_the_page_says_which_releases_may_go_on(
     database_url: str, tmp_path: Path, before: str, after: str
 ) -> None:
@@ -77,7 +78,7 @@ def _git(*arguments: str) -> str:
 
 @pytest.fixture
 def release_before(tmp_path: Path) -> Path:
-    """The code from before the newest migration, with this release's migrations; skips without its history."""
+    """The code from before the newest migration, with this release's migrations; skips without history."""
     newest = f"alembic/versions/{KNOWN[-1]}.py"
     added = _git("log", "--diff-filter=A", "--format=%H", "-1", "--", newest)
     if not added or not _git("rev-parse", "--verify", f"{added}^"):

@@ -106,7 +106,7 @@ def test_a_database_of_a_later_release_is_left_alone(database_url: str) -> None:
     with database.write() as session:
         session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     for attempt in (migrate.require_current, migrate.upgrade):
-        with pytest.raises(DatabaseVersionError, match="9999.*run the release that made it"):
+        with pytest.raises(DatabaseVersionError, match=r"9999.*run the release that made it"):
             attempt(database)
     assert migrate.current(database) == "9999"
     database.close()

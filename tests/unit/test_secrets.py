@@ -38,7 +38,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs `ich-triage` in this process, up to the last word of `main`; returns status and all that it printed."""
+    """Runs `ich-triage` in this process, `main` included; returns status and all that it printed."""
 
     def invoke(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["ich-triage", *map(str, arguments)])
@@ -85,7 +85,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 "certificate_file": certificate,
                 "key_file": key,
             },
-        ],  # fmt: skip
+        ],
         dicom={"tls_certificate": certificate, "tls_key": key, "plain": False},
         oidc={"issuer": f"http://127.0.0.1:{probe_port()}/x", "client_id": "ich"},
         database={
@@ -144,7 +144,7 @@ def test_the_tree_of_settings_shows_no_secret(config: Path) -> None:
 def test_a_wrong_value_is_not_quoted(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str, said: str
 ) -> None:
-    """A secret in the wrong place or form is refused by the name of its key, through every cause of the error."""
+    """A secret in the wrong place or form is refused by its key's name, through every cause of the error."""
     monkeypatch.setenv(f"ICH_TRIAGE_{key}", value)
     try:
         text = repr(load())
@@ -194,7 +194,7 @@ def test_a_password_is_for_a_user_without_one(tmp_path: Path, url: str) -> None:
 
 
 def test_doctor_says_who_else_can_read_a_secret(config: Path) -> None:
-    """A file that everybody on the machine can read is a finding; the configuration too where it holds one."""
+    """A file that everybody on the machine can read is a finding; the configuration too, with one in it."""
     loaded = load(config)
 
     def found() -> list[str]:

@@ -1,4 +1,4 @@
-"""The audit of dependencies, against a service on this machine that knows weaknesses, none, or nothing at all."""
+"""The audit of dependencies, against a service on this machine that knows a weakness, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/licences.md tells the licence of everything that is pinned, and nothing ships under one that it may not."""
+"""docs/licences.md tells the licence of every pin, and nothing ships under one that it may not."""
 
 from __future__ import annotations
 
