@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test chaos fuzz recipes lint bench train screenshots audit sbom licences venv lock
+.PHONY: demo test chaos fuzz recipes lint bench train screenshots audit sbom licences risks venv lock
 
 venv: $(READY)
 
@@ -65,6 +65,10 @@ sbom: $(READY)
 # docs/licences.md, after a change of dependencies.
 licences: $(READY)
 	$(BIN)/python -m supply.licences
+
+# Every test that verifies a measure of docs/risk/risks.md.
+risks: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile -m "risk and not long"
 
 # After a change of dependencies: pins and hashes, and no host in it.
 lock: $(READY)

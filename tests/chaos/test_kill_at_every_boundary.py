@@ -183,6 +183,7 @@ def _check(hospital: Hospital) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.risk("R-008")
 def test_killed_at_every_boundary(under_fire: Callable[..., Hospital], sqlite: Database) -> None:
     """Receiver and worker die at each boundary in turn; every acknowledged study is reported once."""
     _check(under_fire(sqlite, times=1, workers=1, studies=120))

@@ -27,6 +27,7 @@ _OF_THE_MOMENT = {"waiting_s", "place"}
 
 
 @pytest.mark.parametrize("revision", all_revisions())
+@pytest.mark.risk("R-024")
 def test_nothing_is_lost_and_everything_is_read(database_url: str, revision: str) -> None:
     """Every row of every table is there afterwards, each study's document says what the old release said, and
     the service goes on from it."""
@@ -71,6 +72,7 @@ def _go_on(database: Database, uid: str) -> None:
     assert uid not in {each["study_instance_uid"] for each in worklist(database)}
 
 
+@pytest.mark.risk("R-024")
 def test_an_upgrade_that_would_lose_something_changes_nothing(tmp_path: Path) -> None:
     """SQLite does not look while tables are made anew, so that the upgrade looks before it is kept."""
     database = Database(f"sqlite:///{tmp_path / 'ich.sqlite'}")
@@ -99,6 +101,7 @@ def test_every_release_has_left_its_rows() -> None:
     assert known[-2] in kept or known[-1] in kept
 
 
+@pytest.mark.risk("R-024")
 def test_a_database_of_a_later_release_is_left_alone(database_url: str) -> None:
     """An older release says that it is the older one, and changes nothing."""
     database = Database(database_url)

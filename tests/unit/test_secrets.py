@@ -141,6 +141,7 @@ def test_the_tree_of_settings_shows_no_secret(config: Path) -> None:
         ("DESTINATIONS", f'[{{"kind": "webhook", "name": "x", "url": "https://me:{CANARY}@h/"}}]', "url"),
     ],
 )
+@pytest.mark.risk("R-112")
 def test_a_wrong_value_is_not_quoted(
     monkeypatch: pytest.MonkeyPatch, key: str, value: str, said: str
 ) -> None:
