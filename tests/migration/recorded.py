@@ -25,8 +25,9 @@ def recorded(revision: str) -> Json:
     """`tables` and `studies` of the release with this schema.
 
     No release had some of them, where several migrations came in one: then those of the next one that was
-    recorded, whose tables and columns are more.
+    recorded, whose tables and columns are more. The newest schema may have none yet: those of the one before.
     """
-    path = next(path for path in sorted(ROWS.glob("*.json")) if path.stem >= revision)
+    paths = sorted(ROWS.glob("*.json"))
+    path = next((path for path in paths if path.stem >= revision), paths[-1])
     found: Json = json.loads(path.read_text(encoding="utf-8"))
     return found

@@ -69,7 +69,7 @@ def test_what_is_left_of_each_risk_can_be_borne() -> None:
 
 
 def test_the_threat_model_names_risks_that_there_are() -> None:
-    """Each risk to data, people and the service stands at a door; no door names one that is not in the table."""
+    """Each risk to data, people and the service stands at a door; no door names one that there is not."""
     known = {row[0] for row in _rows()}
     named = set(re.findall(r"R-\d{3}", (RISKS.with_name("threats.md")).read_text()))
     assert named <= known
