@@ -66,7 +66,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "certificates").mkdir()
     certificate = str(make_certificates(tmp_path / "certificates").authority)
     key = _secret(tmp_path, "key.pem", f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----")
-    hook = {"kind": "webhook", "url": f"https://127.0.0.1:{probe_port()}/x"}
+    hook = {"kind": "webhook", "url": f"https://127.0.0.1:{probe_port()}/{CANARY}"}
     monkeypatch.setenv("ICH_TRIAGE_WEBHOOK_SECRET_SPOKEN", f"whsec_{CANARY}")
     monkeypatch.setenv("ICH_TRIAGE_OIDC__CLIENT_SECRET", CANARY)
     monkeypatch.setenv("ICH_TRIAGE_OIDC__ROLES", '{"a": "admin"}')
