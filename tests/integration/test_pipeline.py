@@ -237,6 +237,24 @@ def test_a_lost_queue_is_filled_again(site: Site) -> None:
     assert len(site.pacs.reports("SR")) == 1
 
 
+@pytest.mark.risk("R-024")
+def test_what_an_earlier_release_has_left_in_the_queue_is_begun_anew(site: Site) -> None:
+    """Its steps were others, so that nobody goes on behind them; but the study must not wait for ever."""
+    site.hold.touch()
+    dying = site.worker()
+    uid = site.send(tiny_head(clot=True))
+    site.until_stage("analyse")
+    dying.kill()
+    with closing(sqlite3.connect(system_database_url(str(site.database.url)).split("///")[1])) as queue:
+        queue.execute("UPDATE workflow_status SET application_version = '0'")
+        queue.commit()
+    site.hold.unlink()
+    site.worker()
+    (told,) = site.until_final(uid)
+    assert told["state"] == "flagged"
+    assert len(site.pacs.reports("SR")) == 1
+
+
 def test_a_rebuilt_database_is_not_taken_for_the_old_one_by_the_queue(site: Site) -> None:
     """Our database lost, the queue's kept: revision 1 is a new one, though the queue knows an old one."""
     first = site.worker()

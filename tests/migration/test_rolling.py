@@ -69,7 +69,7 @@ def _write_again(database: Database, tables: sa.MetaData) -> None:
 
 
 def test_every_step_is_on_the_page() -> None:
-    """docs/howto/upgrade.md has a line for each schema but the first; the newer ones take the release before."""
+    """docs/howto/upgrade.md has a line for each schema but the first; newer ones take the release before."""
     assert list(_documented()) == KNOWN[1:]
     assert {said for schema, said in _documented().items() if schema >= ROLLING_SINCE} == {"yes"}
 
