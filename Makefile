@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test chaos soak fuzz hosts recipes lint bench train screenshots venv lock
+.PHONY: demo test chaos soak fuzz hosts recipes lint bench train screenshots audit sbom licences risks venv lock
 
 venv: $(READY)
 
@@ -64,6 +64,22 @@ train: $(READY)
 # The pictures of docs/worklist.md: every page and state, in a real Chromium.
 screenshots: $(READY)
 	$(BIN)/python -m tests.browser.screenshots
+
+# Known weaknesses of what is pinned: fails for one, and says so where the service that knows them is out of reach.
+audit: $(READY)
+	$(BIN)/python -m supply.audit
+
+# build/sbom.json: the bill of materials, CycloneDX.
+sbom: $(READY)
+	$(BIN)/python -m supply.sbom
+
+# docs/licences.md, after a change of dependencies.
+licences: $(READY)
+	$(BIN)/python -m supply.licences
+
+# Every test that verifies a measure of docs/risk/risks.md.
+risks: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile -m "risk and not long"
 
 # After a change of dependencies: pins and hashes, and no host in it.
 lock: $(READY)

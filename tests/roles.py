@@ -88,7 +88,8 @@ def receiver(
 ) -> None:
     """`ich-triage receiver`, on one of `tests.hosts`; `plan` names the boundaries to die at.
 
-    `hurried` shortens waits that are no setting; `commitments_held_s`: how long a request for commitment is left to the receiver that was asked.
+    `hurried` shortens waits that are no setting. `commitments_held_s`: how long a request is left to
+    the receiver that was asked.
     """
     if host:
         hosts.enter(host)

@@ -32,5 +32,5 @@ def current(context: typer.Context, config: ConfigOption = None) -> None:
     have = migrate.current(Database(settings(context, config).database.url))
     console.print(f"database {have or 'empty'}, release {migrate.head()}")
     if have != migrate.head():
-        console.print("run `ich-triage db upgrade`")
+        console.print(migrate.remedy(have))
         raise typer.Exit(1)

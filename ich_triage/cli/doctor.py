@@ -25,6 +25,7 @@ from ..telemetry.syslog import Syslog
 from .doctor_listeners import echoes as _echo
 from .doctor_listeners import look_at_commitment as _commitments
 from .doctor_listeners import look_at_listener
+from .doctor_secrets import look_at_secrets
 from .doctor_store import look_at_store
 from .findings import Finding
 from .findings import error as _error
@@ -46,6 +47,7 @@ def doctor(
     loaded = settings(context, config)
     named = config_path(context, config)
     found = [_ok("configuration", str(named) if named else "built-in defaults and environment")]
+    found += look_at_secrets(loaded, named)
     checks: tuple[Check, ...] = (
         _port,
         _query,
@@ -146,7 +148,7 @@ def _database(loaded: Settings) -> Iterator[Finding]:
         yield _error(
             "database",
             seen=f"{shown} has schema {have or 'none'}, this release needs {need}",
-            remedy="run `ich-triage db upgrade`",
+            remedy=migrate.remedy(have),
         )
 
 

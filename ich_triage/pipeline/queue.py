@@ -12,7 +12,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
+from dbos import (
+    DBOS,
+    DBOSClient,
+    DBOSPortableJSONSerializer,
+    SetEnqueueOptions,
+    SetWorkflowID,
+    WorkflowStatus,
+)
 from sqlalchemy import create_engine, inspect, make_url
 
 from ..store.database import with_patience
@@ -24,7 +31,8 @@ WORKFLOW_VERSION = "1"
 STAT, ROUTINE = 1, 10
 #: our own count of attempts (settings.worker.max_attempts) decides; DBOS must not stop before
 _NEVER = 1000
-_ALIVE = ("ENQUEUED", "PENDING", "DELAYED")
+_WAITING = ("ENQUEUED", "DELAYED")
+_ALIVE = (*_WAITING, "PENDING")
 _ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 _PRUNED_AT_ONCE = 500
 
@@ -117,17 +125,21 @@ class TriageQueue:
         return len(ended)
 
     def missing_and_ended(self, workflow_ids: Sequence[str]) -> tuple[set[str], set[str]]:
-        """Of these, which the queue does not know, and which it has ended, well or not."""
+        """Of these, which the queue does not know, and which it has ended, well or not.
+
+        As ended counts what waits for a worker of an earlier release, whose steps were others.
+        """
         if not workflow_ids:
             return set(), set()
-        status = {
-            each.workflow_id: each.status
-            for each in DBOS.list_workflows(
-                workflow_ids=list(workflow_ids), load_input=False, load_output=False
-            )
-        }
-        ended = {key for key, value in status.items() if value not in _ALIVE}
-        return set(workflow_ids) - status.keys(), ended
+        found = DBOS.list_workflows(workflow_ids=list(workflow_ids), load_input=False, load_output=False)
+        ended = {each.workflow_id for each in found if each.status not in _ALIVE or _is_outdated(each)}
+        return set(workflow_ids) - {each.workflow_id for each in found}, ended
+
+
+def _is_outdated(workflow: WorkflowStatus) -> bool:
+    """Whether it waits and nobody of this release takes it: DBOS gives a worker those of its own version."""
+    version = workflow.app_version or WORKFLOW_VERSION
+    return workflow.status in _WAITING and int(version) < int(WORKFLOW_VERSION)
 
 
 def workflow_id(revision_id: int, complete_at: datetime) -> str:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """Frozen; an unknown key is an error."""
+    """Frozen; an unknown key is an error. Errors never quote what was given: it may be a secret."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def secret_of(path: Path) -> str:
+    """The secret that a file holds, without the line's end. Raises ValueError that names the file alone."""
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(f"{path} cannot be read: mend it, or the key that names it") from None
+    if not secret:
+        raise ValueError(f"{path} is empty: it is to hold the secret alone")
+    return secret
 
 
 def check_ae_title(value: str) -> str:

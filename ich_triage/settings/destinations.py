@@ -104,8 +104,8 @@ class WebhookDestination(_Destination):
 
     #: what it speaks
     kind: Literal["webhook"]
-    #: where to post to: https, or http to this machine
-    url: str
+    #: where to post to: https, or http to this machine; some services put a secret into it
+    url: str = Field(repr=False)
     #: file with the signing secret; empty means that the environment has it
     secret_file: Path | None = None
     #: certificates that may have signed its own, PEM; empty means those that this machine trusts

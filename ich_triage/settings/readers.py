@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ..errors import SettingsError
-from .base import Section, check_ae_title, check_networks, is_loopback
+from .base import Section, check_ae_title, check_networks, is_loopback, secret_of
 from .destinations import ClientTls
 from .listener import Listener
 
@@ -114,11 +114,9 @@ class Oidc(Section):
         if self.client_secret_file is None:
             return self.client_secret.get_secret_value()
         try:
-            return self.client_secret_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"cannot read {self.client_secret_file}: mend it, or [oidc] client_secret_file"
-            ) from error
+            return secret_of(self.client_secret_file)
+        except ValueError as error:
+            raise SettingsError(f"[oidc] client_secret_file: {error}") from error
 
 
 class Subscriber(ClientTls):

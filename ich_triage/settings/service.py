@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
-from .base import Section
+from .base import Section, secret_of
 from .listener import Listener
 
 
@@ -30,14 +32,39 @@ class Database(Section):
     """Where results and the index live."""
 
     #: SQLAlchemy URL: sqlite:///file or postgresql+psycopg://…
-    url: str = "sqlite:///var/ich.sqlite"
+    url: str = Field(default="sqlite:///var/ich.sqlite", repr=False)
+    #: file with the password of the URL's user, in the place of one in `url`
+    password_file: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_password(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not values.get("password_file"):
+            return values
+        url = _url(str(values.get("url", cls.model_fields["url"].default)))
+        if url.get_backend_name() != "postgresql" or not url.username or url.password:
+            raise ValueError("password_file needs a url of the form postgresql+psycopg://USER@HOST/DATABASE")
+        password = secret_of(Path(values["password_file"]))
+        return values | {"url": url.set(password=password).render_as_string(hide_password=False)}
 
     @field_validator("url")
     @classmethod
     def _known(cls, value: str) -> str:
         if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError("starts with neither sqlite:/// nor postgresql+psycopg://")
+        if hidden := {"password", "sslpassword"} & _url(value).query.keys():
+            raise ValueError(f"{min(hidden)} behind the ? would be shown: put it into password_file")
         return value
+
+
+def _url(value: str) -> URL:
+    """Raises ValueError, without a word of the value: it may hold a password."""
+    try:
+        return make_url(value)
+    except (ArgumentError, ValueError):
+        raise ValueError(
+            "is no URL: in a password @ : / % are written %40 %3A %2F %25; or put it into password_file"
+        ) from None
 
 
 class Spool(Section):

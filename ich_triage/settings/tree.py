@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableError
 
 from ..errors import SettingsError, wrong_value
 from .destinations import Destination
@@ -24,7 +25,11 @@ class Settings(BaseSettings):
     """The whole tree."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ICH_TRIAGE_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix="ICH_TRIAGE_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
     )
 
     #: the listener
@@ -126,6 +131,8 @@ def load(path: Path | None = None) -> Settings:
             for item in error.errors()
         )
         raise SettingsError(f"{path or 'environment'}: {problems}") from error
+    except UnreadableError as error:  # it quotes the name of the variable alone
+        raise SettingsError(f"environment: {error}: it must be JSON") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

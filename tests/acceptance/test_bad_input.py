@@ -225,6 +225,7 @@ def settled(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 @pytest.mark.parametrize("name", BAD)
+@pytest.mark.risk("R-002")
 def test_what_cannot_be_analysed_says_why(settled: dict[str, Json], name: str) -> None:
     """Not analysed, with one of the reasons that fit, in words too; and a report says so at the PACS."""
     told, codes = settled[name], BAD[name][1]
@@ -248,6 +249,7 @@ def test_names_are_read_in_their_character_set(settled: dict[str, Json]) -> None
     assert "山田^太郎" in settled["Japanese"]["patient_name"]
 
 
+@pytest.mark.risk("R-003")
 def test_one_uid_in_two_studies_is_kept_apart(hospital: Hospital, tmp_path: Path) -> None:
     """Both are analysed over their own pixels; the second says what is wrong with it."""
     series = generate_uid()[:50]

@@ -239,6 +239,7 @@ def test_the_sites_own_viewer_is_one_click_away(flagged: Page, studies: Studies)
     expect(link).to_have_attribute("href", wanted)
 
 
+@pytest.mark.risk("R-002")
 def test_what_was_not_analysed_never_looks_negative(page: Page, studies: Studies) -> None:
     """It says so, and why; it has pictures, and nothing that could be taken for a result."""
     for uid, state in ((studies.not_analysed, "Not analysed"), (studies.failed, "Failed")):

@@ -197,6 +197,7 @@ def test_feedback_is_one_key_and_another_key_changes_it(site: Site, page: Page) 
     assert answers(site, second) == {}
 
 
+@pytest.mark.risk("R-027")
 def test_of_two_quick_answers_the_later_is_kept(site: Site, page: Page) -> None:
     """The second one is not sent before the first one is kept, however long that takes."""
     uid = put_on_list(site.database, "Phantom^Quick")
@@ -253,6 +254,7 @@ def test_who_reads_further_down_is_left_there(site: Site, page: Page) -> None:
     assert page.evaluate("window.scrollY") == before
 
 
+@pytest.mark.risk("R-009")
 def test_a_long_wait_is_told(site: Site, page: Page) -> None:
     """After [worklist] rise_after_s a study that was not flagged is read beside the unknown."""
     unknown = put_on_list(site.database, "Phantom^Unknown", StudyState.NOT_ANALYSED)
@@ -263,6 +265,7 @@ def test_a_long_wait_is_told(site: Site, page: Page) -> None:
     expect(row(page, waits)).to_contain_text("4 h 10 min")
 
 
+@pytest.mark.risk("R-107")
 def test_names_are_text_whatever_they_hold(site: Site, page: Page) -> None:
     """DICOM names are hostile input: they are shown as they are, run nothing, and break no row."""
     ran: list[None] = []
@@ -297,6 +300,7 @@ def test_two_readers_see_each_other(site: Site, page: Page, person: Open) -> Non
     assert answers(site, uid) == {READER: True, SECOND: False}
 
 
+@pytest.mark.risk("R-022")
 def test_a_lost_connection_shows_and_mends_itself(site: Site, page: Page, watches: list[Watch]) -> None:
     """The web process is killed: the page says that it may be out of date, and catches up by itself."""
     put_on_list(site.database, "Phantom^Before")
@@ -316,6 +320,7 @@ def test_a_lost_connection_shows_and_mends_itself(site: Site, page: Page, watche
     watches[0].forget()
 
 
+@pytest.mark.risk("R-022")
 def test_a_dead_worker_shows_though_no_study_comes(site: Site, clocked: Page) -> None:
     """Nobody tells a page that a worker has died: it looks every minute."""
     told = clocked.get_by_text("No worker is alive")
@@ -326,6 +331,7 @@ def test_a_dead_worker_shows_though_no_study_comes(site: Site, clocked: Page) ->
     site.until(lambda: a_minute_later(clocked) and told.is_hidden(), what="words on the new worker to go")
 
 
+@pytest.mark.risk("R-022")
 def test_a_service_that_hangs_shows(site: Site, clocked: Page, watches: list[Watch]) -> None:
     """A connection that is open and says nothing is a lost one, too."""
     clocked.evaluate("document.querySelector('#filters').setAttribute('hx-request', '{\"timeout\": 300}')")

@@ -69,6 +69,7 @@ def accepted(association: Association) -> set[str]:
         ("CT2", "127.0.0.9", None),
     ],
 )
+@pytest.mark.risk("R-101")
 def test_only_listed_peers_come_in_and_only_from_their_addresses(
     sqlite: Database, tmp_path: Path, calling: str, address: str, reason: str | None
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_peer_is_offered_what_it_has_a_right_to(
         assert association.send_c_echo().Status == 0x0000
 
 
+@pytest.mark.risk("R-122")
 def test_questions_need_the_right_to_ask(sqlite: Database) -> None:
     """Who may only store asks for no patients, and claims no step; a list of AE titles narrows it further."""
     peers = [peer("CT1", "store"), peer("RIS", "query"), peer("PACS", "query")]
@@ -128,6 +130,7 @@ def test_questions_need_the_right_to_ask(sqlite: Database) -> None:
     }
 
 
+@pytest.mark.risk("R-101")
 def test_a_certificate_is_good_for_its_own_peer_alone(sqlite: Database, tmp_path: Path) -> None:
     """Who has a certificate of the same authority cannot call itself by another's AE title."""
     ours = make_certificates(tmp_path / "certificates")
@@ -145,6 +148,7 @@ def test_a_certificate_is_good_for_its_own_peer_alone(sqlite: Database, tmp_path
     assert told == ["certificate_not_of_this_peer"] * 2
 
 
+@pytest.mark.risk("R-114")
 def test_one_address_cannot_take_every_place(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
     """Its third association is told to come back, another address is served; then its place is free again."""
     limits = {"max_associations": 3, "max_associations_per_address": 2}
@@ -163,6 +167,7 @@ def test_one_address_cannot_take_every_place(sqlite: Database, tmp_path: Path, w
         wait_until(lambda: open_from("127.0.0.2").is_established, what="the free place")
 
 
+@pytest.mark.risk("R-114")
 def test_a_flood_of_connections_is_closed_at_the_door(sqlite: Database, tmp_path: Path) -> None:
     """Beyond the rate of its address, a connection costs no thread; one line a minute tells of it."""
     with (
@@ -191,6 +196,7 @@ def test_silent_connections_of_one_address_have_an_end(sqlite: Database, tmp_pat
                 assert read_pdu(refused) == (0, b"")
 
 
+@pytest.mark.risk("R-115")
 def test_an_object_that_is_too_long_is_refused_and_leaves_nothing(
     sqlite: Database, tmp_path: Path, wait_until: Wait
 ) -> None:

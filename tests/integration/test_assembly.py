@@ -145,6 +145,7 @@ def test_a_slow_sender_is_given_time_by_its_own_pace(database: Database) -> None
     assert _revisions(database) == [(1, CompletedBy.GEOMETRY)]
 
 
+@pytest.mark.risk("R-010")
 def test_a_gap_waits_for_the_quiet_time(database: Database) -> None:
     """A head with a missing slice may still get it, but not for ever."""
     _index(database, [_slice(number, 0) for number in range(1, 25) if number != 12])
@@ -154,6 +155,7 @@ def test_a_gap_waits_for_the_quiet_time(database: Database) -> None:
     assert _revisions(database) == [(1, CompletedBy.QUIET)]
 
 
+@pytest.mark.risk("R-010")
 def test_a_study_that_never_falls_silent_is_capped(database: Database) -> None:
     """An endless trickle is analysed at the cap, with what is there."""
     assembly = _assembly(database)
@@ -207,6 +209,7 @@ def test_what_cannot_change_the_analysis_reopens_nothing(database: Database, lat
     assert assembly.sweep(_seconds(999)) == 0
 
 
+@pytest.mark.risk("R-020")
 def test_a_flag_stays_up_while_late_slices_are_read(database: Database) -> None:
     """A suspected bleed is not hidden by its own next revision."""
     assembly = _assembly(database)

@@ -83,6 +83,7 @@ def _restore(saved: Path, site: Site) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.risk("R-026")
 def test_restored_elsewhere_nothing_is_lost_or_doubled(
     tmp_path: Path, forks: Forks, wait_until: Wait
 ) -> None:
@@ -150,6 +151,7 @@ def test_a_backup_during_receipt_names_no_file_that_it_lacks(tmp_path: Path, for
     site.database.close()
 
 
+@pytest.mark.risk("R-026")
 def test_a_backup_is_whole_or_says_so(sqlite: Database, tmp_path: Path) -> None:
     """Its manifest comes last and counts what the database names and the spool had lost already."""
     add_old(sqlite, tmp_path, "1.2.5")

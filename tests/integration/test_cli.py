@@ -243,6 +243,7 @@ def test_a_port_in_use_is_one_line(site: Site, typed: Typed) -> None:
     assert str(other.peer.port) in told.stderr.splitlines()[-1]
 
 
+@pytest.mark.risk("R-019")
 def test_a_dead_letter_is_seen_and_sent_again(site: Site, run: Run) -> None:
     """The PACS refuses until we give up; doctor names the command; after it the same object arrives."""
     site.pacs.answer = 0xA700

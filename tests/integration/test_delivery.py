@@ -107,6 +107,7 @@ def test_both_archives_get_what_is_on_disk(sqlite: Database, tmp_path: Path, wai
 
 
 @pytest.mark.peer
+@pytest.mark.risk("R-019")
 def test_a_destination_that_was_down_gets_it_once(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
     """While nothing listens the reason is visible and it is tried again; then it is delivered, once."""
     port = probe_port()
@@ -186,6 +187,7 @@ def test_a_broken_association_costs_only_itself(sqlite: Database, tmp_path: Path
     assert all(len(variants) == 1 for variants in archive.data.values())
 
 
+@pytest.mark.risk("R-018")
 def test_two_deliverers_send_each_object_once(database: Database, tmp_path: Path, wait_until: Wait) -> None:
     """On SQLite and PostgreSQL, two processes' worth of couriers share the work without repeating it."""
     archive = Archive()
@@ -261,6 +263,7 @@ def test_commitment_on_the_same_association(sqlite: Database, tmp_path: Path, wa
     assert {len(request) for request in archive.requests} == {2}
 
 
+@pytest.mark.risk("R-019")
 def test_what_is_not_committed_is_sent_again(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
     """An archive that has lost an object gets it again, the same bytes, and then commits."""
     archive = Archive()

@@ -158,6 +158,7 @@ def test_an_error_is_tried_again_until_the_dead_letter(
 
 
 @pytest.mark.parametrize("code", ["AR", "CR"])
+@pytest.mark.risk("R-111")
 def test_a_rejection_is_final_and_its_words_stay_out_of_the_log(
     sqlite: Database,
     tmp_path: Path,
@@ -236,6 +237,7 @@ def test_a_listener_that_dribbles_is_not_waited_for_longer(
         server.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.risk("R-102")
 def test_messages_travel_encrypted_between_those_who_know_each_other(
     sqlite: Database, tmp_path: Path, wait_until: Wait
 ) -> None:
@@ -251,6 +253,7 @@ def test_messages_travel_encrypted_between_those_who_know_each_other(
     assert len(listener.heard) == 1
 
 
+@pytest.mark.risk("R-103")
 def test_nothing_is_sent_to_a_stranger(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
     """A listener whose certificate another authority has signed gets not a byte of a message."""
     ours, theirs = (make_certificates(tmp_path / each) for each in ("ours", "theirs"))

@@ -130,6 +130,7 @@ def test_keys_may_change_at_any_time(client: TestClient, peer: OpenIdPeer) -> No
         ({"preferred_username": "<script>"}, "letters, digits"),
     ],
 )
+@pytest.mark.risk("R-109")
 def test_claims_that_do_not_hold_let_nobody_in(
     client: TestClient, sqlite: Database, peer: OpenIdPeer, claims: dict[str, Any], why: str
 ) -> None:
@@ -143,6 +144,7 @@ def test_claims_that_do_not_hold_let_nobody_in(
         assert accounts.everybody(session) == []
 
 
+@pytest.mark.risk("R-109")
 def test_an_answer_is_good_once_and_for_the_browser_that_asked(client: TestClient, sqlite: Database) -> None:
     """A URL that somebody overheard, or slips to another person, logs nobody in."""
     back = _at_provider(client)
@@ -292,6 +294,7 @@ def test_begun_logins_are_limited(client: TestClient, sqlite: Database) -> None:
     assert (events.count("login_failed"), events.count("login_limited")) == (30, 1)
 
 
+@pytest.mark.risk("R-112")
 def test_no_log_line_has_what_opens_a_door(client: TestClient, peer: OpenIdPeer) -> None:
     """Neither code nor state, cookie or secret is written, in success or in failure."""
     with structlog.testing.capture_logs() as lines:

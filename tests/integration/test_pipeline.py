@@ -132,6 +132,7 @@ def test_a_study_goes_from_the_spool_to_the_pacs(both: Site) -> None:
     assert moments == sorted(moments)
 
 
+@pytest.mark.risk("R-009")
 def test_stat_studies_are_taken_first(site: Site) -> None:
     """With one study in work at once, an urgent one overtakes all that waited before it."""
     site.configure(concurrency=1)
@@ -147,6 +148,7 @@ def test_stat_studies_are_taken_first(site: Site) -> None:
     assert sorted(started, key=started.__getitem__)[:2] == [first, urgent]
 
 
+@pytest.mark.risk("R-009")
 def test_a_dead_workers_study_is_taken_over_without_repeating_what_it_finished(both: Site) -> None:
     """kill -9 in the middle of the analysis: another worker ends the study; `select` is not run again."""
     both.hold.touch()
@@ -200,6 +202,7 @@ def test_a_worker_told_to_stop_leaves_its_long_study_to_the_next(site: Site) -> 
     assert told["state"] == "not_flagged"
 
 
+@pytest.mark.risk("R-009")
 def test_a_worker_that_hangs_in_a_study_leaves_it(site: Site) -> None:
     """It ends itself, says where it hung, and the next one analyses the study."""
     site.configure(study_limit_s=1.0)
@@ -227,6 +230,24 @@ def test_a_lost_queue_is_filled_again(site: Site) -> None:
     queue = Path(system_database_url(str(site.database.url)).removeprefix("sqlite:///"))
     for file in queue.parent.glob(f"{queue.name}*"):
         file.unlink()
+    site.hold.unlink()
+    site.worker()
+    (told,) = site.until_final(uid)
+    assert told["state"] == "flagged"
+    assert len(site.pacs.reports("SR")) == 1
+
+
+@pytest.mark.risk("R-024")
+def test_what_an_earlier_release_has_left_in_the_queue_is_begun_anew(site: Site) -> None:
+    """Its steps were others, so that nobody goes on behind them; but the study must not wait for ever."""
+    site.hold.touch()
+    dying = site.worker()
+    uid = site.send(tiny_head(clot=True))
+    site.until_stage("analyse")
+    dying.kill()
+    with closing(sqlite3.connect(system_database_url(str(site.database.url)).split("///")[1])) as queue:
+        queue.execute("UPDATE workflow_status SET application_version = '0'")
+        queue.commit()
     site.hold.unlink()
     site.worker()
     (told,) = site.until_final(uid)
@@ -273,6 +294,7 @@ def test_late_objects_that_are_not_analysed_share_the_answer(site: Site) -> None
     assert len(site.pacs.reports("SR")) == 1
 
 
+@pytest.mark.risk("R-007")
 def test_late_slices_make_a_report_that_names_the_one_it_replaces(site: Site) -> None:
     """Revision 2 is analysed anew; its SR's Predecessor Documents Sequence holds the first SR."""
     site.worker()
@@ -289,6 +311,7 @@ def test_late_slices_make_a_report_that_names_the_one_it_replaces(site: Site) ->
     assert _predecessors(site.pacs.objects[first]) == []
 
 
+@pytest.mark.risk("R-018")
 def test_a_replaced_flag_is_taken_back_where_it_was_sent(site: Site) -> None:
     """A destination that takes only flagged studies also gets the report that replaces a flagged one."""
     site.configure(send="flagged")
@@ -342,6 +365,7 @@ def test_revisions_of_one_study_are_answered_in_order(site: Site) -> None:
     assert _predecessors(site.pacs.objects[second]) == [first]
 
 
+@pytest.mark.risk("R-116")
 def test_a_study_that_kills_its_workers_fails_alone(site: Site, wait_until: Wait) -> None:
     """After `max_attempts` deaths the study is failed with a reason; those in work beside it are analysed."""
     site.configure(max_attempts=3)
@@ -366,6 +390,7 @@ def test_a_study_that_kills_its_workers_fails_alone(site: Site, wait_until: Wait
     assert told["problems"] == []
 
 
+@pytest.mark.risk("R-017")
 def test_an_error_inside_the_analysis_is_a_reason(site: Site) -> None:
     """Whatever the analysis raises, the study says so and names what to do; the next one is analysed."""
     site.worker(breaks_at=POISON_HU)
@@ -381,6 +406,7 @@ def test_an_error_inside_the_analysis_is_a_reason(site: Site) -> None:
     assert _sr(told["revisions"][0]) in site.pacs.arrivals
 
 
+@pytest.mark.risk("R-020")
 def test_a_failed_second_look_leaves_the_flag_up(site: Site) -> None:
     """A reprocess that breaks off says so, and the study stays where a flagged one stands."""
     first = site.worker()
@@ -399,6 +425,7 @@ def test_a_failed_second_look_leaves_the_flag_up(site: Site) -> None:
     assert _predecessors(second) == []
 
 
+@pytest.mark.risk("R-005")
 def test_an_angiography_is_refused_with_its_reason(site: Site) -> None:
     """Not analysed, never negative: reason in the list and in the report, no analysis run."""
     site.worker()

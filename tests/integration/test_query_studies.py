@@ -263,6 +263,7 @@ def test_questions_of_no_level_that_we_have(port: int, keys: dict[str, str], sta
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.risk("R-118")
 def test_hostile_values_find_nothing(port: int, keys: dict[str, str]) -> None:
     """What is no value of anybody's is answered at once with an empty list."""
     assert _uids(port, **keys) == []
@@ -299,6 +300,7 @@ def _send_raw(association: Association, raw: bytes) -> int:
     return int(answer.Status)
 
 
+@pytest.mark.risk("R-122")
 def test_who_may_ask(listed: Database) -> None:
     """An unknown calling AE title is rejected before it can ask; so is who calls us by another name."""
     with answering(listed, calling_ae_titles=["RIS"]) as service:

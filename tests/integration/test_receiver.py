@@ -214,6 +214,7 @@ def test_a_disk_below_its_reserve_is_out_of_resources(sqlite: Database, tmp_path
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.risk("R-121")
 def test_a_full_disk_is_out_of_resources_and_leaves_nothing(sqlite: Database, tmp_path: Path) -> None:
     """A disk that fills in mid-object: A700, the half file gone, the next small object stored."""
     mount = tmp_path / "spool"
@@ -293,6 +294,7 @@ def test_too_many_open_files_only_delay_the_index(
         assert problems.recent(session) == []
 
 
+@pytest.mark.risk("R-003")
 def test_other_content_under_the_same_uid_is_kept_beside_and_reported(
     database: Database, tmp_path: Path, wait_until: Wait
 ) -> None:
@@ -374,6 +376,7 @@ def test_urgent_studies_are_marked(database: Database, tmp_path: Path, wait_unti
     }
 
 
+@pytest.mark.risk("R-008")
 def test_a_lost_database_is_rebuilt_from_the_spool(
     database: Database, tmp_path: Path, wait_until: Wait
 ) -> None:
@@ -408,6 +411,7 @@ def _empty(database: Database) -> None:
             session.connection().exec_driver_sql(f"DELETE FROM {table}")
 
 
+@pytest.mark.risk("R-023")
 def test_a_database_that_is_away_delays_nobody(database_url: str, tmp_path: Path, wait_until: Wait) -> None:
     """Without a schema nothing can be indexed: objects are acknowledged all the same, and indexed later."""
     database = Database(database_url)

@@ -77,6 +77,7 @@ def test_port_monitors_take_nobodys_place(sqlite: Database, tmp_path: Path, wait
         "abort",
     ],
 )
+@pytest.mark.risk("R-114")
 def test_rubbish_bytes_end_their_own_connection_only(
     sqlite: Database, tmp_path: Path, rubbish: bytes, wait_until: Wait
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_sender_that_stalls_is_hung_up_on(sqlite: Database, tmp_path: Path, wa
         wait_until(lambda: _association_threads() == 0, what="the connection's threads to end")
 
 
+@pytest.mark.risk("R-114")
 def test_a_sender_that_trickles_is_hung_up_on(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
     """One byte now and then keeps nobody's connection: the whole PDU has one time-out."""
     with (
@@ -184,6 +186,7 @@ def _line_with_digits(lines: Iterator[str]) -> str:
 
 
 @pytest.mark.parametrize("after", [1, 20])
+@pytest.mark.risk("R-008")
 def test_kill_9_loses_nothing_acknowledged(
     database: Database, tmp_path: Path, after: int, wait_until: Wait
 ) -> None:
@@ -207,6 +210,7 @@ def test_kill_9_loses_nothing_acknowledged(
     assert count_indexed(database) == len(stored(tmp_path)) <= len(acknowledged) + 1
 
 
+@pytest.mark.risk("R-023")
 def test_the_receiving_process_never_loads_torch() -> None:
     """Neither torch nor the engine comes along with the receiver."""
     code = "import sys, json; import ich_triage.intake.receiver; print(json.dumps(sorted(sys.modules)))"

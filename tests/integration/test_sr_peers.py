@@ -114,6 +114,7 @@ def test_highdicom_reads_it_back(files: dict[str, Path]) -> None:
     assert found.finding_sites[0].laterality == standard_codes.SCT.Left
 
 
+@pytest.mark.risk("R-003")
 def test_the_report_stays_in_the_patients_own_study(files: dict[str, Path], headers: list[Dataset]) -> None:
     """Patient, study and their empty values are the source's; what it lacks of Type 2 is there, empty."""
     for path in files.values():

@@ -88,6 +88,7 @@ def test_dcmtk_stores_over_mutual_tls(
         ("of another authority", "unable to get local issuer certificate|certificate signature failure"),
     ],
 )
+@pytest.mark.risk("R-101")
 def test_wrong_certificates_are_refused_and_audited(
     sqlite: Database, tmp_path: Path, ours: Certificates, who: str, reason: str
 ) -> None:
@@ -120,6 +121,7 @@ def test_wrong_certificates_are_refused_and_audited(
     ],
     ids=["1.0", "1.1", "CBC", "no forward secrecy or no ECDHE", "1.2", "1.3"],
 )
+@pytest.mark.risk("R-102")
 def test_only_what_bcp_195_takes_is_taken(
     sqlite: Database, tmp_path: Path, ours: Certificates, offered: list[str], taken: bool
 ) -> None:
@@ -245,6 +247,7 @@ def test_objects_go_to_a_pacs_over_mutual_tls(tmp_path: Path, ours: Certificates
             echo(Peer(host=pacs.host, port=pacs.port, ae_title="PACS", tls=unknown), calling="TRIAGE")
 
 
+@pytest.mark.risk("R-103")
 def test_a_pacs_that_cannot_be_trusted_gets_nothing(
     sqlite: Database, tmp_path: Path, ours: Certificates
 ) -> None:

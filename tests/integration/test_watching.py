@@ -119,6 +119,7 @@ def test_what_is_sent_to_a_pacs_is_told(sqlite: Database, tmp_path: Path, wait_u
     assert len({tuple(each["sop_classes"]) for each in sent}) == 2
 
 
+@pytest.mark.risk("R-122")
 def test_a_question_is_told_without_its_keys(sqlite: Database) -> None:
     """Who has asked by which SOP Class; the name that was asked for stays out of the log."""
     add_study(sqlite, "1.2.3", StudyState.FLAGGED, patient_name="Doe^John")

@@ -133,6 +133,7 @@ def test_a_stop_ends_open_pages_without_a_complaint(
     assert not [line for line in told.read_text().splitlines() if "Traceback" in line or "error" in line]
 
 
+@pytest.mark.risk("R-102")
 def test_over_tls_the_session_is_bound_to_the_host(sqlite: Database, tmp_path: Path) -> None:
     """With certificate and key, pages are HTTPS and the cookie never leaves it."""
     certificate, key = _certificate(tmp_path)
@@ -149,6 +150,7 @@ def test_over_tls_the_session_is_bound_to_the_host(sqlite: Database, tmp_path: P
 
 
 @pytest.mark.parametrize(("proxies", "address"), [((), "127.0.0.1"), (("127.0.0.1",), "192.0.2.9")])
+@pytest.mark.risk("R-125")
 def test_only_a_trusted_proxy_says_where_a_request_comes_from(
     sqlite: Database, proxies: tuple[str, ...], address: str
 ) -> None:

@@ -22,6 +22,7 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICH_TRIAGE_WEBHOOK_SECRET_DESK", SECRET)
 
 
+@pytest.mark.risk("R-123")
 def test_a_webhook_is_signed_and_sent_once(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
     """A server that checks the signature with the library accepts it; the body is that of the outbox."""
     hooks = HookServer()

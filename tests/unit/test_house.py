@@ -23,7 +23,7 @@ from ich_triage.settings import (
 )
 
 REPOSITORY = Path(__file__).parents[2]
-SOURCES = ("ich_triage", "train", "bench")
+SOURCES = ("ich_triage", "train", "bench", "supply")
 
 
 def _modules() -> set[str]:

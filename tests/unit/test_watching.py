@@ -91,6 +91,7 @@ def test_prometheus_reads_rules_configuration_and_every_query(tmp_path: Path) ->
 
 
 @pytest.mark.peer
+@pytest.mark.risk("R-013")
 def test_alerts_are_raised_when_they_should_be(tmp_path: Path) -> None:
     """promtool plays courses of figures: all well, all wrong, nothing scraped, another flag rate."""
     for file in (RULES, REPOSITORY / "tests/deploy/alerts_test.yml"):

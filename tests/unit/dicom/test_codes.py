@@ -41,6 +41,7 @@ def test_the_private_scheme_is_marked_as_private() -> None:
     assert codes.SCHEME.startswith("99") and len(codes.SCHEME) <= 16
 
 
+@pytest.mark.risk("R-001")
 def test_no_code_says_absent() -> None:
     """There is no way to state that haemorrhage is absent."""
     assert not [code for code in _codes() if "absent" in code.meaning.lower()]

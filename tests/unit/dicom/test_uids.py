@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
@@ -10,6 +11,7 @@ from ich_triage.dicom import uids
 
 
 @given(st.text(max_size=64), st.integers(0, 10**6), st.text(max_size=64), st.text(max_size=16))
+@pytest.mark.risk("R-018")
 def test_a_derived_uid_is_valid_and_repeatable(study: str, revision: int, package: str, kind: str) -> None:
     """Whatever a sender put in place of a Study Instance UID, ours is a valid UID, and always the same."""
     first = uids.derived_uid(study, revision, package, kind, "instance")

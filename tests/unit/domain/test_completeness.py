@@ -42,6 +42,7 @@ def test_a_whole_series() -> None:
 
 
 @pytest.mark.parametrize("missing", [1, 7, 15, 28])
+@pytest.mark.risk("R-006")
 def test_one_missing_slice(missing: int) -> None:
     """A slice missing anywhere between the ends is seen."""
     slices = _series()

@@ -53,6 +53,7 @@ def _pixels(dtype: str = "int16", low: int = -1024, high: int = 3000) -> np.ndar
     ("dtype", "low", "high", "bits"),
     [("int16", -1024, 3000, 16), ("uint16", 0, 4096, 12), ("int16", -2000, 2000, 12)],
 )
+@pytest.mark.risk("R-015")
 def test_every_syntax_gives_the_values_back(
     write, make_slice, syntax: str, dtype: str, low: int, high: int, bits: int
 ) -> None:
@@ -195,6 +196,7 @@ def test_unknown_transfer_syntax(write, make_slice) -> None:
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless], ids=["j2k", "jpegls"])
+@pytest.mark.risk("R-115")
 def test_compressed_bomb(write, make_slice, syntax: str) -> None:
     """A codestream that is larger than the header says never reaches a decoder."""
     big = make_slice(np.zeros((512, 512), dtype=np.uint16))
@@ -205,6 +207,7 @@ def test_compressed_bomb(write, make_slice, syntax: str) -> None:
     assert "stated size" in _refused(write(small))
 
 
+@pytest.mark.risk("R-115")
 def test_run_length_bomb(write, make_slice) -> None:
     """RLE states no size: a frame that is far longer than its pixels never reaches the decoder."""
     segments = struct.pack("<16L", 2, 64, 100_064, *[0] * 13)

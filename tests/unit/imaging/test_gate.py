@@ -31,6 +31,7 @@ def test_heads_pass(write_series, make_head, real_head) -> None:
         gate.check(volume, head.find(volume))
 
 
+@pytest.mark.risk("R-015")
 def test_soft_tissue_without_skull(write_series, make_head) -> None:
     """A body of brain density that no bone encloses, an abdomen say, is no head."""
     pixels = make_head()
@@ -51,6 +52,7 @@ def test_part_of_a_head(write_series, make_head) -> None:
     assert _code(volume) == ReasonCode.TOO_FEW_SLICES
 
 
+@pytest.mark.risk("R-006")
 def test_missing_slices(write_series, make_head) -> None:
     """Slices missing in the middle are refused with the place where they are missing."""
     paths = write_series(30, volume=make_head())

@@ -49,6 +49,7 @@ def test_rubbish_is_refused(tmp_path: Path, content: bytes) -> None:
         {"RescaleSlope": 0}, {"SOPInstanceUID": None}, {"SeriesInstanceUID": ""}, {"StudyInstanceUID": None},
     ],
 )  # fmt: skip
+@pytest.mark.risk("R-115")
 def test_absurd_values_are_refused(write_slice, absurd: dict[str, object]) -> None:
     """Sizes no CT has, and objects without identity, are refused before anything is allocated for them."""
     with pytest.raises(HeaderError) as caught:
@@ -148,6 +149,7 @@ def test_deflated_object(write, make_slice) -> None:
     assert header.rows == 64 and header.pixels is not None
 
 
+@pytest.mark.risk("R-115")
 def test_deflate_bomb(write, make_slice, monkeypatch: pytest.MonkeyPatch) -> None:
     """An object that inflates beyond the limit is refused before it fills the memory."""
     monkeypatch.setattr(header_module, "MAX_INFLATED_BYTES", 1 << 20)
@@ -181,6 +183,7 @@ def test_a_folder_with_one_bad_file(write_series) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
+@pytest.mark.risk("R-116")
 def test_no_damage_crashes_the_reader(tmp_path: Path, make_slice, data: st.DataObject) -> None:
     """Bytes overwritten or cut off anywhere give headers or HeaderError, never another exception."""
     path = tmp_path / "damaged.dcm"

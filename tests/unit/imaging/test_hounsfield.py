@@ -30,6 +30,7 @@ def test_slope_and_intercept(write_slice) -> None:
     assert hu.dtype == np.float32 and (hu == 40).all()
 
 
+@pytest.mark.risk("R-015")
 def test_wrapped_12_bit_round_trip(write_slice) -> None:
     """Signed values masked to 12 unsigned bits with intercept 0 come back exactly, −1000 to 3095 HU."""
     truth = np.arange(-1000, 3096).reshape(64, 64)
@@ -45,6 +46,7 @@ def test_wrapped_12_bit_round_trip(write_slice) -> None:
         ({"BitsStored": 16, "HighBit": 15}, False),
     ],
 )  # fmt: skip
+@pytest.mark.risk("R-015")
 def test_only_the_broken_kind_is_repaired(write_slice, change: dict[str, int], wrapped: bool) -> None:
     """Repair asks for unsigned, 12 bits and intercept of −100 or more; signed 12-bit images are valid."""
     attributes = {"BitsStored": 12, "HighBit": 11} | change
@@ -77,6 +79,7 @@ def test_padding_range(write_slice) -> None:
     assert hu[0, :8].tolist() == [AIR] * 8 and hu[63, 63] == AIR and hu[32, 32] == 40
 
 
+@pytest.mark.risk("R-015")
 def test_unnamed_padding_becomes_air(write_slice) -> None:
     """Values below anything physical are air although the header names no padding."""
     assert _hu(write_slice(_disc(-3024, 35))).min() == AIR

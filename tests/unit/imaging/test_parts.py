@@ -26,6 +26,7 @@ def _with(paths: list[Path], *unreadable: UnreadableFile) -> Selection:
         ({"ImageOrientationPatient": None}, ReasonCode.NO_GEOMETRY),
     ],
 )
+@pytest.mark.risk("R-006")
 def test_uppermost_slices_that_do_not_fit(write_series, write, make_slice, differing, code) -> None:
     """The top of the head under the same Series Instance UID, set apart by one attribute."""
     whole = write_series(30, SeriesInstanceUID=UID)

@@ -103,6 +103,7 @@ def test_a_whole_emergency_study(write_series, write, make_slice) -> None:
     ],
     ids=str,
 )
+@pytest.mark.risk("R-005")
 def test_what_is_not_analysed(write_series, attributes: dict[str, object], code: ReasonCode) -> None:
     """A study of one unsuitable series is not analysed, with the code and words that say why."""
     selection = _select(write_series(20, **attributes))
@@ -140,6 +141,7 @@ def test_what_is_analysed(write_series, attributes: dict[str, object]) -> None:
     assert selection.chosen is not None, selection.reason
 
 
+@pytest.mark.risk("R-005")
 def test_original_before_reformat(write_series) -> None:
     """A thick axial reformat serves only while there is no original."""
     reformat = ["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"]
@@ -195,6 +197,7 @@ def test_dynamic_series(write_series) -> None:
     assert _select(paths).code == ReasonCode.ANGIOGRAPHY
 
 
+@pytest.mark.risk("R-006")
 def test_missing_slice(write_series) -> None:
     """A series with a slice missing in the middle is not analysed, and the reason says gaps."""
     paths = write_series(20)

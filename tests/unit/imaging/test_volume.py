@@ -62,6 +62,7 @@ def test_the_real_head(real_head: Path) -> None:
     assert not volume.gaps and not volume.warnings
 
 
+@pytest.mark.risk("R-021")
 def test_voxels_of_a_tilted_stack_lie_where_the_header_says(real_head: Path) -> None:
     """Voxel indices map to the LPS place that PS3.3 Equation C.7.6.2.1-1 gives for that very image."""
     volume = _volume(sorted(real_head.glob("*.dcm")))
@@ -85,6 +86,7 @@ def test_voxels_of_a_tilted_stack_lie_where_the_header_says(real_head: Path) -> 
     ],
     ids=str,
 )
+@pytest.mark.risk("R-004")
 def test_every_patient_position_gives_the_same_axes(
     write_series, orientation: list[float], turn: InPlane
 ) -> None:
@@ -117,6 +119,7 @@ def test_repeated_image_is_left_out_and_named(write_series) -> None:
     assert "repeats" in volume.warnings[0] and "differs" in volume.warnings[1]
 
 
+@pytest.mark.risk("R-006")
 def test_one_undecodable_image_stops_the_analysis(write_series) -> None:
     """A slice that cannot be looked at must not pass for one without a finding."""
     paths = write_series(12, volume=_numbered(12))
@@ -154,6 +157,7 @@ def test_extent_of_slices() -> None:
     np.testing.assert_allclose(slice_extents_mm(np.array([3.0]), np.array([5.0])), 5)
 
 
+@pytest.mark.risk("R-021")
 def test_volume_of_a_known_body(write_series, make_head) -> None:
     """The analytic brain measures 4/3 π abc within 2%, also where the slice spacing changes on the way."""
     truth = 4 / 3 * np.pi * 68 * 86 * 72 / 1000

@@ -62,6 +62,7 @@ def test_analysis_is_complete_and_consistent(batcher: Batcher, bleeding: Volume)
     assert analysis.package == batcher.engine.package.identity
 
 
+@pytest.mark.risk("R-017")
 def test_an_answer_that_is_no_number_is_an_error(
     batcher: Batcher, bleeding: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:

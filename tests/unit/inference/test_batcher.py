@@ -54,6 +54,7 @@ def echo(package: Package) -> EchoEngine:
     return EchoEngine(package)
 
 
+@pytest.mark.risk("R-003")
 def test_concurrent_studies_share_batches_and_keep_their_own(echo: EchoEngine) -> None:
     """Slices of five studies fill full batches, and every study gets exactly its own back."""
     batcher = Batcher(echo, batch=8, wait_s=0.05)
@@ -68,6 +69,7 @@ def test_concurrent_studies_share_batches_and_keep_their_own(echo: EchoEngine) -
     assert echo.sizes.count(8) >= 3
 
 
+@pytest.mark.risk("R-116")
 def test_poison_study_fails_alone(echo: EchoEngine) -> None:
     """A study that the engine refuses gets its error; those in the same batch get their results."""
     batcher = Batcher(echo, batch=16, wait_s=0.05)

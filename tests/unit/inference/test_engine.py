@@ -22,6 +22,7 @@ def _input(package: Package, slices: int) -> Tensor:
 
 
 @pytest.mark.parametrize("slices", [1, 7, 33])
+@pytest.mark.risk("R-016")
 def test_openvino_says_what_torch_says(
     torch_engine: TorchEngine, openvino_engine: OpenVinoEngine, slices: int
 ) -> None:
@@ -42,6 +43,7 @@ def test_self_test_passes_on_both(torch_engine: TorchEngine, openvino_engine: Op
     self_test(openvino_engine)
 
 
+@pytest.mark.risk("R-016")
 def test_self_test_refuses_an_engine_that_answers_otherwise(package: Package) -> None:
     """A package whose golden answer is not the engine's is not used."""
     wrong = dataclasses.replace(package.golden, study_logits=package.golden.study_logits + 0.1)
@@ -65,6 +67,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on() -> None:
     assert max(sizes) == 2
 
 
+@pytest.mark.risk("R-017")
 def test_one_slice_too_many_for_memory_is_an_error() -> None:
     """Where not even one slice fits, the study fails; nothing loops for ever."""
 

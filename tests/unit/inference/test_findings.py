@@ -55,6 +55,7 @@ def _study(*probabilities: float) -> np.ndarray:
 SLICE_SCORES = np.full((SLICES, 6), 0.1)
 
 
+@pytest.mark.risk("R-021")
 def test_ellipsoid_is_measured_as_geometry_says(scene: Scene) -> None:
     """Volume, ABC/2 by its own rule, side, centroid and slices of an ellipsoid on the left."""
     masks = NOTHING.copy()
@@ -77,6 +78,7 @@ def test_ellipsoid_is_measured_as_geometry_says(scene: Scene) -> None:
     ("x_mm", "half_width_mm", "side"),
     [(150, 10, Side.LEFT), (50, 10, Side.RIGHT), (100, 5, Side.MIDLINE), (100, 60, Side.BILATERAL)],
 )
+@pytest.mark.risk("R-004")
 def test_side_is_the_patients(scene: Scene, x_mm: float, half_width_mm: float, side: Side) -> None:
     """Growing x is the patient's left; small on the midline and large across it are told apart."""
     zyx = np.argwhere(_ellipsoid((50, 100, x_mm), (20, 20, half_width_mm)))

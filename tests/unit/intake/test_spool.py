@@ -41,6 +41,7 @@ def test_what_is_durable_lies_in_the_inbox_in_order(spool: Spool) -> None:
     assert list((spool.root / "incoming").glob("*/[0-9a-f]*")) == []
 
 
+@pytest.mark.risk("R-008")
 def test_contents_reach_the_disk_before_the_name(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The order is file, rename, folder: a power cut can never leave a name for half a file."""
     calls: list[str] = []
@@ -151,6 +152,7 @@ def test_an_unusable_spool_says_so(tmp_path: Path) -> None:
         ("1.2\n", False),
     ],
 )
+@pytest.mark.risk("R-117")
 def test_only_digits_and_dots_become_file_names(value: str, expected: bool) -> None:
     """No UID can climb out of its folder."""
     assert is_uid(value) is expected

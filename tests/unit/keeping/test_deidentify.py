@@ -133,6 +133,7 @@ def _answer(volume: Volume) -> service.Json:
     return told
 
 
+@pytest.mark.risk("R-124")
 def test_nothing_identifying_is_left_in_any_byte(tmp_path: Path) -> None:
     """Of all that the table lists, of nested, private and overlaid values, and of old UIDs none is found."""
     images = tiny_head(clot=True, name="ZQXSECRET^NAME")
@@ -199,6 +200,7 @@ def test_the_result_goes_with_the_same_uids_and_no_name(sqlite: Database, tmp_pa
         assert secret not in everything
 
 
+@pytest.mark.risk("R-124")
 def test_what_cannot_be_cleared_stays_here(tmp_path: Path) -> None:
     """Text burned into pixels, reports, broken files: left out, and told; with nothing left, no file."""
     images = tiny_head()[:3]

@@ -119,6 +119,7 @@ def test_what_is_under_way_is_not_erased(database: Database, spool: Path, tmp_pa
     assert (files(tmp_path), rows(database)) == before
 
 
+@pytest.mark.risk("R-025")
 def test_an_id_must_match_exactly_and_others_are_named(
     database: Database, spool: Path, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ _UNSETTLED = {
 
 
 @pytest.mark.parametrize("why", _UNSETTLED)
+@pytest.mark.risk("R-025")
 def test_nothing_goes_before_it_is_settled(database: Database, tmp_path: Path, why: str) -> None:
     """However old and however full the disk: what is under way is waited for."""
     add_old(database, tmp_path, OLD)
@@ -108,6 +109,7 @@ def test_nothing_goes_before_it_is_settled(database: Database, tmp_path: Path, w
     assert (files(tmp_path), rows(database)) == before
 
 
+@pytest.mark.risk("R-025")
 def test_nothing_goes_that_the_list_still_shows(sqlite: Database, tmp_path: Path) -> None:
     """A flag is to be seen for `[worklist] hours` after its last news, whatever retention says."""
     add_old(sqlite, tmp_path, OLD, days=2.9)
@@ -117,6 +119,7 @@ def test_nothing_goes_that_the_list_still_shows(sqlite: Database, tmp_path: Path
     assert (files(tmp_path), rows(sqlite)) == before
 
 
+@pytest.mark.risk("R-121")
 def test_below_the_low_mark_the_oldest_images_go_until_the_high_one(sqlite: Database, tmp_path: Path) -> None:
     """As many as it takes, oldest first; above the low mark none."""
     uids = [f"1.2.{number}" for number in range(4)]
@@ -165,6 +168,7 @@ def test_old_audit_records_problems_and_strays_go(sqlite: Database, tmp_path: Pa
         assert [each.detail for each in problems.recent(session)] == ["20"]
 
 
+@pytest.mark.risk("R-111")
 def test_logs_tell_ids_and_counts_alone(sqlite: Database, tmp_path: Path) -> None:
     """What was deleted can be followed; whose it was cannot."""
     add_old(sqlite, tmp_path, OLD)

@@ -52,6 +52,7 @@ def test_an_equal_package_passes_every_check(small: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.risk("R-014")
 def test_each_figure_alone_closes_the_gate(small: Path, tmp_path: Path, name: str) -> None:
     """Upper bound below the current value is worse; within the interval is not."""
     current = _with(small, tmp_path / "current", metrics=good_figures(0.9))
@@ -122,6 +123,7 @@ def test_phantoms_are_the_same_only_if_drawn_by_the_same_code(small: Path, tmp_p
     assert "generator_sha256" in (gate.incomparable(other.manifest(), shipped().manifest()) or "")
 
 
+@pytest.mark.risk("R-012")
 def test_synthetic_never_replaces_real(small: Path, tmp_path: Path) -> None:
     """No reason overrules it; nor does it help that the real one cannot be read any more."""
     real = _with(small, tmp_path / "real", synthetic=False)
@@ -152,6 +154,7 @@ def test_a_candidate_that_does_not_load_stops_at_the_first_check(small: Path, tm
     assert not gate.opens(checks, forced=True)
 
 
+@pytest.mark.risk("R-014")
 def test_a_failed_self_test_is_never_forced(small: Path, tmp_path: Path) -> None:
     """A machine that does not give the golden answer must not answer for patients."""
 

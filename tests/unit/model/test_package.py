@@ -26,6 +26,7 @@ def _edit(folder: Path, **changes: object) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest | changes))
 
 
+@pytest.mark.risk("R-012")
 def test_embedded_package_is_small_and_says_that_it_is_synthetic() -> None:
     """What ships in the wheel fits its limit and carries the stamp in manifest and card."""
     package = Package.embedded()
@@ -62,6 +63,7 @@ def test_missing_file_is_named(folder: Path, name: str) -> None:
         Package.load(folder)
 
 
+@pytest.mark.risk("R-113")
 def test_altered_weights_are_refused(folder: Path) -> None:
     """One flipped bit in the weights is found by the hash."""
     weights = bytearray((folder / WEIGHTS).read_bytes())

@@ -69,6 +69,7 @@ def test_same_name_with_other_calibration_is_refused(registry: Registry, source:
     assert registry.get(published.name) == published
 
 
+@pytest.mark.risk("R-113")
 def test_a_package_that_is_not_whole_is_not_published(registry: Registry, source: Path) -> None:
     """What does not load leaves no trace in the registry."""
     (source / WEIGHTS).write_bytes(b"no weights")
@@ -106,6 +107,7 @@ def test_the_package_that_ships_has_a_name_too(registry: Registry) -> None:
     assert registry.get(SHIPPED).path == embedded_path()
 
 
+@pytest.mark.risk("R-113")
 def test_an_altered_package_is_noticed(registry: Registry, source: Path) -> None:
     """By the hash that was noted of its manifest, and by the name of its folder."""
     published = registry.publish(source)

@@ -44,6 +44,7 @@ def test_what_any_viewer_needs() -> None:
     assert ds.StudyInstanceUID == report.study_instance_uid
 
 
+@pytest.mark.risk("R-012")
 def test_labels_and_sources_stand_in_the_header_too() -> None:
     """Derivation Description has both labels and the model; Source Image Sequence each shown slice once."""
     ds = dcmread(io.BytesIO(written(report_of(made_headers()))))

@@ -77,6 +77,7 @@ def test_the_header_says_who_to_whom_and_how() -> None:
 
 
 @pytest.mark.parametrize("state", FINAL)
+@pytest.mark.risk("R-002")
 def test_no_state_looks_like_another(state: StudyState) -> None:
     """The triage result is the state; only a flagged study is abnormal, none is final, none is normal."""
     message = built(report_of(made_headers(), state))
@@ -129,6 +130,7 @@ def test_a_frame_is_named() -> None:
 
 
 @pytest.mark.parametrize("state", FINAL)
+@pytest.mark.risk("R-001")
 def test_every_message_carries_the_honest_labels(state: StudyState) -> None:
     """For prioritisation only, always; the synthetic stamp wherever such a package has spoken."""
     (comment,) = observed(built(report_of(made_headers(), state)), "121106")
@@ -231,6 +233,7 @@ def test_the_patient_is_taken_as_it_came() -> None:
         "a\nb\x00",
     ],
 )
+@pytest.mark.risk("R-118")
 def test_hostile_names_round_trip_and_break_nothing(hostile: str) -> None:
     """The library reads back the name as it was; segments and the frame of MLLP stay what they are."""
     header = made_header(PatientName=hostile)

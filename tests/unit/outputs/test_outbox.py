@@ -129,6 +129,7 @@ def test_no_half_written_file_is_taken_for_an_object(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hostile", ["", ".", "..", "../../etc", "1.2/3", "1.2\0", "1" * 65, "１.2"])
+@pytest.mark.risk("R-117")
 def test_a_hostile_uid_cannot_leave_the_outbox(hostile: str) -> None:
     """What is no UID becomes a hash as the folder's name."""
     assert folder_name("1.2.840.1") == "1.2.840.1"

@@ -64,6 +64,7 @@ def test_findings_on_the_same_slice_share_a_panel() -> None:
     assert sum(panel.slice_index == first.key_slice for panel in panels) == 2
 
 
+@pytest.mark.risk("R-004")
 def test_the_patients_left_is_on_the_pictures_right() -> None:
     """A mask at larger x (patient left) is outlined in the right half of its panel, next to the letter L."""
     picture = page(with_findings(1))

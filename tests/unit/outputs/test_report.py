@@ -27,6 +27,7 @@ def test_state_and_analysis_must_agree() -> None:
         replace(silent, created_at=silent.created_at.replace(tzinfo=None))
 
 
+@pytest.mark.risk("R-001")
 def test_every_report_carries_the_honest_label() -> None:
     """The label always; the synthetic stamp when the package that answered is synthetic."""
     headers = made_headers()

@@ -74,6 +74,7 @@ def test_a_flagged_study_says_present_with_its_findings() -> None:
     assert points[0].ReferencedFrameOfReferenceUID == "1.2.3.5"
 
 
+@pytest.mark.risk("R-001")
 def test_not_flagged_is_no_negative() -> None:
     """A study that was not flagged names no finding and nowhere says absent, normal, or none."""
     ds = build_sr(report_of(made_headers(), StudyState.NOT_FLAGGED), made_header())
@@ -86,6 +87,7 @@ def test_not_flagged_is_no_negative() -> None:
 
 
 @pytest.mark.parametrize("state", [StudyState.NOT_ANALYSED, StudyState.FAILED])
+@pytest.mark.risk("R-002")
 def test_not_analysed_says_why_and_nothing_else(state: StudyState) -> None:
     """Reason in words; no statement about haemorrhage, no measurement, no image; only partially complete."""
     ds = build_sr(report_of(made_headers(), state, reason="contrast was given"), made_header())
@@ -141,6 +143,7 @@ def test_a_revision_names_the_report_that_it_replaces() -> None:
     ) == build_document(first)
 
 
+@pytest.mark.risk("R-020")
 def test_only_an_analysis_takes_a_flag_down() -> None:
     """What failed or was refused after a flag leaves it standing; a clean answer says that it replaces it."""
     clean = report_of(made_headers(), StudyState.NOT_FLAGGED, revision=3, flag_stood=True)
@@ -240,6 +243,7 @@ def test_a_patient_with_invalid_values_still_gets_a_report(hostile: dict[str, An
         )
 
 
+@pytest.mark.risk("R-118")
 def test_text_outside_the_default_repertoire_cannot_break_it() -> None:
     """Series descriptions and reasons in any script are written as ASCII, whatever the character set."""
     report = report_of(made_headers(), StudyState.NOT_ANALYSED, reason="造影 \\ ~ Ö" * 30)

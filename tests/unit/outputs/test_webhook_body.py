@@ -51,6 +51,7 @@ def test_a_flagged_study_says_everything() -> None:
 
 
 @pytest.mark.parametrize("state", [StudyState.NOT_ANALYSED, StudyState.FAILED])
+@pytest.mark.risk("R-002")
 def test_what_was_not_analysed_is_no_negative(state: StudyState) -> None:
     """State and reason say so; there is no analysis whose probabilities could be misread."""
     data = told(state)
@@ -64,6 +65,7 @@ def test_a_flag_that_stands_is_said() -> None:
     assert (data["earlier_flag_stands"], data["priority"], data["correction"]) == (True, 2, True)
 
 
+@pytest.mark.risk("R-123")
 def test_nothing_identifies_the_patient() -> None:
     """Name, id and date of birth stay where they are; the same report makes the same bytes."""
     body = build_body(report_of(made_headers()), HEADER, DESK)

@@ -119,6 +119,7 @@ def test_a_worker_starts_on_the_one_before_where_the_one_in_force_fails(
     assert first_that_runs(found[1:], lambda package: _start(package, batchers))[1] is None
 
 
+@pytest.mark.risk("R-012")
 def test_a_synthetic_package_never_stands_in_for_a_real_one(site: Site, batchers: list[Batcher]) -> None:
     """Rather no worker, which the list shows, than an answer of another kind."""
     _, real = site.promote("a", "real")

@@ -158,6 +158,7 @@ def _better(uid: str) -> list[Dataset]:
     return datasets
 
 
+@pytest.mark.risk("R-007")
 def test_not_flagged_is_told_to_nobody_while_newer_slices_wait(desk: Desk) -> None:
     """The list goes on receiving, nobody hears "not flagged", and the next revision says so for itself."""
     head = tiny_head()

@@ -23,6 +23,7 @@ from ich_triage.store import passwords
         ("Anna.Mueller2026", "user's name"),
     ],
 )
+@pytest.mark.risk("R-105")
 def test_a_password_that_is_soon_guessed_is_refused_with_words(password: str, why: str) -> None:
     """The error says what to do, and does not repeat the password."""
     with pytest.raises(AccountError, match=why) as refused:

@@ -37,6 +37,7 @@ def _standing(database: Database) -> list[str | None]:
         return [each.package for each in promotions.standing(session)]
 
 
+@pytest.mark.risk("R-014")
 def test_rollback_goes_back_one_promotion_each_time(database: Database) -> None:
     """Twice is two back, not there and back again; what was rolled back does not come up again."""
     assert _standing(database) == []

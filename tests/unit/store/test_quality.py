@@ -43,6 +43,7 @@ def filled(database: Database) -> Database:
     return database
 
 
+@pytest.mark.risk("R-011")
 def test_each_package_is_counted_by_week(filled: Database) -> None:
     """Flagged of the analysed; agreement of the answered; right of the flagged and answered."""
     with filled.read() as session:

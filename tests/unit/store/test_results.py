@@ -103,6 +103,7 @@ def test_what_a_study_shows_after_a_second_look(
     assert _shown(database, "1.1") == shown
 
 
+@pytest.mark.risk("R-007")
 def test_an_old_revision_never_hides_newer_slices(database: Database) -> None:
     """While a newer revision is open, the older result neither holds nor shows, unless it is a flag."""
     quiet, _ = _study(database, "1.1", revisions=2)

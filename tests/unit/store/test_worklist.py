@@ -65,6 +65,7 @@ def test_old_studies_are_left_out(filled: Database) -> None:
         assert sum(worklist.counts(session, recent).values()) == 4
 
 
+@pytest.mark.risk("R-011")
 def test_who_waits_too_long_is_read_as_one_step_more_urgent(filled: Database) -> None:
     """Not flagged for 99 minutes: after an hour beside the unknown, and there the longest waiting."""
     order = replace(ORDER, rise_after=timedelta(hours=1))

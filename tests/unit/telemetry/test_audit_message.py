@@ -66,6 +66,7 @@ def _roles(message: Element) -> dict[str, str | None]:
 
 
 @pytest.mark.parametrize("event", AuditEvent)
+@pytest.mark.risk("R-119")
 def test_every_event_has_a_message_that_the_schema_allows(event: AuditEvent) -> None:
     """With all that a record may hold, and with as little as it can hold."""
     if event in _OF_PEERS:

@@ -107,6 +107,7 @@ def test_a_server_that_nobody_trusts_hears_nothing(tmp_path: Path, wait_until: W
     assert any(each["event"] == "audit_dropped" for each in logs)
 
 
+@pytest.mark.risk("R-119")
 def test_a_server_that_comes_back_gets_what_waited(
     wait_until: Wait, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

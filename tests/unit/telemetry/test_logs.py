@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 _PROGRAM = """
 import logging, warnings, structlog
 from ich_triage.settings import Log
@@ -47,6 +49,7 @@ def test_json_is_one_object_a_line_with_its_process() -> None:
     assert entries[2]["exception"][0]["exc_value"] == "cannot"
 
 
+@pytest.mark.risk("R-111")
 def test_no_patient_reaches_the_log_by_a_side_door() -> None:
     """Neither third parties' warnings nor the local variables of a traceback are written."""
     for form in ("json", "console"):

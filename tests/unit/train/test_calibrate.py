@@ -34,6 +34,7 @@ def test_platt_stays_finite(labels: np.ndarray) -> None:
     assert found.scale[0] > 0
 
 
+@pytest.mark.risk("R-011")
 def test_thresholds_keep_their_promise() -> None:
     """The high-sensitivity point flags that share of positives; the balanced one parts what can be parted."""
     probability = np.array([0.1, 0.2, 0.3, 0.6, 0.7, 0.9])

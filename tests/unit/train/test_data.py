@@ -90,6 +90,7 @@ def test_patients_stay_in_their_fold_when_others_join(folder: Path) -> None:
     assert set(after[before.index + "x"]) == set(split.SHARES)
 
 
+@pytest.mark.risk("R-028")
 def test_split_by_slice_leaks_and_split_by_patient_does_not(folder: Path) -> None:
     """At random, nearly every tested slice has a neighbour of the same head in training."""
     found = data.load(folder, SPEC, workers=0)

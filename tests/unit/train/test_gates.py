@@ -50,6 +50,7 @@ def _features(n: int, leak: float) -> list[GateFeatures]:
 
 
 @pytest.mark.parametrize("gate", [metadata_only_auc, outside_skull_auc, hyperdense_count_auc])
+@pytest.mark.risk("R-028")
 def test_a_gate_sees_a_leak(gate) -> None:  # type: ignore[no-untyped-def]
     """Features that carry the label give an AUC near 1."""
     assert gate(_features(40, 4.0)).value > 0.9

@@ -131,6 +131,7 @@ def _grouped(score: np.ndarray, label: np.ndarray, *, patients: np.ndarray | Non
         lambda score, label, patients: mean(score, patients=patients),
     ],
 )
+@pytest.mark.risk("R-028")
 def test_intervals_draw_whole_patients(figure: Callable[..., Metric | None]) -> None:
     """Each study four times, always the same patient's: no more is known, so interval and n stay."""
     one = figure(_SCORE, _LABEL, patients=_NAMES)

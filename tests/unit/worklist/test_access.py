@@ -115,6 +115,7 @@ def test_a_session_knows_who_it_is_and_ends_at_logout(client: TestClient) -> Non
     assert client.get("/who").status_code == 303
 
 
+@pytest.mark.risk("R-104")
 def test_the_cookie_is_out_of_reach_and_not_in_the_database(sqlite: Database) -> None:
     """Over HTTPS the cookie is Secure and bound to the host; the database holds its hash alone."""
     add_account(sqlite, "reader", Role.RADIOLOGIST)
@@ -141,6 +142,7 @@ def test_a_login_makes_a_new_session_and_ends_the_one_before(client: TestClient)
 
 
 @pytest.mark.parametrize("by", [{"seen": timedelta(hours=3)}, {"begun": timedelta(hours=13)}])
+@pytest.mark.risk("R-104")
 def test_an_idle_and_an_old_session_end(
     client: TestClient, sqlite: Database, by: dict[str, timedelta]
 ) -> None:
@@ -172,6 +174,7 @@ def test_lifetimes_are_settings(sqlite: Database) -> None:
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "é" * 40, "a" * 5000, "'; DROP TABLE accounts; --", "\\x00"])
+@pytest.mark.risk("R-104")
 def test_a_forged_cookie_is_no_session(client: TestClient, cookie: str) -> None:
     """Whatever is in the cookie, without a log-in behind it there is no session, and no error."""
     header = {"cookie": f"ich_session={cookie}".encode()}
@@ -179,6 +182,7 @@ def test_a_forged_cookie_is_no_session(client: TestClient, cookie: str) -> None:
 
 
 @pytest.mark.parametrize("change", ["disabled", "role", "password"])
+@pytest.mark.risk("R-104")
 def test_what_takes_rights_away_ends_sessions(client: TestClient, sqlite: Database, change: str) -> None:
     """Who is dismissed at noon sees nothing at noon."""
     log_in(client, "reader")
@@ -193,6 +197,7 @@ def test_what_takes_rights_away_ends_sessions(client: TestClient, sqlite: Databa
     assert client.get("/who").status_code == 303
 
 
+@pytest.mark.risk("R-108")
 def test_roles_decide_and_refusals_are_kept(client: TestClient, sqlite: Database) -> None:
     """An admin gives no feedback, a radiologist changes no accounts; both is told and recorded."""
     log_in(client, "chief")
@@ -207,6 +212,7 @@ def test_roles_decide_and_refusals_are_kept(client: TestClient, sqlite: Database
     assert _recorded(sqlite).count("access_refused") == 2
 
 
+@pytest.mark.risk("R-106")
 def test_a_change_needs_the_token_of_its_own_session(client: TestClient, sqlite: Database) -> None:
     """Another site's form, and a token of another session, change nothing."""
     log_in(client, "reader")
@@ -231,6 +237,7 @@ def test_a_change_needs_the_token_of_its_own_session(client: TestClient, sqlite:
         ({"origin": "null"}, 403),
     ],
 )
+@pytest.mark.risk("R-106")
 def test_another_sites_page_changes_nothing(client: TestClient, headers: dict[str, str], status: int) -> None:
     """What the browser says about where a request comes from is believed, with the right token even."""
     log_in(client, "reader")
@@ -245,6 +252,7 @@ def _make_token(database: Database, name: str, *, days: int = 1) -> str:
         return tokens.make(session, name, days=days, now=datetime.now(UTC))
 
 
+@pytest.mark.risk("R-110")
 def test_a_service_token_reads_and_changes_nothing(client: TestClient, sqlite: Database) -> None:
     """A program reads without log-in and without the page's token; it judges nothing and manages nobody."""
     bearer = {"authorization": f"Bearer {_make_token(sqlite, 'dashboard')}"}
@@ -256,6 +264,7 @@ def test_a_service_token_reads_and_changes_nothing(client: TestClient, sqlite: D
         assert session.scalars(sa.select(ServiceToken)).one().last_used_at is not None
 
 
+@pytest.mark.risk("R-110")
 def test_forged_expired_and_revoked_tokens_are_refused(client: TestClient, sqlite: Database) -> None:
     """A session beside it does not help: what is shown must be right."""
     expired, revoked = _make_token(sqlite, "expired", days=0), _make_token(sqlite, "revoked")
@@ -309,6 +318,7 @@ _LOG_IN = frozenset({"/login", "/first-admin", "/login/provider", "/login/provid
 _OPEN = _LOG_IN | {"/healthz", "/readyz", "/metrics"}
 
 
+@pytest.mark.risk("R-108")
 def test_no_route_is_without_a_dependency_of_access(sqlite: Database) -> None:
     """Whoever adds a route says who may, or adds it to the few that are open on purpose."""
     oidc = Oidc(issuer="https://id.example", client_id="x", roles={"x": "admin"})

@@ -37,6 +37,7 @@ def _records(database: Database) -> list[tuple[str, str]]:
         return [(each.event, each.actor) for each in session.scalars(sa.select(Audit).order_by(Audit.id))]
 
 
+@pytest.mark.risk("R-105")
 def test_a_failed_login_says_the_same_whoever_is_asked_for(client: TestClient, sqlite: Database) -> None:
     """The answer tells no stranger which accounts there are; the records tell the admin."""
     add_account(sqlite, "former", Role.RADIOLOGIST)
@@ -68,6 +69,7 @@ def test_an_unknown_name_takes_as_long_as_a_wrong_password(client: TestClient) -
     assert 0.2 < median(unknown) / median(known) < 5
 
 
+@pytest.mark.risk("R-105")
 def test_too_many_failures_are_answered_with_when_to_try_again(client: TestClient, sqlite: Database) -> None:
     """Guessing is slow; another person at the same address, and another address, go on."""
     add_account(sqlite, "colleague", Role.RADIOLOGIST)
@@ -159,6 +161,7 @@ def test_of_a_whole_address_only_the_path_is_used() -> None:
     assert path_of("http://[evil") == "/"
 
 
+@pytest.mark.risk("R-107")
 def test_what_is_typed_comes_back_escaped(client: TestClient) -> None:
     """A page never runs what came with the request."""
     page = client.get("/login", params={"next": "/<script>alert(1)</script>"}).text
@@ -225,6 +228,7 @@ def test_two_browsers_behind_the_link_make_one_admin(sqlite: Database) -> None:
         assert len(accounts.everybody(session)) == 1
 
 
+@pytest.mark.risk("R-112")
 def test_no_log_line_has_a_password_a_token_or_a_cookie(client: TestClient, sqlite: Database) -> None:
     """What a log collector keeps opens no door."""
     with sqlite.write() as session:

@@ -128,6 +128,7 @@ def test_a_shared_result_has_its_outlines(reader: TestClient, sqlite: Database) 
     assert reader.get(f"/api/v1/studies/{UID}/pictures").json()["outlines"] == outlines
 
 
+@pytest.mark.risk("R-027")
 def test_an_answer_is_about_the_result_that_was_seen(reader: TestClient, sqlite: Database) -> None:
     """A page that shows an earlier one cannot answer for the newer."""
     revision_id = service.complete(sqlite, UID)
@@ -172,6 +173,7 @@ def test_an_answer_can_be_taken_back(reader: TestClient, sqlite: Database, spool
         assert feedback.all_that_count(session) == []
 
 
+@pytest.mark.risk("R-020")
 def test_a_bleed_that_was_not_flagged_does_not_sink(
     reader: TestClient, sqlite: Database, spool: Path
 ) -> None:

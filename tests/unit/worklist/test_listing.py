@@ -103,6 +103,7 @@ def test_search_finds_what_the_row_shows(reader: TestClient, sqlite: Database, s
         assert _uids(_rows(reader, search=words)) == ["1.2.9"], words
 
 
+@pytest.mark.risk("R-107")
 def test_a_name_is_text_whatever_it_holds(reader: TestClient, sqlite: Database, spool: Path) -> None:
     """DICOM names are written by others."""
     add_analysed(sqlite, spool, "1.2.9", name='"><script>alert(1)</script>')
@@ -111,6 +112,7 @@ def test_a_name_is_text_whatever_it_holds(reader: TestClient, sqlite: Database, 
     assert "&lt;script&gt;" in page
 
 
+@pytest.mark.risk("R-111")
 def test_nothing_of_a_patient_is_in_an_address(reader: TestClient, studies: dict[StudyState, str]) -> None:
     """Links of the page have UIDs; the search form is sent as a body."""
     page = reader.get("/").text
@@ -130,6 +132,7 @@ def test_a_malformed_form_is_refused(reader: TestClient, form: dict[str, object]
     assert "xxx" not in answer.text
 
 
+@pytest.mark.risk("R-119")
 def test_looking_at_the_list_is_audited(
     reader: TestClient, studies: dict[StudyState, str], sqlite: Database
 ) -> None:
@@ -146,6 +149,7 @@ def test_looking_at_the_list_is_audited(
 
 
 @pytest.mark.parametrize("words", ["nothing is analysed", "scanners cannot send"])
+@pytest.mark.risk("R-022")
 def test_without_a_worker_or_a_receiver_the_page_says_so(reader: TestClient, words: str) -> None:
     """An empty list must not pass for a quiet night."""
     assert words in reader.get("/").text

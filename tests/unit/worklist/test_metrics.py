@@ -31,6 +31,7 @@ def _scraped(database: Database) -> Samples:
     return read(answer.text)
 
 
+@pytest.mark.risk("R-013")
 def test_the_figures_are_those_of_the_database(database: Database) -> None:
     """Studies, queue, deliveries, scores and processes are told as they are, on both databases."""
     fill(database)
@@ -69,6 +70,7 @@ def test_old_studies_are_outside_the_window_unless_they_wait(sqlite: Database) -
     assert "ich_triage_flagged_ratio" not in told
 
 
+@pytest.mark.risk("R-111")
 def test_nothing_of_a_patient_is_told(sqlite: Database) -> None:
     """No name, id or UID of any study is in a scrape; values of labels are words of ours."""
     fill(sqlite)

@@ -22,6 +22,7 @@ from ich_triage.worklist.only_from import OnlyFrom
         ("testclient", 403),
     ],
 )
+@pytest.mark.risk("R-125")
 def test_proxies_and_this_machine_alone(host: str, status: int) -> None:
     """Whoever else connects in clear is refused, and told where to go."""
     app = OnlyFrom(["10.1.0.0/16", "fd00::7"], PlainTextResponse("the list"))

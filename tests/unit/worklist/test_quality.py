@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
 
 from ich_triage.domain.states import StudyState
@@ -11,6 +12,7 @@ from ich_triage.store.database import Database
 from tests.analysed import add_analysed
 
 
+@pytest.mark.risk("R-013")
 def test_the_page_and_the_api_tell_the_same(reader: TestClient, sqlite: Database, spool: Path) -> None:
     """Two studies, one flagged: the share with its interval."""
     add_analysed(sqlite, spool, "1.2.3")

@@ -57,6 +57,7 @@ def test_without_an_answer_nothing_looks_like_a_negative(
     assert "Not flagged" not in page.split("<footer")[0]
 
 
+@pytest.mark.risk("R-007")
 def test_an_analysis_that_slices_have_overtaken_says_so(
     reader: TestClient, sqlite: Database, spool: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_patients_are_hashed_and_phantoms_known_as_such(table: SourceTable, draw
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.risk("R-016")
 def test_a_study_comes_as_serving_reads_it(
     table: SourceTable, truth: dict[int, Phantom], drawn: Path, rsna: Make, seed: int
 ) -> None:
