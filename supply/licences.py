@@ -55,8 +55,10 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 #: packages whose metadata do not say it → what their licence file says
 BY_HAND = {
+    "atheris": "Apache-2.0",
     "axe-playwright-python": "MIT",
     "cuda-toolkit": "LicenseRef-NVIDIA-Proprietary",  # empty: names NVIDIA's packages
+    "kubernetes-validate": "Apache-2.0",
     "pylibjpeg-libjpeg": "GPL-3.0-only",
 }
 #: the only copyleft that may be among what ships; docs/licences.md says what it asks

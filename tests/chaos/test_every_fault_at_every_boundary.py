@@ -99,6 +99,7 @@ def on_disk(disk: Path, migrated_sqlite: Path) -> Iterator[Database]:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.risk("R-008")
 def test_every_fault_at_every_boundary(under_fire: Callable[..., Hospital], on_disk: Database) -> None:
     """Receiver and worker die, wait for the database and meet a full disk at each boundary in turn."""
     _check(under_fire(on_disk, times=1, workers=1, studies=200))

@@ -92,7 +92,8 @@ def release_before(tmp_path: Path) -> Path:
     with tarfile.open(archive) as packed:
         packed.extractall(folder, filter="data")
     assert not (folder / newest).exists()
-    shutil.copytree(REPOSITORY / "alembic", folder / "alembic", dirs_exist_ok=True)
+    versions = Path("alembic/versions")
+    shutil.copytree(REPOSITORY / versions, folder / versions, dirs_exist_ok=True)
     return folder
 
 
