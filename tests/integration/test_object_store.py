@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,18 +10,21 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import CTImageStorage
 from sqlalchemy import select
 from typer.testing import CliRunner
 
 from ich_triage.cli.app import app
+from ich_triage.domain.commitment import Reason
 from ich_triage.domain.states import StudyState
+from ich_triage.intake import bucket_spool, indexer
 from ich_triage.intake.receiver import Receiver
 from ich_triage.keeping import backup, patient
 from ich_triage.keeping.retention import Retention
 from ich_triage.outputs.outbox import Outbox
 from ich_triage.outputs.report import Device
 from ich_triage.pipeline.stages import Stages
-from ich_triage.settings import Settings
+from ich_triage.settings import Settings, Spool
 from ich_triage.storage.bucket import Bucket
 from ich_triage.storage.files import files_of
 from ich_triage.store import instances
@@ -29,6 +33,7 @@ from ich_triage.store.database import Database
 from ich_triage.store.tables import Instance, Study
 from ich_triage.worklist.stack import Stacks
 from tests.analyser import ThresholdAnalyser
+from tests.committing import ask, committing, references
 from tests.forks import Forks
 from tests.heads import tiny_head
 from tests.keeping import NOW, age
@@ -75,6 +80,38 @@ def test_acknowledged_objects_lie_in_the_store_and_nowhere_else(
         assert len(instances.images(session, session.scalars(select(Study)).one())) == 4
     assert sorted(row.path for row in rows) == _objects(store, tmp_path)
     assert [row.sop_instance_uid for row in rows if row.conflict] == [images[0].SOPInstanceUID]
+
+
+def test_commitment_is_answered_by_what_the_store_holds(
+    sqlite: Database,
+    store: ObjectStore,
+    spool: dict[str, Any],
+    tmp_path: Path,
+    wait_until: Wait,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the inbox, in the index, and deleted behind our back; what never came is not held."""
+    monkeypatch.setattr(bucket_spool, "_FOLLOWS_S", 0.0)
+    indexed, lost, inboxed = head(3, pixels=16)
+    missing = (CTImageStorage, "1.2.3.4.5")
+    with (
+        receiving(sqlite, tmp_path, spool=spool) as receiver,
+        committing(receiver.port) as (scanner, results),
+    ):
+        assert [scanner.send_c_store(each).Status for each in (indexed, lost)] == [0, 0]
+        wait_until(lambda: count_indexed(sqlite) == 2, what="the index")
+        (gone,) = (key for key in _objects(store, tmp_path) if lost.SOPInstanceUID in key)
+        Bucket(Spool(**spool)).delete([gone])
+
+        def stuck(_arrival: object) -> None:
+            raise OSError(errno.EMFILE, "too many open files")
+
+        monkeypatch.setattr(indexer, "read", stuck)
+        assert scanner.send_c_store(inboxed).Status == 0
+        assert ask(scanner, "1.2.9", [*references([indexed, lost, inboxed]), missing]) == 0x0000
+        _, result = told.get(timeout=20)
+    assert result.committed == {indexed.SOPInstanceUID, inboxed.SOPInstanceUID}
+    assert result.failed == dict.fromkeys((lost.SOPInstanceUID, missing[1]), Reason.NO_SUCH_INSTANCE)
 
 
 def test_an_unreachable_store_refuses_and_keeps_nothing(
