@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -30,19 +31,27 @@ class Fork:
     #: what it prints
     log: Path
 
+    #: stands for it, and for no other that is given its id later; None where it ended at once
+    fd: int | None
+
     @property
     def alive(self) -> bool:
         """Whether it still runs."""
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
+        if self.fd is None:
             return False
-        return True
+        ended = select.poll()
+        ended.register(self.fd, select.POLLIN)
+        return not ended.poll(0)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; one that has ended is left in peace."""
+        if self.fd is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.fd, number)
 
     def end(self, number: signal.Signals = signal.SIGTERM, *, limit_s: float = 60.0) -> None:
         """Send a signal and wait until the process is gone."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        self.send(number)
         self.until_gone(limit_s=limit_s)
 
     def until_gone(self, *, limit_s: float = 60.0) -> None:
@@ -55,8 +64,7 @@ class Fork:
 
     def _stacks(self) -> str:
         """What its threads are at, as `fork_server` has them written on this signal."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGUSR1)
+        self.send(signal.SIGUSR1)
         sleep(1.0)
         return self.log.read_text()[-12_000:]
 
@@ -105,7 +113,12 @@ class Forks:
         order = {"role": role, "log": str(log), "options": options}
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
-        fork = Fork(pid=int(self._answer()), log=log)
+        pid = int(self._answer())
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            fd = None
+        fork = Fork(pid=pid, log=log, fd=fd)
         self._started.append(fork)
         return fork
 
@@ -116,7 +129,7 @@ class Forks:
         errors.touch()
         options = {"arguments": [str(each) for each in arguments], "out": str(out), "status": str(status)}
         fork = self.start("command", errors, **options)
-        return Typed(pid=fork.pid, log=errors, out=out, status=status)
+        return Typed(pid=fork.pid, log=errors, fd=fork.fd, out=out, status=status)
 
     def run(self, folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Type it and wait for its end."""
@@ -126,6 +139,8 @@ class Forks:
         """End what a test has left running."""
         for fork in self._started:
             fork.kill()
+            if fork.fd is not None:
+                os.close(fork.fd)
         self._started.clear()
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 import pytest
@@ -335,12 +334,12 @@ def test_a_dead_worker_shows_though_no_study_comes(site: Site, clocked: Page) ->
 def test_a_service_that_hangs_shows(site: Site, clocked: Page, watches: list[Watch]) -> None:
     """A connection that is open and says nothing is a lost one, too."""
     clocked.evaluate("document.querySelector('#filters').setAttribute('hx-request', '{\"timeout\": 300}')")
-    os.kill(site.web.pid, signal.SIGSTOP)
+    site.web.send(signal.SIGSTOP)
     try:
         clocked.clock.fast_forward(61_000)
         expect(clocked.locator("#lost")).to_be_visible()
     finally:
-        os.kill(site.web.pid, signal.SIGCONT)
+        site.web.send(signal.SIGCONT)
     clocked.clock.fast_forward(61_000)
     expect(clocked.locator("#lost")).to_be_hidden()
     watches[0].forget()

@@ -164,7 +164,7 @@ def test_what_a_lost_host_had_acknowledged_is_found_by_another(
 ) -> None:
     """In the inbox of the store and nowhere in the index: another receiver takes it up, in one revision."""
     plan = tmp_path / "plan"
-    boundaries.write_plan(plan, ["before index"])
+    boundaries.write_plan(plan, ["before index"], [boundaries.KILL])
     doomed = site.start("receiver", "first", **({"plan": str(plan)} if fate == "killed" else {}))
     site.start("receiver", "second")
     site.start("worker", "analysis")

@@ -101,7 +101,7 @@ def test_a_message_that_was_acknowledged_to_the_dead_is_the_same_again(
 ) -> None:
     """kill -9 between the acknowledgement and our note of it: the next worker sends the same id and bytes."""
     plan = tmp_path / "plan"
-    boundaries.write_plan(plan, ["after message"])
+    boundaries.write_plan(plan, ["after message"], [boundaries.KILL])
     with listener.serve(), hooks.serve():
         site = Site(tmp_path, sqlite, listener, hooks)
         dying = forks.start("worker", tmp_path / "worker.log", config=str(site.config), plan=str(plan))

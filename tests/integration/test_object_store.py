@@ -96,7 +96,7 @@ def test_commitment_is_answered_by_what_the_store_holds(
     missing = (CTImageStorage, "1.2.3.4.5")
     with (
         receiving(sqlite, tmp_path, spool=spool) as receiver,
-        committing(receiver.port) as (scanner, results),
+        committing(receiver.port) as (scanner, told),
     ):
         assert [scanner.send_c_store(each).Status for each in (indexed, lost)] == [0, 0]
         wait_until(lambda: count_indexed(sqlite) == 2, what="the index")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 from collections import Counter
@@ -177,7 +176,7 @@ def test_a_worker_that_was_only_asleep_spoils_nothing(both: Site) -> None:
     both.until_stage("analyse", 2)
     both.hold.unlink()
     (told,) = both.until_final(uid)
-    _signal(asleep, signal.SIGCONT)
+    asleep.send(signal.SIGCONT)
     both.send(tiny_head())
     other = both.send(tiny_head())
     both.until_final(other)
@@ -471,10 +470,10 @@ def _put_to_sleep(fork: Fork, site: Site) -> None:
     file = Path(str(site.database.url.database))
     files = [file, file.with_name(f"{file.name}.queue")] if site.database.is_sqlite else []
     while True:
-        _signal(fork, signal.SIGSTOP)
+        fork.send(signal.SIGSTOP)
         if all(_is_writable(each) for each in files):
             return
-        _signal(fork, signal.SIGCONT)
+        fork.send(signal.SIGCONT)
 
 
 def _is_writable(file: Path) -> bool:
@@ -484,10 +483,6 @@ def _is_writable(file: Path) -> bool:
         except sqlite3.OperationalError:
             return False
         return True
-
-
-def _signal(fork: Fork, number: signal.Signals) -> None:
-    os.kill(fork.pid, number)
 
 
 def _sr(revision: Json) -> str:
