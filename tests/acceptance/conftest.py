@@ -29,6 +29,8 @@ class Hospital:
 
     #: our listener
     us: Peer
+    #: whom other systems ask
+    asked: Peer
     #: configuration file
     config: Path
     #: where the service keeps everything
@@ -91,9 +93,9 @@ def _arrived(delivery: Json) -> bool:
 
 @pytest.fixture(scope="session")
 def hospital(tmp_path_factory: pytest.TempPathFactory, wait_until: Wait) -> Iterator[Hospital]:
-    """`ich-triage serve` with the shipped model, Orthanc with storage commitment, and dcmqrscp."""
+    """`ich-triage serve` with the shipped model and the process that others ask, Orthanc with storage commitment, and dcmqrscp."""
     folder = tmp_path_factory.mktemp("hospital")
-    us = Peer(host="127.0.0.1", port=probe_port(), ae_title="ICH_TRIAGE")
+    us, asked = (Peer(host="127.0.0.1", port=probe_port(), ae_title="ICH_TRIAGE") for _ in range(2))
     with (
         orthanc(folder / "orthanc", modalities={"triage": us}) as pacs,
         dcmqrscp(folder / "qr") as (qr, kept),
@@ -101,6 +103,7 @@ def hospital(tmp_path_factory: pytest.TempPathFactory, wait_until: Wait) -> Iter
         config = write_config(
             folder,
             port=us.port,
+            query={"enabled": True, "port": asked.port},
             destinations=[
                 destination("orthanc", pacs.peer, commitment=True),
                 destination("archive", qr),
@@ -115,6 +118,7 @@ def hospital(tmp_path_factory: pytest.TempPathFactory, wait_until: Wait) -> Iter
             wait_until(lambda: b"worker_started" in log_file.read_bytes(), limit_s=LIMIT_S, what="the worker")
             yield Hospital(
                 us=us,
+                asked=asked,
                 config=config,
                 folder=folder,
                 process=psutil.Process(process.pid),

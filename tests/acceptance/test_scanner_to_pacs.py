@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from ich_triage.dicom import codes
+from ich_triage.dicom import codes, scu
 from ich_triage.domain.finding import Side
 from ich_triage.domain.labels import Subtype
 from ich_triage.phantom.insert import insert_bleed
@@ -205,6 +205,13 @@ def _is_dicom(path: Path) -> bool:
 
 def _study_of(study: Json) -> str:
     return str(study["MainDicomTags"]["StudyInstanceUID"])
+
+
+def test_serve_runs_what_other_systems_ask(hospital: Hospital) -> None:
+    """Where it is enabled, beside receiver, worker and pages."""
+    scu.echo(hospital.asked, calling="RIS", timeout_s=30.0)
+    names = {child.cmdline()[-1] for child in hospital.process.children()}
+    assert {"receiver", "worker", "web", "query"} <= names
 
 
 def test_a_service_whose_processes_are_killed_loses_and_doubles_nothing(hospital: Hospital) -> None:
