@@ -93,7 +93,7 @@ def _arrived(delivery: Json) -> bool:
 
 @pytest.fixture(scope="session")
 def hospital(tmp_path_factory: pytest.TempPathFactory, wait_until: Wait) -> Iterator[Hospital]:
-    """`ich-triage serve` with the shipped model and the process that others ask, Orthanc with storage commitment, and dcmqrscp."""
+    """`ich-triage serve` with all its processes, Orthanc with storage commitment, and dcmqrscp."""
     folder = tmp_path_factory.mktemp("hospital")
     us, asked = (Peer(host="127.0.0.1", port=probe_port(), ae_title="ICH_TRIAGE") for _ in range(2))
     with (
