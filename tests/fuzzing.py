@@ -38,7 +38,7 @@ from tests.wire import (
     store_command,
 )
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 #: how long an answer is waited for before the connection is given up, s
 _ANSWER_S = 0.25
 #: the same of an association that may never have been asked for as a whole, s

@@ -148,6 +148,17 @@ class Gatekeeper(ACSE):
         self.refused = ""
 
     def _negotiate_as_acceptor(self) -> None:
+        """Judge a request for an association; one that makes no sense is hung up on."""
+        # broad, since these are a peer's bytes, on which the library raises whatever it likes: its thread
+        # would die of it with the connection open
+        try:
+            self._judge()
+        except Exception as error:  # noqa: BLE001
+            log.warning("association_broken", error=type(error).__name__)
+            self.send_abort(0x02)
+            self.assoc.kill()
+
+    def _judge(self) -> None:
         """Reject who may not come in; offer the others what they may use."""
         requestor, acceptor = self.requestor, self.acceptor
         requestor.ae_title = requestor.primitive.calling_ae_title  # type: ignore[union-attr]  # it has asked

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from threading import Event, Thread
 from time import monotonic
 
@@ -38,6 +37,7 @@ class CommitmentReporter:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
+        self._lease = timedelta(seconds=2 * settings.delivery.timeout_s)
         self._stopping = Event()
         self._threads = [
             Thread(target=self._run, args=(ae_title,), name=f"commitments-{ae_title}", daemon=True)
@@ -49,9 +49,13 @@ class CommitmentReporter:
         for thread in self._threads:
             thread.start()
 
+    def stop_soon(self) -> None:
+        """Begin no further batch."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Finish what is under way, for a while; what is not confirmed then is told again."""
-        self._stopping.set()
+        self.stop_soon()
         deadline = monotonic() + _PATIENCE_S
         for thread in self._threads:
             thread.join(max(0.0, deadline - monotonic()))
@@ -72,18 +76,18 @@ class CommitmentReporter:
         with self._database.read() as session:
             if not commitments.is_due(session, ae_title, _now()):
                 return 0
-        lease = timedelta(seconds=(BATCH + 1) * self._settings.delivery.timeout_s)
         with self._database.write() as session:
-            batch = commitments.to_tell(session, ae_title, now=_now(), until=_now() + lease, limit=BATCH)
-        told: set[int] = set()
-        for address, rows in groupby(sorted(batch, key=_address), key=_address):
-            peer = return_address(self._settings, ae_title, address)
-            if peer is not None:
-                self._tell(peer, list(rows), told)
-        return len(told)
+            taken = commitments.to_tell(
+                session, ae_title, now=_now(), until=_now() + self._lease, limit=BATCH
+            )
+            batch = [row for row in taken if row.address == taken[0].address]
+            commitments.hold(session, [row.id for row in taken if row not in batch], until=_now())
+        peer = return_address(self._settings, ae_title, batch[0].address) if batch else None
+        return self._tell(peer, batch) if peer else 0
 
-    def _tell(self, peer: Peer, rows: Sequence[Commitment], told: set[int]) -> None:
+    def _tell(self, peer: Peer, batch: Sequence[Commitment]) -> int:
         """Over one association."""
+        left = {row.id: row for row in batch}
         try:
             with Link(
                 peer,
@@ -91,22 +95,19 @@ class CommitmentReporter:
                 contexts=[commitment_result_context()],
                 timeout_s=self._settings.delivery.timeout_s,
             ) as link:
-                for row in rows:
+                for row in batch:
                     link.report_commitment(row.transaction_uid, commitments.verdicts(row))
+                    del left[row.id]
                     with self._database.write() as session:
                         commitments.drop(session, row.id)
-                    told.add(row.id)
+                        commitments.hold(session, left, until=_now() + self._lease)
                     log.info("commitment_told", transaction_uid=row.transaction_uid)
         except DeliveryError as error:
-            left = [row.id for row in rows if row.id not in told]
             with self._database.write() as session:
                 policy = self._settings.delivery
                 commitments.failed(session, left, error=str(error), policy=policy, now=_now())
             log.warning("commitment_not_told", ae_title=peer.ae_title, results=len(left), error=str(error))
-
-
-def _address(row: Commitment) -> str:
-    return row.address
+        return len(batch) - len(left)
 
 
 def _now() -> datetime:

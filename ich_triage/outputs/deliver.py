@@ -71,6 +71,7 @@ class Deliverer:
     def stop_soon(self) -> None:
         """Begin no further batch."""
         self._stopping.set()
+        self._commitments.stop_soon()
         self.wake()
 
     def stop(self) -> None:

@@ -29,6 +29,7 @@ from tests.certificates import make_certificates
 from tests.receiving import AE_TITLE, associated, count_indexed, left_behind, receiving, send
 from tests.scanner import ct_slice, head
 from tests.wire import (
+    ABORTED,
     ACCEPTED,
     CT_IMAGE_STORAGE,
     DATA,
@@ -250,6 +251,18 @@ def test_a_context_is_good_for_its_own_service_alone(sqlite: Database, tmp_path:
         wire.sendall(get_command(UnifiedProcedureStepPush, "1.2.3"))
         kind, answer = read_pdu(wire)
         assert kind == DATA and element(0x0900, pack("<H", 0x0124)) in answer
+
+
+def test_a_context_without_a_service_is_hung_up_on(sqlite: Database, tmp_path: Path) -> None:
+    """A request that can be decoded and makes no sense ends at once, not with the network time-out."""
+    asked = associate_rq(called=AE_TITLE)
+    item = pack(">BBH", 0x30, 0, len(CT_IMAGE_STORAGE)) + CT_IMAGE_STORAGE.encode()
+    at = asked.index(item)
+    other = pack(">BBH", 0x77, 0, len(CT_IMAGE_STORAGE)) + CT_IMAGE_STORAGE.encode()
+    asked = asked[:at] + other + asked[at + len(item) :]
+    with receiving(sqlite, tmp_path) as receiver, connect(receiver.port) as wire:
+        wire.sendall(asked)
+        assert read_pdu(wire)[0] == ABORTED
 
 
 def test_a_flood_of_event_reports_costs_no_threads(sqlite: Database, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def fuzz(attacker: Attacker, case: Callable[..., None], cases: int, drawn: Drawn
         attacker.close()
         assert attacker.is_served()
         run += 1
-        if attacker.cases // NEWS > (attacker.cases - LOOK) // NEWS:
+        if attacker.cases // NEWS > max(0, attacker.cases - LOOK) // NEWS:
             sys.stderr.write(f"{attacker.cases} cases\n")
 
 
