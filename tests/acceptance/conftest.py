@@ -91,7 +91,7 @@ def _arrived(delivery: Json) -> bool:
     return bool(delivery["state"] == ("committed" if delivery["destination"] == "orthanc" else "sent"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory, wait_until: Wait) -> Iterator[Hospital]:
     """`ich-triage serve` with all its processes, Orthanc with storage commitment, and dcmqrscp."""
     folder = tmp_path_factory.mktemp("hospital")

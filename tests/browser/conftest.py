@@ -128,11 +128,11 @@ class Site:
             session.execute(update(Study).values(first_slice_at=_LONG_AGO, changed_at=_LONG_AGO))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def whole_site(
     tmp_path_factory: pytest.TempPathFactory, fork_server: Forks, wait_until: Wait
 ) -> Iterator[Site]:
-    """One service for all tests of this folder."""
+    """One service for a file of tests."""
     with counting_pacs() as pacs:
         site = Site(tmp_path_factory.mktemp("site"), fork_server, pacs, wait_until)
         yield site
