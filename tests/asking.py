@@ -22,6 +22,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
     Verification,
 )
 
+from ich_triage.dicom.scu import give_back_stolen_responses
 from ich_triage.domain.finding import Analysis
 from ich_triage.domain.priority import rank
 from ich_triage.domain.states import ANALYSED_STATES, FINAL_STATES, CompletedBy, ReasonCode, StudyState
@@ -68,6 +69,7 @@ def asking(
     for sop_class in (Verification, *sop_classes):
         ae.add_requested_context(sop_class)
     association = ae.associate("127.0.0.1", port, ae_title=called)
+    give_back_stolen_responses(association)
     try:
         yield association
     finally:

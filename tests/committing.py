@@ -17,6 +17,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 )
 
 from ich_triage.dicom.commitment import read_result
+from ich_triage.dicom.scu import give_back_stolen_responses
 from ich_triage.domain.commitment import CommitmentResult
 from tests.receiving import AE_TITLE
 
@@ -39,6 +40,7 @@ def committing(port: int, *, calling: str = "SCANNER") -> Iterator[tuple[Associa
     association = ae.associate(
         "127.0.0.1", port, ae_title=AE_TITLE, evt_handlers=[(evt.EVT_N_EVENT_REPORT, record)]
     )
+    give_back_stolen_responses(association)
     try:
         yield association, results
     finally:

@@ -13,6 +13,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from sqlalchemy import func, select
 
+from ich_triage.dicom.scu import give_back_stolen_responses
 from ich_triage.domain.commitment import CommitmentResult
 from ich_triage.intake.receiver import Receiver
 from ich_triage.settings import Settings
@@ -62,6 +63,7 @@ def associated(
     association = ae.associate(
         "127.0.0.1", port, contexts=proposed, ae_title=called, bind_address=(address, 0)
     )
+    give_back_stolen_responses(association)
     try:
         yield association
     finally:

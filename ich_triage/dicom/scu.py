@@ -151,7 +151,7 @@ class Link:
         )
         if not self._association.is_established:
             raise DeliveryError(self._why_not(peer))
-        _give_back_stolen_responses(self._association)
+        give_back_stolen_responses(self._association)
 
     def __enter__(self) -> Self:
         return self
@@ -298,7 +298,7 @@ def _context(files: ClientTls, failures: list[OSError]) -> ssl.SSLContext:
     return context
 
 
-def _give_back_stolen_responses(association: Association) -> None:
+def give_back_stolen_responses(association: Association) -> None:
     """Let the association's reactor thread return a response that it has taken from who waits for it.
 
     pynetdicom's send_*() pause that thread by an event and a flag that can be stale: on a busy machine it

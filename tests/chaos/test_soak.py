@@ -30,7 +30,7 @@ def soaked(tmp_path: Path, sqlite: Database, forks: Forks, wait_until: Wait) -> 
             config = hospital.configure(
                 web={"host": "127.0.0.1", "port": port}, assembly={"quiet_s": 1.5}, log={"level": "warning"}
             )
-            with hospital.service(config, worker={"shipped": shipped}, web=True):
+            with hospital.service(config, worker={"shipped": shipped}, web=True, hurried=False):
                 wait_until(lambda: len(hospital.supervised) == 3, what="the processes")
                 soak = Soak(hospital, web_port=port)
                 soak.run(seconds=seconds, every_s=every_s)
