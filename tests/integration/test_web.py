@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from time import perf_counter
 
 import httpx
 import psutil
@@ -131,6 +132,18 @@ def test_a_stop_ends_open_pages_without_a_complaint(
             process.terminate()
             assert [line for line in lines if line.startswith("event")] == []
     assert not [line for line in told.read_text().splitlines() if "Traceback" in line or "error" in line]
+
+
+def test_the_body_of_an_answer_does_not_wait_for_an_acknowledgement(sqlite: Database) -> None:
+    """Headers and body go out one after the other; Nagle's rule would hold the second until a peer that
+    delays its acknowledgements (40 ms here, 200 ms elsewhere) has sent one."""
+    seconds = []
+    with _serving(sqlite, Web(port=0)) as server, httpx.Client(base_url=server.url) as client:
+        for _ in range(60):  # a new connection is acknowledged at once for a while
+            started = perf_counter()
+            assert client.get("/login").status_code == 200
+            seconds.append(perf_counter() - started)
+    assert min(seconds[30:]) < 0.03
 
 
 @pytest.mark.risk("R-102")
