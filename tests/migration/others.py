@@ -133,6 +133,21 @@ OTHERS: dict[str, Rows] = {
             "about": None,
         }
     ],
+    "commitments": [
+        {
+            "id": 1,
+            "ae_title": "SCANNER",
+            "address": "10.0.0.7",
+            "transaction_uid": "1.2.10",
+            "objects": [["1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", 0]],
+            "count": 1,
+            "asked_at": _AT,
+            "judged_at": _LATER,
+            "attempts": 1,
+            "next_attempt_at": _LATER,
+            "last_error": "away",
+        }
+    ],
     "ups_steps": [{"id": 1} | _STEP],
     "ups_subscriptions": [{"ae_title": "WATCHER", "step_id": 1, "subscribed": True, "deletion_lock": False}],
     "ups_global_subscriptions": [
