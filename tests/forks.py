@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from time import monotonic, sleep
 from typing import Any
 
@@ -104,16 +105,18 @@ class Forks:
             text=True,
         )
         self._started: list[Fork] = []
+        self._alone = Lock()
         if self._answer() != "ready":
             raise AssertionError("the fork server did not start")
 
     def start(self, role: str, log: Path, **options: Any) -> Fork:
-        """Run `roles.<role>(**options)` in a new process."""
-        assert self._server.stdin
+        """Run `roles.<role>(**options)` in a new process. Any thread may ask."""
         order = {"role": role, "log": str(log), "options": options}
-        self._server.stdin.write(json.dumps(order) + "\n")
-        self._server.stdin.flush()
-        pid = int(self._answer())
+        with self._alone:  # else one thread may read the other one's answer, and wait for its own for ever
+            assert self._server.stdin
+            self._server.stdin.write(json.dumps(order) + "\n")
+            self._server.stdin.flush()
+            pid = int(self._answer())
         try:
             fd = os.pidfd_open(pid)
         except ProcessLookupError:
