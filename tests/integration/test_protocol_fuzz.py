@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.forks import Fork, Forks
+from tests.forks import REPOSITORY, Fork, Forks
 from tests.fuzzing import ECHO, KINDS, MESSAGES, SESSIONS, Attacker, Footprint
 from tests.peers import probe_port
 from tests.receiving import AE_TITLE
@@ -27,6 +28,8 @@ Drawn = dict[str, st.SearchStrategy[Any]]
 
 #: cases in all; `make fuzz` is the long form
 CASES = int(os.environ.get("FUZZ_CASES", "2000"))
+#: cases led by coverage; `make fuzz` has 20,000
+COVERED = 200
 #: cases between two words on how far it is
 NEWS = 5_000
 #: what of them is on PDU, DIMSE and data set level: an association for each case takes longest
@@ -125,3 +128,12 @@ def test_hostile_bytes_change_nothing(
     assert arriving == []
     told = fork.log.read_text()
     assert "Traceback" not in told and "Exception" not in told
+
+
+def test_the_form_led_by_coverage_comes_to_its_end() -> None:
+    """A few cases of it, so that it is there when it is wanted."""
+    pytest.importorskip("atheris")
+    command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz_by_coverage", str(COVERED)]
+    told = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
+    assert told.returncode == 0, told.stderr[-2000:]
+    assert f"{COVERED} cases" in told.stdout
