@@ -17,9 +17,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 from pynetdicom.transport import ThreadedAssociationServer
 
-from ich_triage.dicom.scu import Peer
+from ich_triage.dicom.scu import Peer, give_back_stolen_responses
 
 SUCCESS = 0x0000
+LOOPBACK = "127.0.0.1"
 
 
 class Pacs:
@@ -28,7 +29,7 @@ class Pacs:
     `keeps`: objects themselves; else of each only a hash, so that there can be many.
     """
 
-    def __init__(self, commits_to: Peer | None, *, keeps: bool = True) -> None:
+    def __init__(self, commits_to: Peer | None, *, keeps: bool = True, host: str = LOOPBACK) -> None:
         self._commits_to = commits_to
         self._keeps = keeps
         self._lock = Lock()
@@ -38,7 +39,7 @@ class Pacs:
         self.objects: dict[str, Dataset] = {}
         #: the status that C-STORE is answered with
         self.answer = SUCCESS
-        self.peer = Peer(host="127.0.0.1", port=0, ae_title="PACS")
+        self.peer = Peer(host=host, port=0, ae_title="PACS")
         self._server: ThreadedAssociationServer | None = None
 
     @contextmanager
@@ -55,10 +56,11 @@ class Pacs:
         ae.require_called_aet = strict
 
         def listen() -> None:
-            server = ae.start_server(("127.0.0.1", self.peer.port), block=False, evt_handlers=handlers)
+            address = (self.peer.host, self.peer.port)
+            server = ae.start_server(address, block=False, evt_handlers=handlers)
             assert isinstance(server, ThreadedAssociationServer)
             self._server = server
-            self.peer = Peer(host="127.0.0.1", port=int(server.server_address[1]), ae_title="PACS")
+            self.peer = Peer(host=self.peer.host, port=int(server.server_address[1]), ae_title="PACS")
 
         self._listen = listen
         listen()
@@ -120,6 +122,7 @@ class Pacs:
         link = ae.associate(to.host, to.port, ae_title=to.ae_title, ext_neg=[role])
         if not link.is_established:
             return
+        give_back_stolen_responses(link)
         try:
             link.send_n_event_report(
                 result, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
@@ -131,12 +134,12 @@ class Pacs:
 
 @contextmanager
 def counting_pacs(
-    *, commits_to: Peer | None = None, strict: bool = False, keeps: bool = True
+    *, commits_to: Peer | None = None, strict: bool = False, keeps: bool = True, host: str = LOOPBACK
 ) -> Iterator[Pacs]:
     """A counting PACS with AE title PACS that tells `commits_to` what it has committed to.
 
-    `strict`: it rejects who calls it by another name. `keeps`: see `Pacs`.
+    `strict`: it rejects who calls it by another name. `keeps`: see `Pacs`. `host`: where it listens.
     """
-    pacs = Pacs(commits_to, keeps=keeps)
+    pacs = Pacs(commits_to, keeps=keeps, host=host)
     with pacs.serve(strict=strict):
         yield pacs

@@ -104,8 +104,10 @@ def receiver(
     _run(bootstrap.receiver(loaded, Database(loaded.database.url)))
 
 
-def web(*, config: str) -> None:
-    """`ich-triage web`."""
+def web(*, config: str, host: str | None = None) -> None:
+    """`ich-triage web`; `host` is one of `tests.hosts`."""
+    if host:
+        hosts.enter(host)
     loaded = settings.load(Path(config))
     logs.configure(loaded.log, process="web")
     _run(bootstrap.web(loaded, Database(loaded.database.url)))

@@ -1,12 +1,14 @@
-"""Receivers, worker, database and object store on hosts of their own: studies come in parts, hosts fail."""
+"""Every process, database and object store on hosts of their own: studies come in parts, hosts fail."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE
@@ -15,26 +17,30 @@ from sqlalchemy import make_url
 
 from ich_triage.domain.states import StudyState
 from ich_triage.errors import UnknownStudyError
+from ich_triage.store import tokens, workers
 from ich_triage.store.database import Database
 from tests import boundaries
 from tests.forks import Fork, Forks
 from tests.heads import tiny_head
 from tests.hosts import Lan, NotPermittedError, lan, relay
 from tests.object_store import ObjectStore
+from tests.pacs import Pacs, counting_pacs
 from tests.receiving import count_indexed
-from tests.service import Json, study, write_config
+from tests.service import Json, destination, study, write_config
 
 Wait = Callable[..., None]
-PORT = 11112
+PORT, WEB_PORT = 11112, 8080
+#: as in `tests.service`, s
+DEAD_AFTER_S = 2.0
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
 
 @pytest.fixture
 def network() -> Iterator[Lan]:
-    """Two hosts that receive, one that analyses, one with database and store, and a scanner."""
+    """Two hosts that receive, two that analyse or show, one with database and store; scanner and PACS."""
     try:
-        with lan("first", "second", "analysis", "data", "scanner") as made:
+        with lan("first", "second", "analysis", "spare", "data", "scanner") as made:
             yield made
     except (NotPermittedError, FileNotFoundError) as why:
         pytest.skip(f"no network namespaces here ({why}): run as root, with iproute2")
@@ -51,9 +57,12 @@ class Site:
         within = ("ip", "netns", "exec", network.at("data"))
         self.store = ObjectStore(folder, host=network.address("data"), within=within)
         self._url = url.set(host=network.address("data"), port=5432, query={})
+        self._ending = ExitStack()
+        pacs = counting_pacs(host=network.address("scanner"))
+        self.pacs: Pacs = network.on("scanner", lambda: self._ending.enter_context(pacs))
 
     def start(self, role: str, host: str, **options: str) -> Fork:
-        """`ich-triage receiver` or `worker`, on that host, with a disk of its own."""
+        """`ich-triage receiver`, `worker` or `web`, on that host, with a disk of its own."""
         folder = self._folder / host
         folder.mkdir()
         spool = {key: str(value) for key, value in self.store.settings(folder).items()} | {"reserve_bytes": 0}
@@ -64,6 +73,12 @@ class Site:
             dicom={"host": self.network.address(host)},
             spool=spool,
             assembly={"quiet_s": 10.0},
+            web={
+                "host": self.network.address(host),
+                "port": WEB_PORT,
+                "trusted_proxies": [self.network.address("scanner")],
+            },
+            destinations=[destination("pacs", self.pacs.peer)],
         )
         log = folder / "log"
         log.touch()
@@ -100,8 +115,20 @@ class Site:
             return bool(self.result(uid)["state"] == StudyState.FLAGGED)
         return False
 
+    def ask(self, host: str, path: str, token: str) -> httpx.Response:
+        """What the pages of a host answer to a program at the scanner's."""
+        url = f"http://{self.network.address(host)}:{WEB_PORT}{path}"
+        headers = {"authorization": f"Bearer {token}"}
+        return self.network.on("scanner", lambda: httpx.get(url, headers=headers, timeout=30))
+
+    def workers(self) -> int:
+        """How many live."""
+        with self.database.read() as session:
+            return len(workers.living(session, dead_after_s=DEAD_AFTER_S))
+
     def close(self) -> None:
         """The forks end by themselves."""
+        self._ending.close()
         self._door.close()
         self.store.stop()
 
@@ -114,6 +141,17 @@ def site(network: Lan, tmp_path: Path, database: Database, forks: Forks) -> Iter
         yield made
     finally:
         made.close()
+
+
+def _check_pages(site: Site, uid: str) -> None:
+    """A host that has neither received nor analysed a study shows it, slices included."""
+    with site.database.write() as session:
+        token = tokens.make(session, "test", days=1, now=datetime.now(UTC))
+    pictures = f"/api/v1/studies/{uid}/pictures"
+    told: Json = site.ask("spare", pictures, token).json()
+    assert (told["slices"], told["analysed"]) == (14, True)
+    picture = site.ask("spare", f"{pictures}/0?stack={told['stack']}", token)
+    assert (picture.status_code, picture.headers["X-Rows"]) == (200, "64")
 
 
 def _halves(uid: str) -> tuple[list[Dataset], list[Dataset]]:
@@ -135,12 +173,14 @@ def test_a_study_that_lands_on_two_hosts_is_one_and_outlives_either(site: Site, 
     site.start("receiver", "first")
     site.start("receiver", "second")
     site.start("worker", "analysis")
+    site.start("web", "spare")
     for host in ("first", "second"):
         wait_until(lambda host=host: _listens(site, host), what=f"the receiver on {host}")
     one, other = _halves("1.2.1")
     assert site.send("first", one) + site.send("second", other) == [0x0000] * 14
     wait_until(lambda: site.is_flagged("1.2.1"), what="the result")
     assert [each["number"] for each in site.result("1.2.1")["revisions"]] == [1]
+    _check_pages(site, "1.2.1")
 
     one, other = _halves("1.2.2")
     assert site.send("first", one) == [0x0000] * 7
@@ -182,3 +222,40 @@ def test_what_a_lost_host_had_acknowledged_is_found_by_another(
     assert site.result("1.2.1")["instances"] == 14
     if fate == "cut off":
         site.network.mend("first")
+
+
+@pytest.mark.parametrize("fate", ["cut off", pytest.param("killed", marks=pytest.mark.long)])
+def test_what_a_lost_host_was_analysing_ends_on_another(
+    site: Site, wait_until: Wait, tmp_path: Path, fate: str
+) -> None:
+    """One report, also where the first host goes on with it behind its broken cable and comes back."""
+    hold = tmp_path / "hold"
+    hold.touch()
+    site.start("receiver", "first")
+    doomed = site.start("worker", "analysis", hold=str(hold))
+    wait_until(lambda: _listens(site, "first"), what="the receiver")
+    images = tiny_head(study="1.2.1", clot=True)
+    assert site.send("first", images) == [0x0000] * len(images)
+    wait_until(lambda: _has_begun(site, "1.2.1"), limit_s=60, what="the analysis")
+    if fate == "cut off":
+        site.network.cut("analysis")
+    else:
+        doomed.kill()
+    site.start("worker", "spare")
+    wait_until(lambda: site.is_flagged("1.2.1"), limit_s=90, what="the result")
+    wait_until(lambda: site.pacs.reports("SR"), limit_s=60, what="the report")
+    hold.unlink()
+    if fate == "cut off":
+        site.network.mend("analysis")
+        wait_until(lambda: site.workers() == 2, limit_s=60, what="the host to be back")
+    again = tiny_head(study="1.2.2", clot=True)
+    assert site.send("first", again) == [0x0000] * len(again)
+    wait_until(lambda: len(site.pacs.reports("SR")) == 2, limit_s=60, what="the next report")
+    assert {len(arrivals) for arrivals in site.pacs.arrivals.values()} == {1}
+    assert [each["number"] for each in site.result("1.2.1")["revisions"]] == [1]
+
+
+def _has_begun(site: Site, uid: str) -> bool:
+    with suppress(UnknownStudyError):
+        return site.result(uid)["ledger"].get("started") is not None
+    return False
