@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from . import database, engine, faults, latency, receive, scale, train, web
+from . import database, engine, faults, latency, receive, scale, sustained, train, web
 from .table import Rows, show
 
 BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
     "train": ("Training beside a plain torch loop", train.run),
     "database": ("Cost at 100 and at 10,000 studies", database.run),
     "scale": ("How it grows: one process and two", scale.run),
+    "sustained": ("Studies per hour, end to end", sustained.run),
     "faults": ("From a fault's end to the last report at the PACS", faults.run),
     "web": ("The web process with 10,000 studies", web.run),
 }

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from time import monotonic, sleep
 
 from tests.hospital import Hospital
@@ -58,13 +59,34 @@ def _pacs(hospital: Hospital) -> AbstractContextManager[None]:
     return hospital.pacs.away()
 
 
+@contextmanager
+def _device(hospital: Hospital) -> Iterator[None]:
+    """Its error in mid-batch, where workers were started with `loses_device`."""
+    lost(hospital).touch()
+    yield
+
+
+def lost(hospital: Hospital) -> Path:
+    """The file that `loses_device` names."""
+    return hospital.folder / "lost"
+
+
+@contextmanager
+def _set_back(hospital: Hospital) -> Iterator[None]:
+    """The clock of every process, by an hour."""
+    assert hospital.forks.clock
+    hospital.forks.clock.shift(-3600)
+    yield
+
+
+#: those that are over as soon as they have come
+MOMENTS: dict[str, Fault] = {"receiver killed": _killed("receiver"), "worker killed": _killed("worker0")}
+#: those that take workers, or a clock, made for it
+OF_WORKERS: dict[str, Fault] = {"GPU fails in mid-batch": _device}
+OF_CLOCK: dict[str, Fault] = {"clock set back": _set_back}
 #: those that any machine can have
-PLAIN: dict[str, Fault] = {
-    "receiver killed": _killed("receiver"),
-    "worker killed": _killed("worker0"),
-    "database away": _database,
-    "PACS away": _pacs,
-}
+LASTING: dict[str, Fault] = {"database away": _database, "PACS away": _pacs}
+PLAIN = MOMENTS | LASTING
 #: those that take a file system of its own
 OF_DISK: dict[str, Fault] = {"disk full": _disk, "spool read-only": _read_only}
 

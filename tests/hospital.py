@@ -65,7 +65,8 @@ class Hospital:
 
     def __init__(self, folder: Path, disk: Path, database: Database, forks: Forks) -> None:
         self.folder, self.disk, self.database = folder, disk, database
-        self._forks = forks
+        #: starts the processes
+        self.forks = forks
         #: Study Instance UID → whether it must be flagged
         self.acknowledged: dict[str, bool] = {}
         self.us = Peer(host="127.0.0.1", port=probe_port(), ae_title="ICH_TRIAGE")
@@ -131,7 +132,7 @@ class Hospital:
                 options["plan"] = str(plan)
             if role == "worker":
                 options |= worker or {}
-            return self._forks.start(role, self.folder / f"{log}.log", config=str(config), **options)
+            return self.forks.start(role, self.folder / f"{log}.log", config=str(config), **options)
 
         with ExitStack() as stack:
             logs = ["receiver", *(f"worker{number}" for number in range(workers)), *(["web"] if web else [])]

@@ -15,14 +15,20 @@ class SettableClock:
 
     def __init__(self, library: Path, file: Path) -> None:
         self._file = file
+        self._seconds = 0
         file.write_bytes(bytes(8))
         #: for the processes
         self.environment = {"LD_PRELOAD": str(library), "SETTABLE_CLOCK": str(file)}
 
     def set(self, seconds: int) -> None:
         """Let it differ from the true time by so many seconds from now on."""
+        self._seconds = seconds
         with self._file.open("r+b") as file:  # in place: the processes have it mapped
             file.write(struct.pack("<q", seconds))
+
+    def shift(self, seconds: int) -> None:
+        """Let it differ by so many seconds more."""
+        self.set(self._seconds + seconds)
 
 
 def settable_clock(folder: Path) -> SettableClock | None:
