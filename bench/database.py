@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 from sqlalchemy import insert
 
@@ -18,7 +19,7 @@ from ich_triage.domain.states import CompletedBy, StudyState
 from ich_triage.intake.assembly import Assembly
 from ich_triage.intake.associations import Associations
 from ich_triage.settings import Settings
-from ich_triage.store import figures, migrate
+from ich_triage.store import figures, migrate, summary
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Revision, Study
 
@@ -28,6 +29,17 @@ SIZES = (100, 10_000)
 RECEIVING = 4
 SLICES = 32
 REPEATS = 30
+_FINDING = {
+    "subtype": "subdural",
+    "probability": 0.912,
+    "volume_ml": 23.456,
+    "volume_interval_ml": [18.2, 29.9],
+    "abc2_ml": 21.0,
+    "side": "left",
+    "centroid_lps": [48.25, -20.5, 61.75],
+    "key_slice": 14,
+    "slice_range": [9, 20],
+}
 
 
 def run() -> Rows:
@@ -113,6 +125,7 @@ def _state(number: int) -> StudyState:
 
 def _revision(number: int, now: datetime) -> dict[str, object]:
     at = now - timedelta(minutes=number)
+    answer = _analysis(number)
     return {
         "study_id": number,
         "number": 1,
@@ -124,20 +137,30 @@ def _revision(number: int, now: datetime) -> dict[str, object]:
         "complete_at": at,
         "enqueued_at": at,
         "stored_at": at,
-        "analysis": {
-            "package": {"name": "bench", "version": "0", "weights_sha256": "0" * 64, "synthetic": True},
-            "operating_point": "balanced",
-            "threshold": 0.5,
-            "flagged": _state(number) is StudyState.FLAGGED,
-            "probabilities": [0.1] * len(LABELS),
-            "findings": [],
-            "slices": [
-                {
-                    "image": {"sop_class_uid": "1.2", "sop_instance_uid": f"2.25.{number}.{index}"},
-                    "position_mm": 5.0 * index,
-                    "probabilities": [0.123456789] * len(LABELS),
-                }
-                for index in range(SLICES)
-            ],
-        },
+        "analysis": answer,
+        "summary": summary.make(answer),
+    }
+
+
+def _analysis(number: int) -> dict[str, Any]:
+    flagged = _state(number) is StudyState.FLAGGED
+    return {
+        "package": {"name": "bench", "version": "0", "weights_sha256": "0" * 64, "synthetic": True},
+        "operating_point": "balanced",
+        "threshold": 0.5,
+        "flagged": flagged,
+        "probabilities": [0.1] * len(LABELS),
+        "findings": [_FINDING] if flagged else [],
+        "slices": [
+            {
+                "image": {
+                    "sop_class_uid": "1.2",
+                    "sop_instance_uid": f"2.25.{number}.{index}",
+                    "frame_number": None,
+                },
+                "position_mm": 5.0 * index,
+                "probabilities": [0.123456789] * len(LABELS),
+            }
+            for index in range(SLICES)
+        ],
     }

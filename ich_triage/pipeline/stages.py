@@ -29,7 +29,7 @@ from ..outputs.masks import MaskFiles
 from ..outputs.outbox import Outbox
 from ..outputs.report import ChosenSeries, Device, DocumentReference, Report
 from ..storage.files import Files
-from ..store import deliveries, results
+from ..store import deliveries, results, summary
 from ..store.database import Database
 from ..store.tables import Revision
 
@@ -139,6 +139,7 @@ class Stages:
             if revision is None:
                 return
             revision.analysis = outcome["analysis"]
+            revision.summary = summary.make(outcome["analysis"]) if outcome["analysis"] else None
             revision.same_as = outcome["same_as"]
             if outcome.get("fingerprint"):  # checkpoints of earlier releases have none
                 revision.selection = (revision.selection or {}) | {"fingerprint": outcome["fingerprint"]}

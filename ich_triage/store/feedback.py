@@ -16,6 +16,8 @@ from .tables import Feedback, Revision, Study
 
 #: characters of a reader's name at most
 MAX_READER = 64
+#: what the model said of a revision, for queries that leave it out
+_WITHOUT_ANSWER = (defer(Revision.analysis), defer(Revision.summary), defer(Revision.selection))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +98,13 @@ def withdraw(session: Session, study: Study, reader: str, now: datetime) -> None
 
 
 def of_studies(session: Session, ids: Sequence[int]) -> Sequence[Feedback]:
-    """The same for several, by id."""
+    """The same for several, by id. What the model said is not read."""
     given = session.scalars(
         select(Feedback)
         .join(Feedback.revision)
         .where(Revision.study_id.in_(ids))
         .order_by(Feedback.id)
-        .options(contains_eager(Feedback.revision).joinedload(Revision.study))
+        .options(contains_eager(Feedback.revision).options(*_WITHOUT_ANSWER, joinedload(Revision.study)))
     )
     latest = {(each.revision.study_id, each.reader): each for each in given}
     return [latest[key] for key in sorted(latest) if not latest[key].withdrawn]
@@ -119,9 +121,7 @@ def all_that_count(session: Session, *, since: datetime | None = None) -> Sequen
         .join(Feedback.revision)
         .where(Feedback.id.in_(counting_ids()), *received)
         .order_by(Revision.study_id, Feedback.reader)
-        .options(
-            contains_eager(Feedback.revision).options(defer(Revision.analysis), joinedload(Revision.study))
-        )
+        .options(contains_eager(Feedback.revision).options(*_WITHOUT_ANSWER, joinedload(Revision.study)))
     ).all()
 
 

@@ -184,6 +184,8 @@ class Revision(Base):
     selection: Mapped[dict[str, Any] | None]
     #: domain.finding.Analysis as JSON
     analysis: Mapped[dict[str, Any] | None]
+    #: what lists show of `analysis` (store.summary); None where an earlier release has written the row
+    summary: Mapped[dict[str, Any] | None]
     #: what its report's UIDs are derived from, once its images and their rows were removed; None before
     objects_sha256: Mapped[str | None] = mapped_column(String(64))
     #: number of the earlier revision whose result it shares, when the analysed images are the same

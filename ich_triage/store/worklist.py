@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, or_, select, union
-from sqlalchemy.orm import Session, aliased, selectinload
+from sqlalchemy.orm import Session, aliased, defer, selectinload
+from sqlalchemy.orm.interfaces import ORMOption
 
 from ..domain.priority import RISEN, Order
 from ..domain.states import FINAL_STATES, StudyState
@@ -56,7 +58,10 @@ class Wanted:
 
 
 def page(session: Session, wanted: Wanted, order: Order, *, limit: int, offset: int = 0) -> list[Row]:
-    """Studies in reading order: unanswered ones first, by place, then longest waiting first."""
+    """Studies in reading order: unanswered ones first, by place, then longest waiting first.
+
+    Of what the model said, their summaries alone are read.
+    """
     found = session.scalars(
         select(Study)
         .where(*_matching(wanted))
@@ -64,7 +69,7 @@ def page(session: Session, wanted: Wanted, order: Order, *, limit: int, offset: 
         .limit(limit)
         .offset(offset)
     ).all()
-    return _rows(session, found)
+    return _rows(session, found, defer(Revision.analysis), defer(Revision.selection))
 
 
 def one(session: Session, study_instance_uid: str) -> Row:
@@ -98,6 +103,7 @@ def _matching(wanted: Wanted) -> list[ColumnElement[bool]]:
     return conditions
 
 
+@cache
 def _answered() -> Select[int]:
     """Studies whose present result somebody has dealt with: nothing newer has come, or is on its way.
 
@@ -156,7 +162,7 @@ def revisions(session: Session, study: Study) -> Sequence[Revision]:
     ).all()
 
 
-def _rows(session: Session, found: Sequence[Study]) -> list[Row]:
+def _rows(session: Session, found: Sequence[Study], *without: ORMOption) -> list[Row]:
     newest: dict[int, Revision] = {}
     decided: dict[int, Revision] = {}
     reported: dict[int, Revision] = {}
@@ -165,7 +171,7 @@ def _rows(session: Session, found: Sequence[Study]) -> list[Row]:
         select(Revision)
         .where(Revision.study_id.in_([study.id for study in found]))
         .order_by(Revision.number)
-        .options(selectinload(Revision.deliveries))
+        .options(selectinload(Revision.deliveries), *without)
     ):
         newest[revision.study_id] = revision
         holds = revision.study_id not in flagged or revision.state == StudyState.FLAGGED

@@ -15,6 +15,7 @@ from ..domain.priority import Order, Rank
 from ..domain.states import DeliveryState
 from ..store.alive import Alive
 from ..store.feedback import sees_bleed
+from ..store.summary import of as summary_of
 from ..store.tables import Delivery, Feedback, Problem, Revision, Study
 from ..store.worklist import Row
 
@@ -130,9 +131,9 @@ def _reason(of: Study | Revision) -> Json | None:
 def _analysis(row: Row) -> Json | None:
     """What the model said; the slices stand apart, since they are many."""
     revision = row.decided
-    if revision is None or revision.analysis is None:
+    analysis = summary_of(revision) if revision else None
+    if revision is None or analysis is None:
         return None
-    analysis = revision.analysis
     package = analysis["package"]
     return {
         "revision": revision.number,
@@ -143,7 +144,7 @@ def _analysis(row: Row) -> Json | None:
         "threshold": analysis["threshold"],
         "flagged": analysis["flagged"],
         "probabilities": _labelled(analysis["probabilities"]),
-        "findings": [_finding(finding, analysis["slices"]) for finding in analysis["findings"]],
+        "findings": [_finding(finding) for finding in analysis["findings"]],
     }
 
 
@@ -153,10 +154,10 @@ def _series(revision: Revision | None) -> Json | None:
     return {key: revision.selection[key] for key in ("chosen", "rejected")}
 
 
-def _finding(finding: Json, slices: list[Json]) -> Json:
+def _finding(finding: Json) -> Json:
     """A finding, its key slice named by UID too."""
-    index = finding["key_slice"]
-    return finding | {"key_slice": {"index": index} | slices[index]["image"]}
+    told = {key: value for key, value in finding.items() if key != "key_image"}
+    return told | {"key_slice": {"index": finding["key_slice"]} | finding["key_image"]}
 
 
 def _slices(revision: Revision | None) -> list[Json]:

@@ -55,8 +55,8 @@ class WebServer:
         config.load()
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=256)
-        # asyncio sets it where the socket names its protocol, which these do not. Without it the body of each
-        # answer waits for the peer's delayed acknowledgement of the headers: 40 ms (RFC 896, RFC 1122 4.2.3.2)
+        # asyncio sets it where the socket names its protocol, which these do not. Without it the body of an
+        # answer waits for the peer's delayed acknowledgement of the headers (RFC 896, RFC 1122 4.2.3.2)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = listener.getsockname()[1]
         self._server = uvicorn.Server(config)

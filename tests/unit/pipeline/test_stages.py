@@ -21,6 +21,7 @@ from ich_triage.outputs.report import Device
 from ich_triage.pipeline.stages import Stages, failed
 from ich_triage.settings import WebhookDestination
 from ich_triage.storage.folder import Folder
+from ich_triage.store import summary, worklist
 from ich_triage.store.database import Database
 from tests.analyser import ThresholdAnalyser
 from tests.heads import tiny_head
@@ -88,6 +89,16 @@ def test_a_result_names_the_package_that_ran_not_the_one_at_the_beginning(
 ) -> None:
     """A swap between selection and analysis: name, version and hash are those of the second package."""
     assert _named(site.decide(between=packages[1])) == packages[1].identity
+
+
+def test_what_lists_show_is_stored_with_the_answer(site: Site) -> None:
+    """Without it each look at the list would read every slice."""
+    site.decide()
+    with site.database.read() as session:
+        revision = worklist.one(session, site.uid).decided
+        assert revision is not None
+        assert revision.analysis is not None
+        assert revision.summary == summary.make(revision.analysis)
 
 
 def test_a_later_revision_shares_an_answer_only_of_the_package_in_force(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import inspect, update
 
 from ich_triage.domain.priority import Order, Rank, rank
 from ich_triage.domain.states import CompletedBy, StudyState
@@ -119,6 +119,21 @@ def test_an_unknown_study_is_an_error_of_its_own(filled: Database) -> None:
     """With the UID in its words."""
     with filled.read() as session, pytest.raises(UnknownStudyError, match=r"9\.9\.9"):
         worklist.one(session, "9.9.9")
+
+
+def test_a_list_reads_no_slices(filled: Database) -> None:
+    """They are many, and no list shows them; a study's own page has them, and its series."""
+    with filled.write() as session:
+        revision = open_revision(session, worklist.one(session, "1.6").study, CompletedBy.QUIET, NOW)
+        session.flush()
+        results.finish(session, revision, StudyState.NOT_FLAGGED)
+    for read, left_out in (
+        (lambda session: worklist.page(session, EVERY, ORDER, limit=100), {"analysis", "selection"}),
+        (lambda session: [worklist.one(session, "1.6")], set()),
+    ):
+        with filled.read() as session:
+            (shown,) = [row.decided for row in read(session) if row.decided]
+            assert inspect(shown).unloaded & {"analysis", "selection", "summary"} == left_out
 
 
 def test_which_revisions_are_shown(filled: Database) -> None:

@@ -12,6 +12,7 @@ from ich_triage.domain.label import PRIORITISATION_ONLY, SYNTHETIC
 from ich_triage.domain.labels import LABELS
 from ich_triage.domain.states import DeliveryState, OutputKind, StudyState
 from ich_triage.settings import Worklist
+from ich_triage.store import summary
 from ich_triage.store.alive import Alive
 from ich_triage.store.tables import Delivery, Revision, Study
 from ich_triage.store.worklist import Row
@@ -57,6 +58,17 @@ def test_probabilities_have_names_and_key_slices_have_uids() -> None:
     key = told["analysis"]["findings"][0]["key_slice"]
     assert key["sop_instance_uid"] == told["slices"][key["index"]]["sop_instance_uid"]
     assert set(told["series"]) == {"chosen", "rejected"}
+
+
+def test_a_row_of_an_earlier_release_says_the_same() -> None:
+    """It has no summary yet; whoever reads the document notices nothing."""
+    old, new = _row(), _row()
+    assert new.decided is not None
+    assert new.decided.analysis is not None
+    new.decided.summary = summary.make(new.decided.analysis)
+    assert document.summary(new, ORDER) == document.summary(old, ORDER)
+    new.decided.analysis = None  # as a list reads it
+    assert document.summary(new, ORDER) == document.summary(old, ORDER)
 
 
 def test_sent_means_everything_that_can_still_be_sent() -> None:
