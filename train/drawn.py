@@ -37,21 +37,20 @@ _MIMIC_SHARE = 0.15
 def training_spec(seed: int, *, style: Style = "a") -> PhantomSpec:
     """The phantom of a training seed, with rare subtypes drawn more often than in life.
 
-    Two in five have no bleed, one in four the RSNA mix (half of which again has none), the others exactly
-    one subtype, each as likely as the next. Half of those with a bleed have it large and dense: faint specks
-    alone teach a network too slowly to begin with. Dark and dense mimics are commoner than in life, with and
-    without a bleed: they are what it takes for one in a real head.
+    Two in five have no bleed, one in five the RSNA mix (half of which again has none), the others one to four
+    bleeds, each subtype as likely as the next: a head costs the same to draw with many. One bleed in three is
+    large and dense: faint specks alone teach a network too slowly to begin with. Dark and dense mimics are
+    commoner than in life, with and without a bleed: they are what it takes for one in a real head.
     """
     rng = np.random.default_rng([seed, 77])
     share = rng.random()
-    one: Wanted = (SUBTYPES[int(rng.integers(len(SUBTYPES)))],)
-    wanted = None if share < 0.40 else "random" if share < 0.65 else one
+    several: Wanted = tuple(SUBTYPES[k] for k in rng.integers(len(SUBTYPES), size=rng.integers(1, 5)))
+    wanted = None if share < 0.40 else "random" if share < 0.60 else several
     spec = draw(seed, style=style, bleeds=wanted)
     more = {name for name in _MORE_MIMICS if rng.random() < _MIMIC_SHARE}
     spec = replace(spec, mimics=replace(spec.mimics, names=spec.mimics.names | more))
-    if rng.random() < 0.5:
-        return spec
-    return replace(spec, bleeds=tuple(_conspicuous(bleed, rng) for bleed in spec.bleeds))
+    bleeds = tuple(_conspicuous(bleed, rng) if rng.random() < 1 / 3 else bleed for bleed in spec.bleeds)
+    return replace(spec, bleeds=bleeds)
 
 
 def _conspicuous(bleed: BleedSpec, rng: np.random.Generator) -> BleedSpec:

@@ -93,7 +93,7 @@ def subdural(spec: BleedSpec, shell: Enclosure, points: Points, patient_y: Tenso
     """A crescent over the convexity, or a sheet along falx or tentorium; never across the falx."""
     rng = np.random.default_rng(spec.seed)
     x, y, z = points
-    thick = float(np.clip(1.65 * spec.volume_ml**0.42 * rng.uniform(0.75, 1.35), 2.0, 20.0))
+    thick = float(np.clip(2.4 * spec.volume_ml**0.35 * rng.uniform(0.75, 1.35), 2.0, 20.0))
     wide = math.sqrt(1000.0 * spec.volume_ml / (0.65 * math.pi * thick))
     above = z - tentorium_height(x, y)
     noise = NoiseField(spec.seed, 2, device=str(x.device)).sample(x, y, z, wavelength_mm=38.0)
@@ -223,11 +223,14 @@ def _subarachnoid_start(spec: BleedSpec, rng: np.random.Generator) -> np.ndarray
 def subarachnoid(
     spec: BleedSpec, space: Tensor, points: Points, patient_y: Tensor, voxel_ml: VoxelMl
 ) -> Clot:
-    """Spreads from one to four points through ``space`` (share of CSF per voxel) of sulci and cisterns."""
+    """Spreads from one to four points through ``space`` (share of CSF per voxel) of sulci and cisterns.
+
+    A small one fills a sulcus or two; it is not strewn about.
+    """
     rng = np.random.default_rng(spec.seed)
     x, y, z = points
     away = torch.full_like(x, 1e3)
-    for _ in range(int(rng.integers(1, 5))):
+    for _ in range(min(int(rng.integers(1, 5)), 1 + int(spec.volume_ml))):
         start = _subarachnoid_start(spec, rng)
         off = torch.as_tensor(sum((c - s) ** 2 for c, s in zip(points, start, strict=True))).sqrt()
         away = torch.minimum(away, off + float(rng.uniform(0, 6)))

@@ -15,7 +15,7 @@ from ich_triage.domain.labels import SUBTYPES, Subtype
 
 from .fields import Fields, build
 from .grid import SliceGrid, series_grid
-from .paint import paint
+from .paint import Painted, paint
 from .physics import acquire, add_table
 from .records import PhantomSpec
 
@@ -27,6 +27,11 @@ _COARSER_MM = 1.2
 MASK_SHARE, MASK_SHARE_CSF = 0.5, 0.3
 #: smallest area that makes a slice positive, mm²; about a 4 mm dot
 _VISIBLE_MM2 = 12.0
+#: A reader sees a bleed whose contrast on its best slice, times the root of how many such dots it fills, is
+#: five times (Rose, J Opt Soc Am 1948;38:196) what tissue and noise vary by in one dot, HU (estimate).
+_ROSE, _CLUTTER_HU = 5.0, 5.0
+#: Contrast that any bleed counts for, HU: a large one betrays itself by its shape and by what it displaces.
+_SHAPE_HU = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +100,10 @@ def generate(spec: PhantomSpec, *, device: str = "cpu", matrix: int = 512) -> Ph
             samples_per_pixel=working_mm / (working_mm + _COARSER_MM),
             device=device,
         )
-        ideal, shares = _render(spec, grid, fields, working, working_mm)
+        ideal, shares, contrasts = _render(spec, grid, fields, working, working_mm)
         hu = add_table(acquire(spec, grid, ideal), grid, spec.seed)
-        masks = _masks(shares, matrix)
-        masks, truth = _truth(spec, grid, masks)
+        seen = _seen(shares, contrasts, working_mm**2)
+        masks, truth = _truth(spec, grid, _masks(shares, matrix), seen)
     return Phantom(
         hu=hu,
         masks=masks,
@@ -119,9 +124,7 @@ def generate_batch(
         yield generate(spec, device=device, matrix=matrix)
 
 
-def _render(
-    spec: PhantomSpec, grid: SliceGrid, fields: Fields, working: int, width_mm: float
-) -> tuple[Tensor, Tensor]:
+def _render(spec: PhantomSpec, grid: SliceGrid, fields: Fields, working: int, width_mm: float) -> Painted:
     """Paint slice by slice (small enough for the cache) and average the sub-slices."""
     names = list(fields.channels)
     stack = torch.stack([fields.channels[name] for name in names], dim=1)
@@ -129,14 +132,23 @@ def _render(
     size = (bottom - top + 1, right - left + 1)
     hu = torch.full((grid.slices, working, working), -1000.0, device=stack.device)
     shares = torch.zeros((len(SUBTYPES), grid.slices, working, working), device=stack.device)
+    contrasts = torch.zeros_like(shares)
     for index in range(grid.slices):
         block = stack[index * n : (index + 1) * n]
         fine = F.interpolate(block, size=size, mode="bilinear", align_corners=True)
         channels = {name: fine[:, c] for c, name in enumerate(names)}
-        slab, share = paint(spec, channels, fields.clots, width_mm)
-        hu[index, top : bottom + 1, left : right + 1] = slab.mean(0)
-        shares[:, index, top : bottom + 1, left : right + 1] = share.mean(1)
-    return hu, shares
+        slab = paint(spec, channels, fields.clots, width_mm)
+        hu[index, top : bottom + 1, left : right + 1] = slab.hu.mean(0)
+        shares[:, index, top : bottom + 1, left : right + 1] = slab.shares.mean(1)
+        contrasts[:, index, top : bottom + 1, left : right + 1] = slab.contrasts.mean(1)
+    return Painted(hu=hu, shares=shares, contrasts=contrasts)
+
+
+def _seen(shares: Tensor, contrasts: Tensor, pixel_mm2: float) -> Tensor:
+    """Whether a reader would see the bleed of each subtype on its best slice, (5,) bool (Rose criterion)."""
+    stands_out = torch.maximum(contrasts, _SHAPE_HU * shares)  # as partial volume leaves it
+    signal = (stands_out.square().sum((2, 3)) * pixel_mm2 / _VISIBLE_MM2).sqrt()
+    return signal.amax(1) >= _ROSE * _CLUTTER_HU
 
 
 def _masks(shares: Tensor, matrix: int) -> Tensor:
@@ -152,12 +164,12 @@ def _masks(shares: Tensor, matrix: int) -> Tensor:
     return masks
 
 
-def _truth(spec: PhantomSpec, grid: SliceGrid, masks: Tensor) -> tuple[Tensor, Truth]:
-    """Drops what is too small to see, then measures the rest."""
+def _truth(spec: PhantomSpec, grid: SliceGrid, masks: Tensor, seen: Tensor) -> tuple[Tensor, Truth]:
+    """Drops what is too small or too faint to see, then measures the rest."""
     area = grid.spacing[1] * grid.spacing[2]
     visible = torch.zeros(masks.shape[:2], dtype=torch.bool, device=masks.device)
     for index in {SUBTYPES.index(bleed.subtype) for bleed in spec.bleeds}:
-        visible[index] = masks[index].flatten(1).sum(-1) * area >= _VISIBLE_MM2
+        visible[index] = (masks[index].flatten(1).sum(-1) * area >= _VISIBLE_MM2) & seen[index]
         masks[index] &= visible[index][:, None, None]
     bleeds = []
     for index, subtype in enumerate(SUBTYPES):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -20,17 +22,31 @@ PLAQUE_MM = 1.4
 Channels = dict[str, Tensor]
 
 
-def paint(spec: PhantomSpec, f: Channels, clots: tuple[Clot, ...], width_mm: float) -> tuple[Tensor, Tensor]:
-    """HU (…) and share of each bleed subtype (5, …) for voxels ``width_mm`` wide."""
+class Painted(NamedTuple):
+    """Voxels of one slab."""
+
+    #: HU, (…)
+    hu: Tensor
+    #: share of each bleed subtype, (5, …)
+    shares: Tensor
+    #: HU by which that share stands out from what a reader compares it with, times the share, (5, …)
+    contrasts: Tensor
+
+
+def paint(spec: PhantomSpec, f: Channels, clots: tuple[Clot, ...], width_mm: float) -> Painted:
+    """Tissue over tissue for voxels ``width_mm`` wide."""
     hu = _outside(f, width_mm)
     hu = _lerp(hu, _bone_hu(f), _vault_share(f, width_mm))
     inside = coverage(f["cavity"], width_mm)
     brain_hu = _intracranial(spec, f, clots, width_mm)
     shares = torch.zeros((len(SUBTYPES), *hu.shape), device=hu.device)
+    contrasts = torch.zeros_like(shares)
     for index, clot in enumerate(clots):
         share = _bleed_share(spec, clot, f, index, width_mm)
+        subtype, seen = SUBTYPES.index(clot.spec.subtype), share * inside
+        contrasts[subtype] += seen * _contrast(spec, clot, f[f"hu{index}"], brain_hu)
         brain_hu = _lerp(brain_hu, f[f"hu{index}"], share)
-        shares[SUBTYPES.index(clot.spec.subtype)] += share * inside
+        shares[subtype] += seen
     calcified = coverage(f["calcified"], width_mm)
     brain_hu = _lerp(brain_hu, 190.0 + 60.0 * f["texture"], calcified)
     if "plaque" in f:
@@ -41,7 +57,18 @@ def paint(spec: PhantomSpec, f: Channels, clots: tuple[Clot, ...], width_mm: flo
     hu = _lerp(hu, brain_hu, inside)
     if "metal" in spec.mimics.names:
         hu = _lerp(hu, METAL_HU, coverage(f["metal"], width_mm))
-    return hu, shares.clamp_(0.0, 1.0)
+    return Painted(hu=hu, shares=shares.clamp_(0.0, 1.0), contrasts=contrasts)
+
+
+def _contrast(spec: PhantomSpec, clot: Clot, blood_hu: Tensor, under_hu: Tensor) -> Tensor:
+    """HU between blood and what a reader holds it against.
+
+    Beside the skull that is brain, and the fluid that an old collection could pass for; elsewhere it is the
+    tissue or fluid that the blood has taken the place of.
+    """
+    if clot.spec.subtype in (Subtype.EPIDURAL, Subtype.SUBDURAL):
+        return torch.minimum((blood_hu - spec.head.grey_hu).abs(), (blood_hu - spec.head.csf_hu).abs())
+    return (blood_hu - under_hu).abs()
 
 
 def _lerp(under: Tensor, over: Tensor | float, share: Tensor) -> Tensor:

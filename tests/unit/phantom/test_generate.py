@@ -60,6 +60,19 @@ def test_bleed_too_small_to_see_is_not_labelled() -> None:
     assert not phantom.truth.slice_labels.any()
 
 
+@pytest.mark.parametrize(
+    ("volume_ml", "hu", "seen"), [(1.2, 41.0, False), (1.2, 68.0, True), (25.0, 41.0, True)]
+)
+def test_bleed_too_faint_to_see_is_not_labelled(volume_ml: float, hu: float, seen: bool) -> None:
+    """A sheet as dense as the cortex beside it is there and has no label; a dense or a large one has."""
+    spec = _one(Subtype.SUBDURAL, volume_ml)
+    spec = replace(spec, head=replace(spec.head, grey_hu=40.0))
+    bleed = replace(spec.bleeds[0], hu=hu, mixed=0.0)
+    phantom = generate(replace(spec, bleeds=(bleed,)), matrix=160)
+    assert bool(phantom.truth.bleeds) is seen
+    assert phantom.truth.labels[0] is seen
+
+
 def test_same_seed_same_pixels() -> None:
     """A phantom can be made again, bit for bit."""
     spec = draw(9, slices=8)
