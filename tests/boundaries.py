@@ -20,10 +20,10 @@ from typing import Any
 
 from pynetdicom.dimse_primitives import C_STORE
 
-from ich_triage.intake import assembly, indexer, scp, spool, stream
+from ich_triage.intake import assembly, commitment, indexer, judge, scp, spool, stream
 from ich_triage.intake import receiver as receivers
 from ich_triage.keeping import aside, remove, retention
-from ich_triage.outputs import courier, dicom_courier, masks, mllp
+from ich_triage.outputs import commitments, courier, dicom_courier, masks, mllp
 from ich_triage.pipeline import queue, stages, triage, worker
 from ich_triage.storage import durable, folder
 from ich_triage.store import database
@@ -52,6 +52,7 @@ WORKER = (
     *("inside the transaction of announcement", "before aside", "after aside"),
     *("inside the transaction of study removal", "after study removal"),
     *("before deletion of aside", "after deletion of aside"),
+    *("before telling elsewhere", "after telling elsewhere", "inside the transaction of told"),
 )
 RECEIVER = (
     *("inside object", "before sync of file", "after sync of file", "before sync of inbox"),
@@ -61,6 +62,8 @@ RECEIVER = (
     *("before complete", "inside the transaction of complete", "after complete"),
     *("before commitment result", "inside the transaction of commitment result"),
     "after commitment result",
+    *("before request", "inside the transaction of request taken", "after request"),
+    *("before verdict", "inside the transaction of verdict", "before telling", "after telling"),
 )
 
 _lock = Lock()
@@ -139,6 +142,8 @@ def hurry() -> None:
     worker.RECONCILE_S = 0.5
     retention.PERIOD_S = 0.5
     retention.Retention.__init__.__kwdefaults__["grace_s"] = 0.0
+    commitment.HOLD_S = judge.HOLD_S = 0.5
+    judge.POLL_S = commitments.POLL_S = 0.2
 
 
 def arm_worker(path: Path) -> None:
@@ -196,6 +201,13 @@ def arm_worker(path: Path) -> None:
     plan.around(remove.removal, "drop_study", after="inside the transaction of study removal")
     plan.around(retention, "remove_study", after="after study removal")
     plan.around(aside.Aside, "_settle", before="before deletion of aside", after="after deletion of aside")
+    plan.around(
+        commitments.Link,
+        "report_commitment",
+        before="before telling elsewhere",
+        after="after telling elsewhere",
+    )
+    plan.around(commitments.commitments, "drop", after="inside the transaction of told")
 
 
 def arm_receiver(path: Path) -> None:
@@ -224,6 +236,11 @@ def arm_receiver(path: Path) -> None:
         after="after commitment result",
     )
     plan.around(courier.deliveries, "commitment_result", after="inside the transaction of commitment result")
+    plan.around(commitment.Commitments, "_keep", before="before request", after="after request")
+    plan.around(commitment.commitments, "add", after="inside the transaction of request taken")
+    plan.around(judge, "judge", before="before verdict")
+    plan.around(judge.commitments, "judged", after="inside the transaction of verdict")
+    plan.around(judge.Judge, "_send", before="before telling", after="after telling")
 
 
 class _Os:

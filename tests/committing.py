@@ -25,7 +25,9 @@ Results = SimpleQueue[tuple[int, CommitmentResult]]
 
 
 @contextmanager
-def committing(port: int, *, calling: str = "SCANNER") -> Iterator[tuple[Association, Results]]:
+def committing(
+    port: int, *, calling: str = "SCANNER", called: str = AE_TITLE
+) -> Iterator[tuple[Association, Results]]:
     """An association for objects and requests, and what comes back on it: Event Type ID and result."""
     results: Results = SimpleQueue()
 
@@ -38,7 +40,7 @@ def committing(port: int, *, calling: str = "SCANNER") -> Iterator[tuple[Associa
     ae.add_requested_context(CTImageStorage)
     ae.add_requested_context(StorageCommitmentPushModel)
     association = ae.associate(
-        "127.0.0.1", port, ae_title=AE_TITLE, evt_handlers=[(evt.EVT_N_EVENT_REPORT, record)]
+        "127.0.0.1", port, ae_title=called, evt_handlers=[(evt.EVT_N_EVENT_REPORT, record)]
     )
     give_back_stolen_responses(association)
     try:
@@ -56,12 +58,12 @@ def ask(
     action: int = 1,
     instance: str = StorageCommitmentPushModelInstance,
 ) -> int:
-    """N-ACTION for these (SOP Class UID, SOP Instance UID); returns the status."""
+    """N-ACTION for these (SOP Class UID, SOP Instance UID); returns the status, FFFF where none came."""
     information = Dataset()
     information.TransactionUID = transaction_uid
     information.ReferencedSOPSequence = [reference(*each) for each in objects]
     answer, _ = association.send_n_action(information, action, StorageCommitmentPushModel, instance)
-    return int(answer.Status)
+    return int(answer.get("Status", 0xFFFF))
 
 
 def reference(sop_class: str, uid: str) -> Dataset:

@@ -17,6 +17,7 @@ from ich_triage.domain.states import FINAL_STATES
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Delivery, Revision, Study
 from tests import boundaries
+from tests.committed import CommitmentAsker
 from tests.forks import Fork, Forks
 from tests.heads import SLICES, tiny_head
 from tests.mllp import LOOPBACK, MllpListener
@@ -72,6 +73,8 @@ class Hospital:
         self.us = Peer(host="127.0.0.1", port=probe_port(), ae_title="ICH_TRIAGE")
         self.pacs: Pacs
         self.listener = MllpListener()
+        #: scanners that ask for storage commitment, where wanted: `listening`, `configure`
+        self.askers = CommitmentAsker(self.us)
         #: the processes
         self.supervised: dict[str, Supervised] = {}
 
@@ -142,10 +145,15 @@ class Hospital:
                 self.supervised[log] = stack.enter_context(process)
             yield
 
-    def scan(self, *, clot: bool, limit_s: float = 900) -> str:
-        """Send one study until it was acknowledged whole; returns its UID."""
+    def scan(self, *, clot: bool, limit_s: float = 900, commits: bool = False) -> str:
+        """Send one study until it was acknowledged whole; returns its UID.
+
+        `commits`: and ask for storage commitment of it.
+        """
         datasets = tiny_head(clot=clot)
         PatientScanner(self.us).send(datasets, limit_s=limit_s)
+        if commits:
+            self.askers.ask(datasets, limit_s=limit_s)
         uid = str(datasets[0].StudyInstanceUID)
         self.acknowledged[uid] = clot
         return uid
@@ -175,6 +183,7 @@ class Hospital:
         assert heard == set(self.acknowledged)
         assert len(set(self.listener.control_ids())) == len(set(self.listener.heard))
         self._check_files()
+        self.askers.check()
 
     def _check_study(self, uid: str, *, clot: bool | None) -> set[str]:
         """One study; returns the SOP Instance UIDs that the PACS must have of it."""

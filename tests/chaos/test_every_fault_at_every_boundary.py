@@ -46,15 +46,17 @@ def under_fire(tmp_path: Path, disk: Path, forks: Forks, wait_until: Wait) -> Ca
             add_old(database, disk, f"1.2.{number}")
         old = rows(database)
         assert old
-        with hospital.peers(), _outages(hospital) as outages:
+        with hospital.peers(), hospital.askers.listening(), _outages(hospital) as outages:
             config = hospital.configure(retention={"studies_days": 30})
+            hospital.askers.configure(config)
             with hospital.service(config, workers=workers):
                 while hospital.boundaries_left() and len(hospital.acknowledged) < studies:
-                    hospital.scan(clot=len(hospital.acknowledged) % 3 != 2)
+                    hospital.scan(clot=len(hospital.acknowledged) % 3 != 2, commits=True)
                     wait_until(lambda: hospital.unsettled() < AT_ONCE, limit_s=900, what="room", every_s=0.1)
                 wait_until(
                     lambda: not hospital.unsettled(), limit_s=900, what="every study's report", every_s=0.1
                 )
+                wait_until(lambda: not hospital.askers.unheard(), limit_s=60, what="every commitment")
         _report(hospital, outages, took_s=monotonic() - started)
         return hospital
 
