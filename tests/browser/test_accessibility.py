@@ -133,6 +133,27 @@ def test_the_log_in_is_accessible(visitor: Open) -> None:
 
 
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_what_is_wrong_moves_no_row(site: Site, person: Open, size: dict[str, int]) -> None:
+    """Who reaches for a study hits it though the connection is lost in that moment, and sees the words
+    wherever the list is scrolled to; the foot of the page can be read beside them.
+    """
+    page = person(viewport=size)
+    full(site)
+    expect(page.locator(".row")).to_have_count(8)
+    page.route("**/rows", lambda route: route.fulfill(status=204))  # renewed rows take the words away
+    page.reload()
+    before = page.evaluate(BOXES)
+    page.evaluate("for (const id of ['lost', 'said']) document.getElementById(id).hidden = false")
+    page.evaluate("document.getElementById('said').className = 'banner bad'")
+    assert page.evaluate(BOXES) == before
+    lost = page.locator("#lost")
+    expect(lost).to_be_in_viewport(ratio=1)
+    page.locator(".honest").scroll_into_view_if_needed()
+    page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+    expect(lost).to_be_in_viewport(ratio=1)
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
 def test_nothing_moves_when_nothing_has_changed(site: Site, person: Open, size: dict[str, int]) -> None:
     """Over a refresh each row and the header keep their boxes, and the browser counts no layout shift."""
     page = person(viewport=size)

@@ -27,6 +27,16 @@ pytestmark = pytest.mark.peer
 STAGE = "#stage"
 #: the canvas as a PNG, which loses nothing
 PICTURE = "document.getElementById('picture').toDataURL('image/png')"
+#: words that stand on more than one line
+BROKEN = """table => [...table.querySelectorAll('th, td')].flatMap(cell => {
+  const text = [...cell.childNodes].find(each => each.nodeType === Node.TEXT_NODE && each.data.trim());
+  return !text ? [] : [...text.data.matchAll(/\\S+/g)].filter(word => {
+    const range = document.createRange();
+    range.setStart(text, word.index);
+    range.setEnd(text, word.index + word[0].length);
+    return range.getClientRects().length > 1;
+  }).map(word => word[0]);
+})"""
 #: what a browser tells a page when another tab is brought before it
 HIDE = """() => {
   Object.defineProperty(document, 'hidden', { value: true });
@@ -177,6 +187,13 @@ def test_outlines_lie_around_what_was_found(site: Site, flagged: Page, studies: 
     rows, columns = np.nonzero(demanded(site, studies.flagged, index, Window(level=75, width=1)) == 127)
     assert (x.min(), y.min()) == pytest.approx((columns.min() - 0.5, rows.min() - 0.5))
     assert (x.max(), y.max()) == pytest.approx((columns.max() + 0.5, rows.max() + 0.5))
+
+
+def test_no_word_of_the_findings_is_broken_on_a_phone(flagged: Page) -> None:
+    """Each stands on one line."""
+    flagged.set_viewport_size({"width": 390, "height": 844})
+    lines = flagged.locator(".findings").evaluate(BROKEN)
+    assert lines == []
 
 
 def test_findings_and_strip_lead_to_their_slices(site: Site, flagged: Page, studies: Studies) -> None:
