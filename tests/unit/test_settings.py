@@ -75,6 +75,10 @@ def peers(*tables: str, before: str = "") -> str:
         (peers('rights = []\naddresses = ["10.0.0.7/8"]'), "10.0.0.7/8 is neither an address nor a network"),
         (peers("rights = []", "rights = []"), "two peers have the same name"),
         (peers('rights = []\ncertificate_name = "ct1"'), "certificate_name of ct1 needs"),
+        ('[web]\nhost = "0.0.0.0"\n', "can be reached from other machines, without TLS"),
+        ('[web]\nhost = "0.0.0.0"\ntls_certificate = "a.pem"\n', "come together"),
+        ('[worklist]\nviewer_url = "javascript:open()//{study_instance_uid}"\n', "starts with https"),
+        ('[worklist]\nviewer_url = "https://viewer.example/?who={patient_name}"\n', "starts with https"),
         ('[query]\nhost = "0.0.0.0"\n', "anybody there could ask for patients"),
         (
             '[query]\nhost = "0.0.0.0"\ntls_certificate = "a.pem"\ntls_client_ca = "ca.pem"\n',
@@ -88,6 +92,21 @@ def test_doors_that_would_not_shut_are_refused(tmp_path: Path, text: str, said: 
     path.write_text(text)
     with pytest.raises(SettingsError, match=said):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("", "127.0.0.1"),
+        ('tls_certificate = "a.pem"\ntls_key = "a.key"\nhost = "0.0.0.0"\n', "0.0.0.0"),
+        ('trusted_proxies = ["10.0.0.0/24"]\nhost = "0.0.0.0"\n', "0.0.0.0"),
+    ],
+)
+def test_pages_leave_this_machine_with_tls_or_through_a_proxy(tmp_path: Path, text: str, host: str) -> None:
+    """Until one of them is configured nobody else on the network is served."""
+    path = tmp_path / "site.toml"
+    path.write_text(f"[web]\n{text}")
+    assert load(path).web.host == host
 
 
 @pytest.mark.parametrize(
