@@ -10,7 +10,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from ich_triage.dicom.scu import Peer
+from ich_triage.dicom.scu import Peer, give_back_stolen_responses
 
 #: how long it waits before it sends again, s
 _PAUSE_S = 0.1
@@ -44,4 +44,6 @@ class PatientScanner:
         ae = AE(ae_title="SCANNER")
         ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = 10.0
-        return ae.associate(self._peer.host, self._peer.port, ae_title=self._peer.ae_title)
+        association = ae.associate(self._peer.host, self._peer.port, ae_title=self._peer.ae_title)
+        give_back_stolen_responses(association)
+        return association

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import dataclass
 from statistics import median
 from threading import Event
 from time import monotonic
@@ -18,7 +17,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 
-from tests.heads import SLICES, tiny_head
+from ich_triage.dicom.scu import give_back_stolen_responses
+from tests.heads import tiny_head
 from tests.hospital import Hospital
 from tests.patient_scanner import PatientScanner
 
@@ -29,6 +29,8 @@ AT_ONCE = 40
 PACS_S = (12.0, 4.0)
 #: objects that a scanner sends before it aborts, or before the late rest
 _FIRST = 9
+#: what a process may hold more in the last quarter than in the second: share and MB of memory; numbers
+GROWTH, GROWTH_MB, MORE = 1.05, 15.0, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,25 +68,38 @@ class Progress:
 class Soak:
     """One run on a hospital whose service and peers are up."""
 
-    def __init__(self, hospital: Hospital, *, web_port: int, seed: int = 1) -> None:
+    def __init__(
+        self, hospital: Hospital, *, web_port: int, pacs_s: tuple[float, float] = PACS_S, seed: int = 1
+    ) -> None:
         self._hospital = hospital
+        #: how long the PACS is there and away, s
+        self.pacs_s = pacs_s
         self._web_port = web_port
         self._seed = seed
         self._over, self._away = Event(), Event()
         self._began = monotonic()
+        #: how long scanners were sending, s
+        self.sent_s = 0.0
+        #: how often the PACS went away
+        self.outages = 0
         self.samples: list[Sample] = []
         self.progress: list[Progress] = []
         #: manner → studies that came so
         self.manners: dict[str, int] = {}
 
     def run(self, *, seconds: float, every_s: float) -> None:
-        """Scanners, PACS and readers for so long; samples each `every_s`."""
+        """Scanners, PACS and readers for so long, or until one of them fails; samples each `every_s`."""
+        self._began = monotonic()
         with ThreadPoolExecutor(SCANNERS + 2) as pool:
             work = [pool.submit(self._scanner, number) for number in range(SCANNERS)]
             work += [pool.submit(self._pacs), pool.submit(self._reader)]
-            while not self._over.wait(every_s) and monotonic() - self._began < seconds:
-                self._sample()
-            self._over.set()
+            try:
+                while not any(each.done() for each in work) and monotonic() - self._began < seconds:
+                    self._sample()
+                    self._over.wait(every_s)
+            finally:  # else nobody would end
+                self._over.set()
+                self.sent_s = monotonic() - self._began
             for each in work:
                 each.result()
 
@@ -119,6 +134,7 @@ class Soak:
         ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
         us = self._hospital.us
         association = ae.associate(us.host, us.port, ae_title=us.ae_title)
+        give_back_stolen_responses(association)
         for ds in head[:_FIRST]:
             if association.is_established:
                 association.send_c_store(ds)
@@ -136,9 +152,10 @@ class Soak:
         self._send(head[_FIRST:])
 
     def _pacs(self) -> None:
-        there_s, away_s = PACS_S
+        there_s, away_s = self.pacs_s
         while not self._over.wait(there_s):
             self._away.set()
+            self.outages += 1
             with self._hospital.pacs.away():
                 self._over.wait(away_s)
             self._away.clear()
@@ -155,7 +172,7 @@ class Soak:
             if supervised.fork is None or not supervised.fork.alive:
                 continue
             process = psutil.Process(supervised.fork.pid)
-            with process.oneshot():
+            with suppress(psutil.NoSuchProcess), process.oneshot():
                 sample = Sample(
                     at_s=at_s,
                     process=name,
@@ -164,7 +181,7 @@ class Soak:
                     handles=process.num_fds(),
                     threads=process.num_threads(),
                 )
-            self.samples.append(sample)
+                self.samples.append(sample)
         self.progress.append(
             Progress(
                 at_s=at_s,
@@ -192,52 +209,12 @@ class Soak:
         """How often each process was started."""
         return {name: each.starts for name, each in self._hospital.supervised.items()}
 
-    def told(self) -> dict[str, object]:
-        """The figures, for JSON."""
-        return {
-            "scanners": SCANNERS,
-            "minutes": round((monotonic() - self._began) / 60, 1),
-            "studies": len(self._hospital.acknowledged),
-            "slices_each": SLICES,
-            "manners": self.manners,
-            "objects_at_the_pacs": len(self._hospital.pacs.arrivals),
-            "starts": self.starts(),
-            "second_and_last_quarter": {name: self.growth(name) for name in self._hospital.supervised},
-            "samples": [asdict(each) for each in self.samples],
-            "progress": [asdict(each) for each in self.progress],
-        }
-
-    def write(self, folder: Path) -> None:
-        """`soak.json` and `soak.png`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "soak.json").write_text(json.dumps(self.told(), indent=1) + "\n")
-        _plot(self.samples, self.progress, folder / "soak.png")
-
-
-def _plot(samples: list[Sample], progress: list[Progress], path: Path) -> None:
-    from matplotlib.figure import Figure  # takes a second, which the short form need not wait
-
-    figure = Figure(figsize=(10, 11), layout="constrained")
-    memory, handles, threads, studies = figure.subplots(4, sharex=True)
-    for process in dict.fromkeys(each.process for each in samples):
-        own = [each for each in samples if each.process == process]
-        minutes = [each.at_s / 60 for each in own]
-        memory.plot(minutes, [each.rss / 1e6 for each in own], label=process)
-        handles.plot(minutes, [each.handles for each in own], label=process)
-        threads.plot(minutes, [each.threads for each in own], label=process)
-    minutes = [each.at_s / 60 for each in progress]
-    studies.plot(minutes, [each.acknowledged for each in progress], label="acknowledged")
-    studies.plot(minutes, [each.unsettled for each in progress], label="not settled yet")
-    for axes, label in (
-        (memory, "RSS, MB"),
-        (handles, "file handles"),
-        (threads, "threads"),
-        (studies, "studies"),
-    ):
-        axes.set_ylabel(label)
-        axes.legend(loc="upper left")
-        away = [each.pacs_away for each in progress]
-        axes.fill_between(minutes, 0, 1, where=away, transform=axes.get_xaxis_transform(), alpha=0.15)
-        axes.grid(alpha=0.3)
-    studies.set_xlabel("minutes; shaded: the PACS is away")
-    figure.savefig(path, dpi=110)
+    def grown(self) -> list[str]:
+        """What of which process has grown beyond the limits."""
+        found = []
+        for process in dict.fromkeys(each.process for each in self.samples):
+            for what, (before, after) in self.growth(process).items():
+                limit = GROWTH * before + GROWTH_MB if what == "rss_mb" else before + MORE
+                if after > limit:
+                    found.append(f"{what} of {process}: {before:.0f} in the second quarter, then {after:.0f}")
+        return found
