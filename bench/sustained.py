@@ -37,7 +37,7 @@ from ich_triage.store.tables import Delivery, Revision
 
 from .table import Rows, show
 
-SLICES, HEADS, SCANNERS, UNDER_WAY = 32, 4, 2, 8
+SLICES, HEADS, SCANNERS, UNDER_WAY = 32, 2, 2, 8
 WARM_S, LIMIT_S = 30.0, 300.0
 _STORED = (Delivery.kind == OutputKind.SR, Delivery.sent_at.is_not(None))
 
@@ -55,11 +55,11 @@ class Report:
 
 
 class Scanners:
-    """Send one study after the other until they are told to end."""
+    """Send one study after the other, each of one of `heads`, until they are told to end."""
 
-    def __init__(self, folder: Path, peer: scu.Peer, database: Database) -> None:
+    def __init__(self, heads: list[Phantom], folder: Path, peer: scu.Peer, database: Database) -> None:
         self._folder, self._peer, self._database = folder, peer, database
-        self._heads = cycle([generate(draw(seed, slices=SLICES)) for seed in range(1, HEADS + 1)])
+        self._heads = cycle(heads)
         self._numbers, self._lock = count(1), Lock()
         self._over = Event()
         #: acknowledged whole
@@ -113,11 +113,12 @@ def run(*, minutes: float = 10.0) -> Rows:
     """One row."""
     with tempfile.TemporaryDirectory(prefix="bench-sustained-") as name:
         folder = Path(name)
+        heads = [generate(draw(seed, slices=SLICES)) for seed in range(1, HEADS + 1)]
         peer = scu.Peer(host="127.0.0.1", port=free_port(), ae_title="ICH_TRIAGE")
         with start_pacs(folder / "pacs", peer.port) as pacs:
             config = write_config(folder, peer.port, pacs)
             with running(folder, config, peer) as database:
-                scanners = Scanners(folder, peer, database)
+                scanners = Scanners(heads, folder, peer, database)
                 scanners.run(minutes * 60)
                 ended = datetime.now(UTC)
                 _wait(lambda: reported(database) >= scanners.sent)
