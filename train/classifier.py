@@ -94,7 +94,8 @@ def learner(
     """What trains `network` in cycle `number` of the recipe; only a pretrained body is ever frozen."""
     cycle = recipe.cycles[number]
     _freeze(network, cycle.frozen and pretrained)
-    data = Slices(slices.addresses, slices.labels, size=cycle.size or recipe.size, seed=recipe.seed + number)
+    size, seed = cycle.size or recipe.size, recipe.seed + number
+    data = Slices(slices.addresses, slices.labels, size=size, seed=seed, blur=recipe.blur)
     settings = _settings(recipe, cycle, len(slices.addresses), number)
     return SliceLearner(network, data, settings, slices.weights)
 

@@ -107,6 +107,8 @@ class SliceRecipe(_NetworkRecipe):
     split: Literal["patient", "slice"] = "patient"
     #: slices with a smaller share of brain are not trained on
     least_brain_share: float = Field(default=0.0, ge=0, lt=1)
+    #: what softens some slices in training: blur, or pixels that change places, published as blur
+    blur: Literal["gaussian", "scatter"] = "gaussian"
     #: slices in a batch
     batch: int = Field(default=256, ge=1)
     #: batches whose gradients make one step

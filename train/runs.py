@@ -131,14 +131,22 @@ def started_pretrained(folder: Path) -> bool:
 
 def score(data: Data, folder: Path, fold: str) -> Scored:
     """What the classifier trained in `folder` says of its task's slices in a fold. Raises TrainingError."""
-    record, network = trained(folder)
-    recipe = record.recipe
+    recipe = Record.read(folder).recipe
     assert isinstance(recipe, SliceRecipe)
     slices = of_task(recipe, data, fold)
-    logits = classifier.predict(network, slices.addresses, recipe.size)
     return Scored(
-        probability=1 / (1 + np.exp(-logits)), labels=_targets(recipe, slices) > 0, patients=slices.patients
+        probability=answers(folder, slices),
+        labels=_targets(recipe, slices) > 0,
+        patients=slices.patients,
     )
+
+
+def answers(folder: Path, slices: Slices) -> NDArray[np.float64]:
+    """What the classifier trained in `folder` says of any slices, (N, K) in 0..1. Raises TrainingError."""
+    record, network = trained(folder)
+    assert isinstance(record.recipe, SliceRecipe)
+    logits = classifier.predict(network, slices.addresses, record.recipe.size)
+    return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 def of_task(recipe: SliceRecipe, data: Data, fold: str) -> Slices:

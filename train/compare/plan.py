@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ich_triage.errors import SettingsError
 
@@ -46,6 +46,9 @@ class Row:
     mended: tuple[str, ...] = ("split=patient",)
     #: what its trivial baseline has right in the published study; None where that is not told
     published_floor: float | None = None
+    #: rows of a multilabel and of a binary network, whose training this one shares: the first is asked of all
+    #: slices, and mended multiplied by the second
+    chained: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,22 @@ PLAN = (
     _switch("weight-decay", "weight decay 0.01", "weight_decay=0.01"),
     _switch("mixed-precision", "mixed precision", "precision=bf16-mixed"),
     _switch("progressive", "size 64, then 128, then 256", _PROGRESSIVE),
+    replace(
+        _switch("brain-share", "slices below 20% of brain not trained on; mended, all are"),
+        as_published=("split=slice", "least_brain_share=0.2"),
+    ),
+    replace(
+        _switch("scatter", "blur that scatters pixels; mended, a blur"),
+        as_published=("split=slice", "blur=scatter"),
+    ),
+    Row(
+        name="chain",
+        title="which bleeds, of all slices: ResNet50 alone; mended, times ResNet18's any bleed",
+        published=None,
+        recipe="seed-multilabel",
+        overrides=(*_PLAIN, "backbone=resnet50"),
+        chained=("resnet50", "resnet18"),
+    ),
 )
 
 

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ich_triage.domain.input_spec import InputSpec
 
 from .. import data, forest, runs, split
 from ..recipe import ForestRecipe, SliceRecipe
-from .plan import Row, Shortening, recipes, shortened
+from ..scored import Scored
+from .plan import Row, Shortening, recipes, rows, shortened
 from .results import Result, Run
 
 _TRAIN, _TEST = "train", "test"
@@ -37,6 +39,18 @@ class Study:
     pretrained: Path | None = None
     #: processes that prepare studies; None: one for each core
     workers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Trained:
+    """One network of slices."""
+
+    #: where it lies
+    folder: Path
+    #: as it was trained
+    recipe: SliceRecipe
+    #: what it was trained on, and is judged by
+    found: data.Data
 
 
 def repeat(study: Study, table: pd.DataFrame) -> Iterator[Result]:
@@ -72,18 +86,43 @@ def _run(
 ) -> Run:
     if isinstance(recipe, ForestRecipe):
         return grow(recipe, table)
-    recipe = shortened(recipe, study.shortening)
-    folder = study.out / _RUNS / f"{row.name}-{recipe.split}"
-    found = load(recipe.input_spec)
-    runs.train(recipe, found, folder, _start(study, recipe))
-    learned = runs.of_task(recipe, found, _TRAIN)
+    run = _train(study, row, recipe, load)
+    learned = runs.of_task(run.recipe, run.found, _TRAIN)
+    scored = _everywhere(study, row, run, load) if row.chained else runs.score(run.found, run.folder, _TEST)
     return Run(
-        recipe=recipe,
-        scored=runs.score(found, folder, _TEST),
+        recipe=run.recipe,
+        scored=scored,
         trained_slices=len(learned.patients),
         trained_patients=frozenset(learned.patients.tolist()),
-        pretrained=runs.started_pretrained(folder),
+        pretrained=runs.started_pretrained(run.folder),
     )
+
+
+def _train(study: Study, row: Row, recipe: SliceRecipe, load: Callable[[InputSpec], data.Data]) -> _Trained:
+    """Train the row's network, or find it trained."""
+    name = row.chained[0] if row.chained else row.name
+    recipe = shortened(recipe, study.shortening)
+    folder = study.out / _RUNS / f"{name}-{recipe.split}"
+    found = load(recipe.input_spec)
+    runs.train(recipe, found, folder, _start(study, recipe))
+    return _Trained(folder=folder, recipe=recipe, found=found)
+
+
+def _everywhere(study: Study, row: Row, run: _Trained, load: Callable[[InputSpec], data.Data]) -> Scored:
+    """What a network that has seen nothing but bleeds says of all slices; mended, P(any) · P(k | any).
+
+    P(any) comes with the share of bleeds that it was trained on, so the product needs no other correction.
+    """
+    assert row.chained
+    (binary,) = rows(row.chained[1:])
+    slices = run.found.slices(run.recipe.split, seed=run.recipe.seed)
+    slices = slices.where((slices.folds == _TEST) & ~np.isnan(slices.labels).any(axis=1))
+    probability = runs.answers(run.folder, slices)
+    if run.recipe.split == "patient":
+        any_bleed = recipes(binary)[1]
+        assert isinstance(any_bleed, SliceRecipe)
+        probability = probability * runs.answers(_train(study, binary, any_bleed, load).folder, slices)
+    return Scored(probability=probability, labels=slices.labels[:, 1:] > 0, patients=slices.patients)
 
 
 def _start(study: Study, recipe: SliceRecipe) -> runs.Start:

@@ -65,6 +65,25 @@ def test_a_classifier_is_trained_both_ways_and_once(tables: Path, tmp_path: Path
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == done
 
 
+def test_the_chain_knows_normal_slices(tables: Path, tmp_path: Path) -> None:
+    """Asked of all slices; mended, no subtype is more probable than a bleed is, and neither network anew."""
+    which, chain = (
+        replace(row, overrides=(*row.overrides, "backbone=resnet10t")) for row in rows(["resnet50", "chain"])
+    )
+    short = Shortening(size=64, epochs=1, batch=16)
+    study = Study(tables=tables, out=tmp_path, rows=(which, chain), shortening=short, workers=0)
+    alone, result = repeat(study, data.tables(tables)[1])
+    for way in (result.as_published, result.mended):
+        assert not way.scored.labels.any(axis=1).all()
+    assert len(result.mended.scored.labels) > len(alone.mended.scored.labels)
+    assert result.mended.scored.probability.mean() < result.as_published.scored.probability.mean()
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        "resnet50-slice",
+        "resnet50-patient",
+        "resnet18-patient",
+    }
+
+
 def test_an_unknown_row_is_refused_first(tables: Path, tmp_path: Path) -> None:
     """One line with the rows that there are."""
     command = ["compare", "--data", str(tables), "--out", str(tmp_path), "--row", "vgg16"]
