@@ -31,7 +31,9 @@ CASES = int(os.environ.get("FUZZ_CASES", "2000"))
 #: cases led by coverage; `make fuzz` has 20,000
 COVERED = 200
 #: cases between two words on how far it is
-NEWS = 5_000
+NEWS = 1_000
+#: how long they may take on a machine that others use, too, s
+LIMIT_S = 600 + CASES // 4
 #: what of them is on PDU, DIMSE and data set level: an association for each case takes longest
 SHARES = (0.1, 0.45, 0.45)
 #: cases between two looks at the receiver
@@ -94,7 +96,7 @@ def fuzz(attacker: Attacker, case: Callable[..., None], cases: int, drawn: Drawn
             sys.stderr.write(f"{attacker.cases} cases\n")
 
 
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(LIMIT_S)
 def test_hostile_bytes_change_nothing(
     receiver: tuple[Fork, int], tmp_path: Path, capsys: pytest.CaptureFixture[str], wait_until: Wait
 ) -> None:
