@@ -94,14 +94,22 @@ class Scene:
 
     def shoot(self, name: str, *, whole: bool = False) -> None:
         """One picture, in few colours."""
+        self.beat()
         self.page.mouse.move(0, 0)
         self.page.wait_for_timeout(1500)  # the mark of a row that has moved fades
         png = Image.open(BytesIO(self.page.screenshot(full_page=whole))).convert("RGB")
         few = png.quantize(_COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         few.save(PICTURES / f"{name}.png", optimize=True)
 
+    def beat(self) -> None:
+        """Receiver and worker live, once they have begun."""
+        with self.database.write() as session:
+            for process in (Receiver, Worker):
+                session.execute(update(process).values(seen_at=datetime.now(UTC)))
+
     def go(self, path: str) -> None:
         """Open a page; where it has pictures, until one is drawn."""
+        self.beat()
         self.page.goto(path)
         self.page.wait_for_function(
             "() => !document.querySelector('#where') || document.querySelector('#where').textContent"
@@ -220,8 +228,8 @@ def _begin_work(database: Database) -> None:
     """From now on a receiver and a worker live."""
     now = datetime.now(UTC)
     with database.write() as session:
-        session.add(Receiver(id="r", host="r", pid=0, seen_at=now + timedelta(hours=1)))
-        session.add(Worker(id="w", host="w", pid=0, started_at=now, seen_at=now + timedelta(hours=1)))
+        session.add(Receiver(id="r", host="r", pid=0, seen_at=now))
+        session.add(Worker(id="w", host="w", pid=0, started_at=now, seen_at=now))
 
 
 def _shift(session: Session, uid: str, last_slice: datetime) -> None:
@@ -316,6 +324,44 @@ def _studies(scene: Scene, uids: dict[str, str]) -> None:
         if not patient.bleeds:
             scene.go(f"/studies/{uids[name]}")
             scene.shoot(f"study-{name.partition('^')[2].replace(' ', '-').lower()}")
+    _changing(scene, uids)
+
+
+def _changing(scene: Scene, uids: dict[str, str]) -> None:
+    """An answer, news under the reader's eyes, images that are gone; afterwards all is as before."""
+    page, mixed, waits = scene.page, uids["Phantom^Mixed"], uids["Phantom^Under way"]
+    scene.go(f"/studies/{mixed}")
+    page.get_by_label("IPH").check()
+    page.get_by_label("IVH").check()
+    page.keyboard.press("a")
+    page.wait_for_selector("#kept:not(:empty)")
+    scene.shoot("study-answered")
+    page.keyboard.press("u")
+    page.wait_for_selector("#back:disabled")
+    scene.go(f"/studies/{waits}")
+    with _changed(scene, waits, state=StudyState.FLAGGED):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.wait_for_selector("#news:not([hidden])")
+        scene.shoot("study-news")
+    with _changed(scene, mixed, images_removed_at=_MORNING + timedelta(days=90), instance_count=0):
+        page.goto(f"/studies/{mixed}")
+        page.wait_for_selector("#trouble:not([hidden])")
+        scene.shoot("study-removed")
+
+
+@contextmanager
+def _changed(scene: Scene, uid: str, **columns: object) -> Iterator[None]:
+    """Columns of a study, for a while."""
+    before = {}
+    with scene.database.write() as session:
+        study = studies.get(session, uid)
+        for name, value in columns.items():
+            before[name] = getattr(study, name)
+            setattr(study, name, value)
+    yield
+    with scene.database.write() as session:
+        for name, value in before.items():
+            setattr(studies.get(session, uid), name, value)
 
 
 def _others(scene: Scene, uids: dict[str, str]) -> None:
