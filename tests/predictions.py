@@ -37,7 +37,7 @@ def manifest(name: str = "toy") -> Manifest:
             "balanced": OperatingPoint(threshold=0.5, sensitivity=0.0, specificity=0.0),
             "high_sensitivity": OperatingPoint(threshold=0.01, sensitivity=0.0, specificity=0.0),
         },
-        mask=MaskRule(threshold=0.3),
+        mask=MaskRule(thresholds=(0.3,) * len(SUBTYPES)),
         data={"generator_sha256": "0" * 64},
         code_version="0",
         weights_sha256="0" * 64,
@@ -86,7 +86,10 @@ def study(
         pointed_by_chance=np.where(there, 0.01, 0.0),
         dice_of_everything=np.where(there, 0.02, np.nan),
         key=KeySlice(
-            index=SLICES // 2, picture=np.full((PIXELS, PIXELS), 90, np.uint8), truth=cells, found=cells
+            index=SLICES // 2,
+            picture=np.full((PIXELS, PIXELS), 90, np.uint8),
+            truth=cells,
+            found=np.stack([cells] * len(SUBTYPES)),
         ),
     )
 

@@ -226,13 +226,9 @@ def _mask_rule(fitted: Predictions, before: MaskRule, subtypes: tuple[float, ...
     located = fitted.located
     if not located.any():
         return before.model_copy(update={"subtype_thresholds": subtypes})
-    best = calibrate.least_volume_error(
-        np.moveaxis(fitted.measured_ml, 1, -1)[located], fitted.true_ml[located]
-    )
-    measured = fitted.measured_ml[:, best]
+    best = calibrate.least_volume_errors(fitted.measured_ml, fitted.true_ml, located)
+    rule = MaskRule(thresholds=tuple(MASK_THRESHOLDS[k] for k in best), subtype_thresholds=subtypes)
+    measured = fitted.by(rule, fitted.measured_ml)
     seen = located & (measured >= before.min_part_ml)  # without a mask no volume is told
-    return MaskRule(
-        threshold=MASK_THRESHOLDS[best],
-        subtype_thresholds=subtypes,
-        volume_error=calibrate.volume_errors(measured, fitted.true_ml, seen),
-    )
+    errors = calibrate.volume_errors(measured, fitted.true_ml, seen)
+    return rule.model_copy(update={"volume_error": errors})

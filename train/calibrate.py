@@ -71,9 +71,19 @@ def _between(lowest_flagged: float, probability: Floats) -> float:
     return float(expit(np.log(pair / (1 - pair)).mean()))
 
 
-def least_volume_error(measured_ml: Floats, true_ml: Floats) -> int:
-    """Which of the thresholds behind `measured_ml` (N, T) comes nearest to `true_ml` (N,) on average."""
-    return int(np.abs(measured_ml - true_ml[:, None]).mean(axis=0).argmin())
+def least_volume_errors(measured_ml: Floats, true_ml: Floats, there: Bools) -> list[int]:
+    """Which of the T thresholds behind `measured_ml` (N, T, K) to mark each of K subtypes from.
+
+    The one whose volumes differ least from `true_ml` (N, K), in proportion, on average over the studies that
+    have the subtype (`there`, (N, K)); for a subtype that is in none, over all bleeds together.
+    """
+    ratio = np.log((measured_ml + VOLUME_FLOOR_ML) / (true_ml[:, None] + VOLUME_FLOOR_ML))
+    error = np.where(there[:, None], np.abs(ratio), np.nan)
+    together = np.nanmean(error, axis=(0, 2))
+    return [
+        int((np.nanmean(error[:, :, k], axis=0) if there[:, k].any() else together).argmin())
+        for k in range(there.shape[1])
+    ]
 
 
 def volume_errors(measured_ml: Floats, true_ml: Floats, seen: Bools) -> tuple[tuple[float, float], ...]:

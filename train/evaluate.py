@@ -67,7 +67,7 @@ def evaluate_package(evaluation: Evaluation) -> Path:
     drawn = isinstance(evaluation.studies, DrawnStudies)
     paths = _paths(evaluation.studies, package)
     found = {
-        part: predicted(package.network, part, files, mask_thresholds=(manifest.mask.threshold,))
+        part: predicted(package.network, part, files, mask_thresholds=sorted(set(manifest.mask.thresholds)))
         for part, files in paths.items()
     }
     material = Material(

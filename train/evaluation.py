@@ -27,7 +27,7 @@ Bools = NDArray[np.bool_]
 Strings = NDArray[np.str_]
 
 #: Mask thresholds among which calibration chooses.
-MASK_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+MASK_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
 #: Bins of the volume of all bleeds of a study, mL.
 VOLUME_BINS_ML = ((0, 1), (1, 5), (5, 30), (30, 1000))
 
@@ -42,7 +42,7 @@ class KeySlice:
     picture: NDArray[np.uint8]
     #: share of each cell that the most present subtype fills, (S/4, S/4), 0..1
     truth: Floats
-    #: probability of the most probable subtype in each cell, (S/4, S/4), 0..1
+    #: probability of each subtype in each cell, (5, S/4, S/4), 0..1
     found: Floats
 
 
@@ -128,6 +128,11 @@ class Predictions:
         """(N, 5), mL; NaN where nobody measured it."""
         unknown = (np.nan,) * len(SUBTYPES)
         return np.array([facts.true_ml or unknown for facts in self.facts])
+
+    def by(self, rule: MaskRule, at_each: Floats) -> Floats:
+        """Of what was measured at each mask threshold, (N, T, 5), that at each subtype's own, (N, 5)."""
+        own = [self.mask_thresholds.index(threshold) for threshold in rule.thresholds]
+        return at_each[:, own, np.arange(len(own))]
 
     @classmethod
     def of(cls, studies: Sequence[Prediction], mask_thresholds: Sequence[float]) -> Predictions:
@@ -217,7 +222,7 @@ def _key_slice(case: Case, truth: Floats, found: Floats, logits: Floats) -> KeyS
         index=index,
         picture=np.array(case.x[index, 0]),
         truth=truth[index].max(axis=0),
-        found=found[index].max(axis=0).astype(np.float64),
+        found=found[index].astype(np.float64),
     )
 
 
@@ -291,7 +296,7 @@ def _decisions(flagged: Bools, found: Predictions, point: str) -> dict[str, Metr
 def _places(found: Predictions, rule: MaskRule) -> dict[str, Metric | None]:
     """Pointing accuracy and volume error of the subtypes that are there."""
     present = found.located
-    error = found.measured_ml[:, found.mask_thresholds.index(rule.threshold)] - found.true_ml
+    error = found.by(rule, found.measured_ml) - found.true_ml
     patients = found.patients[np.nonzero(present)[0]]
     named = {
         "volume_absolute_error_ml": metrics.mean(np.abs(error[present]), patients=patients),

@@ -175,7 +175,7 @@ def _mask(output: NetworkOutput, subtype: int, prepared: Prepared, manifest: Man
     """One subtype's mask at the resolution of the volume, (Z, Y, X)."""
     logits = torch.from_numpy(output.slices.mask_logits[:, subtype : subtype + 1])
     probabilities = unproject(torch.sigmoid(logits), prepared)[:, 0]
-    return (probabilities >= manifest.mask.threshold).numpy()
+    return (probabilities >= manifest.mask.thresholds[subtype]).numpy()
 
 
 def _scores(volume: Volume, slices: NDArray[np.float64]) -> tuple[SliceScore, ...]:

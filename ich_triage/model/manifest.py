@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +43,8 @@ VOLUME_FLOOR_ML = 0.2
 class MaskRule(_Part):
     """How mask probabilities become findings."""
 
-    #: a voxel belongs to the mask from here on
-    threshold: float = Field(default=0.5, gt=0, lt=1)
+    #: a voxel belongs to a subtype's mask from here on, in the order of `SUBTYPES`
+    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5,) * (len(LABELS) - 1)
     #: a connected part smaller than this is dropped, mL
     min_part_ml: float = Field(default=0.05, ge=0)
     #: study probability from which a subtype is reported as a finding, in the order of `SUBTYPES`
@@ -52,6 +52,15 @@ class MaskRule(_Part):
     #: 5% and 95% quantile of (true − measured) / (measured + `VOLUME_FLOOR_ML`) on the calibration studies,
     #: in the order of `SUBTYPES`
     volume_error: tuple[tuple[float, float], ...] = ((-0.5, 0.5),) * (len(LABELS) - 1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_all(cls, values: Any) -> Any:
+        """Packages made before each subtype had a threshold of its own say one, `threshold`."""
+        if not isinstance(values, dict) or "threshold" not in values:
+            return values
+        rest = {name: value for name, value in values.items() if name != "threshold"}
+        return {**rest, "thresholds": (values["threshold"],) * (len(LABELS) - 1)}
 
     def reported(self, study: NDArray[np.float64]) -> list[int]:
         """Which subtypes a flagged study reports: indices into `SUBTYPES`, likeliest first, at least one.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ich_triage.domain.labels import ABBREVIATIONS
+from ich_triage.model.manifest import MaskRule
 from ich_triage.model.network import MASK_STRIDE
 
 from ..evaluation import KeySlice
@@ -44,13 +45,14 @@ class Picture:
     found: str
 
     @classmethod
-    def of(cls, key: KeySlice, threshold: float) -> Picture:
-        """The key slice of a study; `threshold` is the package's mask threshold."""
+    def of(cls, key: KeySlice, rule: MaskRule) -> Picture:
+        """The key slice of a study, with what the package marks by its `rule`."""
+        reached = (key.found / np.reshape(rule.thresholds, (-1, 1, 1))).max(axis=0)
         return cls(
             size=len(key.picture),
             href=png_uri(key.picture),
             truth=outline(key.truth, _TRUTH_LEVEL),
-            found=outline(key.found, threshold),
+            found=outline(reached, 1.0),
         )
 
 
@@ -121,5 +123,5 @@ def _pictures(part: Content, material: Material, name: str) -> dict[int, Picture
         for entry in part["gallery"][kind]
         if entry["shown"]
     }
-    keys, threshold = material.predicted[name].keys, material.manifest.mask.threshold
-    return {study: Picture.of(keys[study], threshold) for study in sorted(shown)}
+    keys, rule = material.predicted[name].keys, material.manifest.mask
+    return {study: Picture.of(keys[study], rule) for study in sorted(shown)}

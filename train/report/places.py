@@ -31,7 +31,7 @@ def places(part: Scored) -> Json:
     for k, subtype in enumerate(SUBTYPES):
         there = found.located[:, k]
         hits = found.pointed[there, k]
-        overlap = metrics.mean(found.dice[there, part.mask_index, k], patients=found.patients[there])
+        overlap = metrics.mean(part.dice[there, k], patients=found.patients[there])
         rows[subtype] = {
             "positive": int(there.sum()),
             "pointing": beside(

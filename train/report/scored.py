@@ -87,13 +87,13 @@ class Scored:
 
     @property
     def measured_ml(self) -> Floats:
-        """Volumes at the package's mask threshold, (N, 5), mL."""
-        return self.found.measured_ml[:, self.mask_index]
+        """Volumes at the package's mask thresholds, (N, 5), mL."""
+        return self.found.by(self.manifest.mask, self.found.measured_ml)
 
     @property
-    def mask_index(self) -> int:
-        """Which of the measured mask thresholds is the package's."""
-        return self.found.mask_thresholds.index(self.manifest.mask.threshold)
+    def dice(self) -> Floats:
+        """Overlap at the package's mask thresholds, (N, 5); NaN where the subtype is not there."""
+        return self.found.by(self.manifest.mask, self.found.dice)
 
     @property
     def main_point(self) -> str:

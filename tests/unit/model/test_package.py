@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ich_triage.errors import PackageError
+from ich_triage.model.manifest import MaskRule
 from ich_triage.model.package import CARD, GOLDEN, MANIFEST, WEIGHTS, Golden, Package, embedded_path, save
 
 MAX_BYTES = 16 * 1024**2
@@ -36,6 +37,11 @@ def test_embedded_package_is_small_and_says_that_it_is_synthetic() -> None:
     assert stamp in (embedded_path() / CARD).read_text()
     assert sum(file.stat().st_size for file in embedded_path().iterdir()) < MAX_BYTES
     assert {"balanced", "high_sensitivity"} <= package.manifest.operating_points.keys()
+
+
+def test_one_mask_threshold_for_all_is_still_read() -> None:
+    """As the manifests of earlier packages have it."""
+    assert MaskRule.model_validate({"threshold": 0.3}).thresholds == (0.3,) * 5
 
 
 def test_network_gives_the_golden_answer() -> None:

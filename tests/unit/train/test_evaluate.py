@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from ich_triage.domain.input_spec import InputSpec
+from ich_triage.domain.labels import SUBTYPES
 from ich_triage.model.chain import ChainNet, ChainSpec
 from ich_triage.model.manifest import MaskRule
 from ich_triage.model.network import ArchitectureSpec, IchNet
@@ -34,7 +35,7 @@ def _package(folder: Path, network: IchNet | ChainNet, spec: InputSpec) -> Path:
     update = {
         "architecture": network.spec,
         "input_spec": spec,
-        "mask": MaskRule(threshold=0.35),
+        "mask": MaskRule(thresholds=(0.35,) * len(SUBTYPES)),
         "data": {"pixels_per_side": MATRIX},
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
