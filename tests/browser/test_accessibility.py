@@ -106,12 +106,17 @@ def test_the_quality_page_is_accessible(site: Site, page: Page) -> None:
 
 
 def test_pages_of_accounts_are_accessible(person: Open) -> None:
-    """One's own, everybody's, and one of them."""
+    """One's own, everybody's, one of them, and a new token, which is shown once."""
     page = person(ADMIN)
     for path in ("/account", "/users", "/users/1"):
         page.goto(path)
         expect(page.locator("h1")).to_be_visible()
         judge(page)
+    page.goto("/users")
+    page.get_by_label("Name of the program").fill("ward screen")
+    page.get_by_role("button", name="Make token").click()
+    expect(page.locator(".token code")).to_be_visible()
+    judge(page)
 
 
 def test_a_refusal_is_accessible(page: Page) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from pydicom.uid import Comprehensive3DSRStorage
 
 from ich_triage.domain.label import PRIORITISATION_ONLY, SYNTHETIC
-from ich_triage.domain.states import StudyState
+from ich_triage.domain.states import DeliveryState, OutputKind, StudyState
 from ich_triage.keeping.retention import Retention
 from ich_triage.outputs.outbox import Outbox
 from ich_triage.settings import DicomDestination
@@ -18,6 +19,7 @@ from ich_triage.storage.folder import Folder
 from ich_triage.store import feedback, studies
 from ich_triage.store import worklist as query
 from ich_triage.store.database import Database
+from ich_triage.store.tables import Delivery
 from tests import service
 from tests.analysed import add_analysed
 from tests.keeping import add_old, keeping
@@ -43,6 +45,27 @@ def test_a_flagged_study_tells_what_where_and_how_large(
     ):
         assert words in page
     assert 'data-slice="5"' in page
+
+
+def test_a_dead_letter_names_the_command_that_sends_it_again(
+    reader: TestClient, sqlite: Database, spool: Path
+) -> None:
+    """Only where there is one."""
+    add_analysed(sqlite, spool, UID)
+    command = f"ich-triage redeliver {UID}"
+    assert command not in reader.get(f"/studies/{UID}").text
+    letter = Delivery(
+        destination="pacs",
+        kind=OutputKind.SR,
+        sop_class_uid=Comprehensive3DSRStorage,
+        sop_instance_uid="1.2.3.4",
+        path="report.dcm",
+        state=DeliveryState.DEAD,
+    )
+    with sqlite.write() as session:
+        revision = studies.get(session, UID).revisions[-1]
+        revision.deliveries.append(letter)
+    assert command in reader.get(f"/studies/{UID}").text
 
 
 @pytest.mark.parametrize("state", [StudyState.NOT_ANALYSED, StudyState.FAILED, StudyState.IN_PROGRESS])
