@@ -14,6 +14,7 @@ IchTriageError
 ├── PromotionError         a model package was not put in force
 ├── EngineError            inference failed on the device
 │   └── DeviceLostError        the device answers nobody in this process any more
+├── AttemptEndedError      the queue has ended or given away what is being worked on
 ├── DeliveryError          a destination did not take an object
 │   └── DeliveryRefusedError   it answered with a failure status
 ├── UnknownStudyError      no such study in the database
@@ -117,6 +118,10 @@ class EngineError(IchTriageError):
 
 class DeviceLostError(EngineError):
     """The device failed and answers nobody in this process any more; only a new process can use it."""
+
+
+class AttemptEndedError(IchTriageError):
+    """The queue has ended this attempt at a study, or given it to another worker."""
 
 
 class DeliveryError(IchTriageError):

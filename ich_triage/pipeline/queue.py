@@ -16,12 +16,15 @@ from dbos import (
     DBOS,
     DBOSClient,
     DBOSPortableJSONSerializer,
+    PortableWorkflowError,
     SetEnqueueOptions,
     SetWorkflowID,
     WorkflowStatus,
 )
 from sqlalchemy import create_engine, inspect, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
+from ..errors import AttemptEndedError
 from ..store.database import with_patience
 from ..store.tables import Revision
 
@@ -187,13 +190,17 @@ def step(
 ) -> Any:
     """Run one checkpointed stage of a workflow; its result must be JSON.
 
-    An error is kept like a result, and raised again by whoever takes over, unless it is `passing`.
+    An error is kept like a result, and raised again by whoever takes over, unless it is `passing`. Raises
+    AttemptEndedError where the workflow is not this thread's any more: DBOS has many errors for that,
+    assertions among them, and none of them is the study's fault.
     """
+    raised: list[Exception] = []
 
     def run() -> Any:
         try:
             return function(*arguments)
         except Exception as error:
+            raised.append(error)
             if passing(error):
                 raise _Unkept(error) from error
             raise
@@ -202,3 +209,8 @@ def step(
         return DBOS.run_step({"name": name}, run)
     except _Unkept as unkept:
         raise unkept.error from None
+    # broad, since this is the boundary to DBOS: what neither the stage nor a checkpoint has raised is its own
+    except Exception as error:
+        if error in raised or isinstance(error, PortableWorkflowError | SQLAlchemyError):
+            raise
+        raise AttemptEndedError from error

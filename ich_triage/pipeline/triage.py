@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from ..domain.passing import passes
 from ..domain.states import ReasonCode
-from ..errors import DeviceLostError, DicomReadError, IchTriageError, NotAnalysedError
+from ..errors import AttemptEndedError, DeviceLostError, DicomReadError, IchTriageError, NotAnalysedError
 from ..store import problems, results
 from ..store.database import Database
 from .isolation import Isolation
@@ -123,8 +123,9 @@ class Triage:
     def _leave_what_passes(self, revision_id: int, error: Exception) -> None:
         """Raise an error that the study is not to blame for.
 
-        Where memory did not suffice it is begun again alone; a full disk costs it no attempt, however long
-        that lasts. A lost device takes the process along: no study in it can be analysed any more.
+        Where memory did not suffice it is begun again alone. A full disk costs it no attempt, however long
+        that lasts, nor does an attempt that the queue has ended. A lost device takes the process along: no
+        study in it can be analysed any more.
         """
         if not _is_passing(error):
             return
@@ -132,7 +133,7 @@ class Triage:
             log.critical("device_lost", revision=revision_id, error=str(error))
             os._exit(os.EX_SOFTWARE)
         self._stages.forget(revision_id)
-        if passes(error):
+        if passes(error) or isinstance(error, AttemptEndedError):
             with self._database.write() as session:
                 results.give_attempt_back(session, revision_id)
         told = type(error).__name__
@@ -170,7 +171,8 @@ class Triage:
 
 def _is_passing(error: Exception) -> bool:
     """Whether the same work can succeed later, or elsewhere."""
-    return isinstance(error, OperationalError | MemoryError | DeviceLostError) or passes(error)
+    passing = OperationalError | MemoryError | DeviceLostError | AttemptEndedError
+    return isinstance(error, passing) or passes(error)
 
 
 def _checkpointed(name: str, stage: Callable[..., Any], *arguments: Any) -> Any:

@@ -28,7 +28,7 @@ OLD = 4
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """What can be filled up."""
-    with small_disk(tmp_path, size="40m") as found:
+    with small_disk(tmp_path, size="200m") as found:  # room for all studies of the long form
         yield found
 
 

@@ -226,8 +226,8 @@ def test_a_lost_queue_is_filled_again(site: Site) -> None:
     uid = site.send(tiny_head(clot=True))
     site.until_stage("analyse")
     dying.kill()
-    queue = Path(system_database_url(str(site.database.url)).removeprefix("sqlite:///"))
-    for file in queue.parent.glob(f"{queue.name}*"):
+    kept = Path(system_database_url(str(site.database.url)).removeprefix("sqlite:///"))
+    for file in kept.parent.glob(f"{kept.name}*"):
         file.unlink()
     site.hold.unlink()
     site.worker()
@@ -244,9 +244,9 @@ def test_what_an_earlier_release_has_left_in_the_queue_is_begun_anew(site: Site)
     uid = site.send(tiny_head(clot=True))
     site.until_stage("analyse")
     dying.kill()
-    with closing(sqlite3.connect(system_database_url(str(site.database.url)).split("///")[1])) as queue:
-        queue.execute("UPDATE workflow_status SET application_version = '0'")
-        queue.commit()
+    with closing(sqlite3.connect(system_database_url(str(site.database.url)).split("///")[1])) as file:
+        file.execute("UPDATE workflow_status SET application_version = '0'")
+        file.commit()
     site.hold.unlink()
     site.worker()
     (told,) = site.until_final(uid)

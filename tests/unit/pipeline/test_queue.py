@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from queue import Queue
+
 import pytest
 from sqlalchemy import make_url
 
-from ich_triage.pipeline.queue import system_database_url
+from ich_triage.errors import AttemptEndedError
+from ich_triage.pipeline.queue import TriageQueue, forget, step, system_database_url
 from ich_triage.store.database import PATIENCE
 
 
@@ -25,3 +29,26 @@ def test_a_server_that_falls_silent_is_given_up_unless_the_url_says_otherwise() 
     """Time-outs of the client library go with every connection to PostgreSQL; a site's own stand."""
     asked = make_url(system_database_url("postgresql+psycopg://h/ich?connect_timeout=3")).query
     assert asked == PATIENCE | {"connect_timeout": "3"}
+
+
+def test_a_workflow_that_is_taken_away_is_not_the_studys_fault(tmp_path: Path) -> None:
+    """Dropped between two of its stages, as a slow second worker may do: the second says so by one name."""
+    url, told = f"sqlite:///{tmp_path / 'ich.sqlite'}", Queue[object]()
+
+    def triage(_: int) -> None:
+        told.put(step("first", lambda: "done", passing=lambda _: False))
+        forget(url, ["revision-1"])
+        try:
+            step("second", lambda: "done", passing=lambda _: False)
+        except Exception as error:
+            told.put(type(error))
+            raise
+
+    queue = TriageQueue(url, "executor", triage)
+    queue.start(concurrency=1, poll_s=0.05)
+    try:
+        queue.enqueue("revision-1", 1, stat=False)
+        assert told.get(timeout=30) == "done"
+        assert told.get(timeout=30) is AttemptEndedError
+    finally:
+        queue.stop()
