@@ -60,10 +60,13 @@ class Outages:
     def _run(self, listener: Listener) -> None:
         while True:
             with listener.accept() as asking:
-                fault = asking.recv()
+                try:
+                    fault = asking.recv()
+                except (EOFError, OSError):  # it was killed at another boundary meanwhile
+                    continue
                 with ExitStack() as stack:
                     begun = not fault or self._away[fault](stack)
-                    with suppress(OSError):  # it was killed at another boundary meanwhile
+                    with suppress(OSError):  # likewise
                         asking.send(None)
                     if not fault:
                         return
