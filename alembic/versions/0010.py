@@ -1,4 +1,4 @@
-"""what lists show of an analysis, without its slices; how often the queue was given a revision anew
+"""what lists show of an analysis, without its slices
 
 Revision ID: 0010
 Revises: 0009
@@ -16,10 +16,8 @@ down_revision = "0009"
 def upgrade() -> None:
     with op.batch_alter_table("revisions", schema=None) as batch_op:
         batch_op.add_column(sa.Column("summary", sa.JSON(), nullable=True))
-        batch_op.add_column(sa.Column("begun_anew", sa.Integer(), server_default="0", nullable=False))
 
 
 def downgrade() -> None:
     with op.batch_alter_table("revisions", schema=None) as batch_op:
-        batch_op.drop_column("begun_anew")
         batch_op.drop_column("summary")

@@ -62,7 +62,7 @@ def erase(
         def forget(revisions: Sequence[Revision]) -> None:
             from ..pipeline import queue  # loads the queue's library
 
-            ids = [queue.workflow_id(each) for each in revisions]
+            ids = [queue.workflow_id(each.id, each.complete_at) for each in revisions]
             queue.forget(loaded.database.url, ids)
 
         with audit_log.handed_to(bootstrap.audit_trail(loaded, database, "patient")):

@@ -26,7 +26,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import AttemptEndedError
 from ..store.database import with_patience
-from ..store.tables import Revision
 
 QUEUE = "triage"
 #: version of the step sequence; raise it when steps are added, removed or reordered
@@ -112,7 +111,7 @@ class TriageQueue:
             DBOS.resume_workflow(workflow_id, queue_name=QUEUE)
 
     def forget(self, workflow_id: str) -> None:
-        """Drop a workflow that has ended."""
+        """Drop a workflow that has ended, so that it can be enqueued from the beginning."""
         DBOS.delete_workflow(workflow_id)
 
     def prune(self, *, before: datetime) -> int:
@@ -146,13 +145,9 @@ def _is_outdated(workflow: WorkflowStatus) -> bool:
     return workflow.status in _WAITING and int(version) < int(WORKFLOW_VERSION)
 
 
-def workflow_id(revision: Revision) -> str:
-    """With the time, since ids begin again at 1 when the database was lost and rebuilt from the spool.
-
-    What is begun anew has an id of its own, so that whoever drops the old one late drops nothing that runs.
-    """
-    again = f"-{revision.begun_anew}" if revision.begun_anew else ""
-    return f"revision-{revision.id}-{revision.complete_at:%Y%m%dT%H%M%S%f}{again}"
+def workflow_id(revision_id: int, complete_at: datetime) -> str:
+    """With the time, since ids begin again at 1 when the database was lost and rebuilt from the spool."""
+    return f"revision-{revision_id}-{complete_at:%Y%m%dT%H%M%S%f}"
 
 
 def revision_of(workflow_id: str) -> int:

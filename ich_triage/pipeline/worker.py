@@ -142,7 +142,7 @@ class Worker:
         with self._database.read() as session:
             found = [(each, each.study.stat) for each in results.waiting(session)]
         for revision, stat in found:
-            self._queue.enqueue(queue.workflow_id(revision), revision.id, stat=stat)
+            self._queue.enqueue(_workflow_id(revision), revision.id, stat=stat)
             with self._database.write() as session:
                 results.mark_enqueued(session, revision.id, datetime.now(UTC))
             log.info("revision_enqueued", revision=revision.id, stat=stat)
@@ -177,7 +177,7 @@ class Worker:
     def _reconcile(self) -> None:
         """No revision stays in progress that the queue has ended or never heard of."""
         with self._database.read() as session:
-            in_queue = {queue.workflow_id(each): each for each in results.in_queue(session)}
+            in_queue = {_workflow_id(each): each for each in results.in_queue(session)}
         lost, ended = self._queue.missing_and_ended(list(in_queue))
         for workflow_id in lost:
             with self._database.write() as session:
@@ -188,21 +188,30 @@ class Worker:
 
     def _begin_anew_or_give_up(self, workflow_id: str, seen: Revision) -> None:
         """The database was away when the result was to be written, or is a backup older than the queue."""
+        with self._database.read() as session:
+            begin_anew = (
+                results.get(session, seen.id).enqueued_at == seen.enqueued_at
+                and seen.attempts < self._settings.max_attempts
+            )
+        if begin_anew:
+            # Not within a transaction of ours: the queue's own database may be slow, and others wait.
+            self._queue.forget(workflow_id)
         with self._database.write() as session:
-            if seen.attempts < self._settings.max_attempts:
-                if not results.begin_anew(session, seen):
-                    return  # it has ended since, or another worker has seen to it
-                log.warning("revision_begun_anew", revision=seen.id, attempts=seen.attempts)
-            else:
-                revision = results.unfinished(session, seen.id)
-                if revision is None or revision.enqueued_at != seen.enqueued_at:
-                    return
-                reason = "The queue gave up on this study; run `ich-triage reprocess`."
-                code = ReasonCode.ANALYSIS_ERROR
-                results.finish(session, revision, StudyState.FAILED, code=code, reason=reason)
-                log.error("revision_given_up", revision=seen.id)
-        # Not within a transaction of ours: the queue's own database may be slow, and others wait.
-        self._queue.forget(workflow_id)
+            revision = results.unfinished(session, seen.id)
+            if revision is None or revision.enqueued_at != seen.enqueued_at:
+                return  # it has ended since, or another worker has seen to it
+            if revision.attempts < self._settings.max_attempts:
+                results.mark_enqueued(session, revision.id, None)
+                log.warning("revision_begun_anew", revision=revision.id, attempts=revision.attempts)
+                return
+            reason = "The queue gave up on this study; run `ich-triage reprocess`."
+            code = ReasonCode.ANALYSIS_ERROR
+            results.finish(session, revision, StudyState.FAILED, code=code, reason=reason)
+        log.error("revision_given_up", revision=seen.id)
+
+
+def _workflow_id(revision: Revision) -> str:
+    return queue.workflow_id(revision.id, revision.complete_at)
 
 
 def _surviving(job: Callable[[], None]) -> Callable[[], None]:

@@ -58,22 +58,6 @@ def mark_enqueued(session: Session, revision_id: int, now: datetime | None) -> N
     session.execute(update(Revision).where(Revision.id == revision_id).values(enqueued_at=now))
 
 
-def begin_anew(session: Session, seen: Revision) -> bool:
-    """Have it handed over from the beginning; False where it has ended since, or another worker saw to it.
-
-    `seen`: the revision as it was when the queue was found to have ended it.
-    """
-    unchanged = (
-        Revision.id == seen.id,
-        Revision.state == StudyState.IN_PROGRESS,
-        Revision.enqueued_at == seen.enqueued_at,
-        Revision.begun_anew == seen.begun_anew,
-    )
-    values = {Revision.enqueued_at: None, Revision.begun_anew: seen.begun_anew + 1}
-    changed = session.execute(update(Revision).where(*unchanged).values(values).returning(Revision.id))
-    return changed.one_or_none() is not None
-
-
 def begin(session: Session, revision_id: int, now: datetime) -> Revision:
     """A worker begins, perhaps not for the first time; counts the attempt, keeps the first start."""
     session.execute(

@@ -198,8 +198,6 @@ class Revision(Base):
     complete_at: Mapped[datetime]
     #: handed to the queue
     enqueued_at: Mapped[datetime | None]
-    #: how often the queue has ended it without a result, so that it was handed over from the beginning
-    begun_anew: Mapped[int] = mapped_column(default=0, server_default="0")
     #: ledger: a worker began
     started_at: Mapped[datetime | None]
     #: ledger: the model has answered

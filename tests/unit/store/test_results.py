@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ich_triage.domain.states import CompletedBy, DeliveryState, OutputKind, ReasonCode, StudyState
-from ich_triage.pipeline import queue
 from ich_triage.store import deliveries, results, studies
 from ich_triage.store.database import Database
 from ich_triage.store.revisions import open_revision
@@ -44,27 +43,6 @@ def _shown(database: Database, uid: str) -> tuple[str, str | None]:
     with database.read() as session:
         study = studies.get(session, uid)
         return study.state, study.reason_code
-
-
-def test_two_workers_begin_a_revision_anew_once(database: Database) -> None:
-    """Both have seen that the queue ended it; the second changes nothing, and the new workflow is another."""
-    (revision_id,) = _study(database, "1.1")
-    with database.write() as session:
-        results.mark_enqueued(session, revision_id, NOW)
-    with database.read() as session:
-        first, second = (results.get(session, revision_id) for _ in range(2))
-        old = queue.workflow_id(first)
-    with database.write() as session:
-        assert results.begin_anew(session, first)
-        assert [each.id for each in results.waiting(session)] == [revision_id]
-    with database.write() as session:
-        results.mark_enqueued(session, revision_id, NOW)  # at the same moment, as clocks go
-    with database.write() as session:
-        assert not results.begin_anew(session, second)
-        found = results.get(session, revision_id)
-        assert found.enqueued_at == NOW
-        assert queue.workflow_id(found) != old == queue.workflow_id(second)
-        assert queue.revision_of(queue.workflow_id(found)) == revision_id
 
 
 def test_urgent_ones_wait_first_and_revisions_in_order(database: Database) -> None:
