@@ -3,6 +3,8 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
+# Where Python may keep no bytecode, each of the tests' many processes would compile torch again: half of their time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test chaos soak fuzz hosts recipes lint bench train screenshots audit sbom licences risks venv lock
 

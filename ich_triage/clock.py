@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 log = structlog.get_logger(__name__)
@@ -53,5 +54,11 @@ class SteadyScheduler(BackgroundScheduler):
             for job in self.get_jobs():
                 if job.next_run_time is not None:
                     job.modify(next_run_time=job.next_run_time + timedelta(seconds=step_s))
-        wait_s: float | None = super()._process_jobs()
+        try:
+            wait_s: float | None = super()._process_jobs()
+        except JobLookupError:
+            # told to stop while it hands out a job for the last time, APScheduler has lost sight of it
+            if self.running:
+                raise
+            return None
         return wait_s

