@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
-# Where Python may keep no bytecode, each of the tests' many processes would compile torch again: half of their time.
+# Else each of the many processes of the tests would compile torch again where the environment forbids to keep it.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test chaos soak fuzz hosts recipes lint bench train screenshots audit sbom licences risks venv lock
@@ -13,7 +13,7 @@ venv: $(READY)
 $(READY): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes --requirements requirements.txt
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --requirements requirements.txt
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

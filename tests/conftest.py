@@ -134,7 +134,7 @@ def wait_until() -> Callable[..., None]:
     def wait(
         condition: Callable[[], object],
         *,
-        limit_s: float = 15.0,
+        limit_s: float = 60.0,
         what: str = "the condition",
         every_s: float = 0.02,
     ) -> None:

@@ -127,7 +127,7 @@ def p_data(fragment: bytes, *, control: int, context: int = 1) -> bytes:
 
 def connect(port: int) -> socket.socket:
     """A TCP connection to the receiver, with a limit on every wait."""
-    return socket.create_connection(("127.0.0.1", port), timeout=10)
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
 
 
 def read_pdu(peer: socket.socket) -> tuple[int, bytes]:

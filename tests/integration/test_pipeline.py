@@ -204,7 +204,7 @@ def test_a_worker_told_to_stop_leaves_its_long_study_to_the_next(site: Site) -> 
 @pytest.mark.risk("R-009")
 def test_a_worker_that_hangs_in_a_study_leaves_it(site: Site) -> None:
     """It ends itself, says where it hung, and the next one analyses the study."""
-    site.configure(study_limit_s=1.0)
+    site.configure(study_limit_s=4.0)
     site.hold.touch()
     hanging = site.worker()
     uid = site.send(tiny_head())
