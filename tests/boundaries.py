@@ -20,13 +20,16 @@ from typing import Any
 
 from pynetdicom.dimse_primitives import C_STORE
 
+from ich_triage.domain.audit import AuditEvent
 from ich_triage.intake import assembly, commitment, indexer, judge, scp, spool, stream
 from ich_triage.intake import receiver as receivers
 from ich_triage.keeping import aside, remove, retention
 from ich_triage.outputs import commitments, courier, dicom_courier, masks, mllp
 from ich_triage.pipeline import queue, stages, triage, worker
+from ich_triage.query import reporter, step_actions, steps, watch
 from ich_triage.storage import durable, folder
 from ich_triage.store import database
+from ich_triage.worklist import api, shared
 from tests import outages
 
 KILL, DATABASE, DISK = "kill", "database", "disk"
@@ -65,6 +68,18 @@ RECEIVER = (
     *("before request", "inside the transaction of request taken", "after request"),
     *("before verdict", "inside the transaction of verdict", "before telling", "after telling"),
 )
+WEB = (
+    *("before list", "after list", "before opinion", "inside the transaction of opinion"),
+    *("after the transaction of opinion", "after audit of opinion"),
+)
+QUERY = (
+    *("inside the transaction of steps", "after steps"),
+    *("before find", "after find"),
+    *("before change of step", "inside the transaction of change of step", "after change of step"),
+    *("inside the transaction of news", "inside the transaction of claim of events"),
+    *("before event", "after event", "inside the transaction of event told"),
+)
+OF_ROLES = {"receiver": RECEIVER, "worker": WORKER, "web": WEB, "query": QUERY}
 
 _lock = Lock()
 
@@ -241,6 +256,44 @@ def arm_receiver(path: Path) -> None:
     plan.around(judge, "judge", before="before verdict")
     plan.around(judge.commitments, "judged", after="inside the transaction of verdict")
     plan.around(judge.Judge, "_send", before="before telling", after="after telling")
+
+
+def arm_web(path: Path) -> None:
+    """Every boundary of `WEB`."""
+    plan = Plan(path)
+    plan.around(api.document, "worklist", before="before list", after="after list")
+    plan.around(api.feedback, "give", before="before opinion", after="inside the transaction of opinion")
+    plan.around(shared.Shared, "forget", before="after the transaction of opinion")
+    plan.around(
+        api,
+        "audited",
+        after="after audit of opinion",
+        when=lambda _result, _request, _who, event: event is AuditEvent.FEEDBACK_GIVEN,
+    )
+
+
+def arm_query(path: Path) -> None:
+    """Every boundary of `QUERY`."""
+    plan = Plan(path)
+    plan.around(watch.ups, "make", after="inside the transaction of steps")
+    plan.around(watch.Watch, "_cover", after="after steps", when=lambda made, *_: made)
+    plan.around(watch.ups, "mark_reported", after="inside the transaction of news")
+    plan.around(steps.Steps, "find", before="before find", after="after find")
+    plan.around(
+        step_actions.StepActions,
+        "change_state",
+        before="before change of step",
+        after="after change of step",
+    )
+    plan.around(step_actions.StepActions, "_publish", after="inside the transaction of change of step")
+    plan.around(
+        reporter.ups_events,
+        "claim_due",
+        after="inside the transaction of claim of events",
+        when=lambda claimed, *_: claimed,
+    )
+    plan.around(reporter.Link, "report", before="before event", after="after event")
+    plan.around(reporter.ups_events, "arrived", after="inside the transaction of event told")
 
 
 class _Os:

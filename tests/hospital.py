@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -120,17 +120,17 @@ class Hospital:
         *,
         workers: int = 1,
         worker: dict[str, Any] | None = None,
-        web: bool = False,
+        others: Sequence[str] = (),
         hurried: bool = True,
     ) -> Iterator[None]:
         """Receiver and workers, with the plans that there are, each started again when it dies.
 
-        `worker`: what the workers get besides (`tests.roles`); `web`: the pages, too; `hurried`: see there.
+        `worker`: what the workers get besides (`tests.roles`); `others`: web, query; `hurried`: see there.
         """
 
         def start(role: str, log: str) -> Fork:
             plan = self.plan(role)
-            options: dict[str, Any] = {} if role == "web" else {"hurried": hurried}
+            options: dict[str, Any] = {"hurried": hurried}
             if plan.exists():
                 options["plan"] = str(plan)
             if role == "worker":
@@ -138,8 +138,7 @@ class Hospital:
             return self.forks.start(role, self.folder / f"{log}.log", config=str(config), **options)
 
         with ExitStack() as stack:
-            logs = ["receiver", *(f"worker{number}" for number in range(workers)), *(["web"] if web else [])]
-            for log in logs:
+            for log in ("receiver", *(f"worker{number}" for number in range(workers)), *others):
                 role = log.rstrip("0123456789")
                 process = Supervised(lambda role=role, log=log: start(role, log))  # type: ignore[misc]
                 self.supervised[log] = stack.enter_context(process)
@@ -160,13 +159,21 @@ class Hospital:
 
     def unsettled(self) -> int:
         """Studies acknowledged that are not final, or whose report has not arrived everywhere for good."""
+        return len(self.acknowledged) - len(self.settled())
+
+    def settled(self) -> set[str]:
+        """Those that are, and whose reports have arrived; none while the database is away."""
         with suppress(SQLAlchemyError), self.database.read() as session:
-            return len(self.acknowledged) - _settled(session)
-        return len(self.acknowledged)
+            return self.acknowledged.keys() & _settled(session)
+        return set()
 
     def boundaries_left(self) -> dict[str, list[str]]:
-        """Of both roles."""
-        return boundaries.remaining(self.plan("receiver")) | boundaries.remaining(self.plan("worker"))
+        """Of every role that has a plan."""
+        return {
+            f"{plan.stem}: {name}": faults
+            for plan in sorted(self.folder.glob("*.plan"))
+            for name, faults in boundaries.remaining(plan).items()
+        }
 
     def check(self, *, sure: bool = True) -> None:
         """The promises: acknowledged is reported, once is once, and nothing lies about.
@@ -225,14 +232,16 @@ class Hospital:
         assert len(objects) == SLICES * len(self.acknowledged)
 
 
-def _settled(session: Session) -> int:
-    """Studies that are final and of which everything that was to be sent has arrived for good."""
+def _settled(session: Session) -> set[str]:
+    """UIDs of studies that are final and of which everything that was to be sent has arrived for good."""
     waiting = (
         select(Delivery.id)
         .join(Revision)
         .where(Revision.study_id == Study.id, Delivery.state.not_in(("committed", "superseded")))
         .where((Delivery.kind != "hl7") | (Delivery.state != "sent"))
     )
-    query = select(Study.id).where(Study.state.in_(FINAL_STATES), Study.assembling_since.is_(None))
+    query = select(Study.study_instance_uid).where(
+        Study.state.in_(FINAL_STATES), Study.assembling_since.is_(None)
+    )
     reported = select(Delivery.id).join(Revision).where(Revision.study_id == Study.id)
-    return len(session.scalars(query.where(reported.exists(), ~waiting.exists())).all())
+    return set(session.scalars(query.where(reported.exists(), ~waiting.exists())))

@@ -20,6 +20,7 @@ from ich_triage.intake import receiver as _receiver  # noqa: F401
 from ich_triage.outputs import deliver as _deliver  # noqa: F401
 from ich_triage.pipeline import stages as _stages
 from ich_triage.pipeline import worker as _worker
+from ich_triage.query import service as _service  # noqa: F401
 from ich_triage.store.database import Database
 from ich_triage.telemetry import logs
 from ich_triage.worklist import app as _app  # noqa: F401
@@ -104,13 +105,28 @@ def receiver(
     _run(bootstrap.receiver(loaded, Database(loaded.database.url)))
 
 
-def web(*, config: str, host: str | None = None) -> None:
-    """`ich-triage web`; `host` is one of `tests.hosts`."""
+def web(*, config: str, plan: str | None = None, hurried: bool = False, host: str | None = None) -> None:
+    """`ich-triage web`; the options are those of `receiver`."""
     if host:
         hosts.enter(host)
+    if hurried:
+        boundaries.hurry()
+    if plan:
+        boundaries.arm_web(Path(plan))
     loaded = settings.load(Path(config))
     logs.configure(loaded.log, process="web")
     _run(bootstrap.web(loaded, Database(loaded.database.url)))
+
+
+def query(*, config: str, plan: str | None = None, hurried: bool = False) -> None:
+    """`ich-triage query`; the options are those of `receiver`."""
+    if hurried:
+        boundaries.hurry()
+    if plan:
+        boundaries.arm_query(Path(plan))
+    loaded = settings.load(Path(config))
+    logs.configure(loaded.log, process="query")
+    _run(bootstrap.query(loaded, Database(loaded.database.url)))
 
 
 def command(*, arguments: list[str], out: str, status: str) -> None:

@@ -17,10 +17,13 @@ from tests.forks import REPOSITORY, Forks
 from tests.hospital import Hospital
 from tests.keeping import add_old, rows
 from tests.outages import Outages, small_disk
+from tests.readers import Readers
 
 Wait = Callable[..., None]
 #: studies under way at once
 AT_ONCE = 3
+# The product runs in processes of its own; threads of peers here may fall over who dies meanwhile.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 #: studies of long ago, for retention to remove meanwhile
 OLD = 4
 
@@ -40,24 +43,37 @@ def under_fire(tmp_path: Path, disk: Path, forks: Forks, wait_until: Wait) -> Ca
     def run(database: Database, *, times: int, workers: int, studies: int) -> Hospital:
         hospital = Hospital(tmp_path, disk, database, forks)
         faults = [fault for fault in boundaries.FAULTS if fault != boundaries.DISK or disk.is_mount()]
-        boundaries.write_plan(hospital.plan("receiver"), boundaries.RECEIVER, times * faults)
-        boundaries.write_plan(hospital.plan("worker"), boundaries.WORKER, times * faults)
+        for role, names in boundaries.OF_ROLES.items():
+            boundaries.write_plan(hospital.plan(role), names, times * faults)
         for number in range(OLD):
             add_old(database, disk, f"1.2.{number}")
         old = rows(database)
         assert old
-        with hospital.peers(), hospital.askers.listening(), _outages(hospital) as outages:
-            config = hospital.configure(retention={"studies_days": 30})
+        readers = Readers(database)
+        with (
+            hospital.peers(),
+            hospital.askers.listening(),
+            readers.listening(),
+            _outages(hospital) as outages,
+        ):
+            config = hospital.configure(retention={"studies_days": 30}, **readers.sections)
             hospital.askers.configure(config)
-            with hospital.service(config, workers=workers):
+            readers.configure(config)
+            with hospital.service(config, workers=workers, others=["web", "query"]):
+                readers.begin(limit_s=900)
                 while hospital.boundaries_left() and len(hospital.acknowledged) < studies:
                     hospital.scan(clot=len(hospital.acknowledged) % 3 != 2, commits=True)
                     wait_until(lambda: hospital.unsettled() < AT_ONCE, limit_s=900, what="room", every_s=0.1)
+                    readers.read_studies(hospital.settled(), limit_s=900)
                 wait_until(
                     lambda: not hospital.unsettled(), limit_s=900, what="every study's report", every_s=0.1
                 )
+                readers.read_studies(hospital.settled(), limit_s=900)
                 wait_until(lambda: not hospital.askers.unheard(), limit_s=60, what="every commitment")
+                wait_until(lambda: not readers.unheard(), limit_s=60, what="every step's end")
         _report(hospital, outages, took_s=monotonic() - started)
+        assert readers.read == hospital.acknowledged.keys()
+        readers.check()
         return hospital
 
     return run
@@ -103,7 +119,7 @@ def on_disk(disk: Path, migrated_sqlite: Path) -> Iterator[Database]:
 @pytest.mark.timeout(900)
 @pytest.mark.risk("R-008")
 def test_every_fault_at_every_boundary(under_fire: Callable[..., Hospital], on_disk: Database) -> None:
-    """Receiver and worker die, wait for the database and meet a full disk at each boundary in turn."""
+    """Every process dies, waits for the database and meets a full disk at each of its boundaries in turn."""
     _check(under_fire(on_disk, times=1, workers=1, studies=200))
 
 

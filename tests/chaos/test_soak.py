@@ -37,7 +37,7 @@ def soaked(tmp_path: Path, sqlite: Database, forks: Forks, wait_until: Wait) -> 
                 web={"host": "127.0.0.1", "port": port}, assembly={"quiet_s": 1.5}, log={"level": "warning"}
             )
             try:
-                with hospital.service(config, worker={"shipped": shipped}, web=True, hurried=False):
+                with hospital.service(config, worker={"shipped": shipped}, others=["web"], hurried=False):
                     wait_until(lambda: len(hospital.supervised) == 3, what="the processes")
                     soak.run(seconds=seconds, every_s=2.0 if flat else 0.5)
                     wait_until(
