@@ -79,6 +79,7 @@ QUERY = (
     *("inside the transaction of news", "inside the transaction of claim of events"),
     *("before event", "after event", "inside the transaction of event told"),
 )
+#: role of `tests.roles` → its boundaries
 OF_ROLES = {"receiver": RECEIVER, "worker": WORKER, "web": WEB, "query": QUERY}
 
 _lock = Lock()
@@ -161,9 +162,12 @@ def hurry() -> None:
     judge.POLL_S = commitments.POLL_S = 0.2
 
 
-def arm_worker(path: Path) -> None:
-    """Every boundary of `WORKER`."""
-    plan = Plan(path)
+def arm(role: str, path: Path) -> None:
+    """Every boundary of a role, in this process."""
+    {"receiver": _arm_receiver, "worker": _arm_worker, "web": _arm_web, "query": _arm_query}[role](Plan(path))
+
+
+def _arm_worker(plan: Plan) -> None:
     for stage in _STAGES:
         plan.around(stages.Stages, stage, before=f"before {stage}", after=f"after {stage}")
         plan.around(
@@ -225,9 +229,7 @@ def arm_worker(path: Path) -> None:
     plan.around(commitments.commitments, "drop", after="inside the transaction of told")
 
 
-def arm_receiver(path: Path) -> None:
-    """Every boundary of `RECEIVER`."""
-    plan = Plan(path)
+def _arm_receiver(plan: Plan) -> None:
     plan.around(stream.IncomingObject, "write", after="inside object")
     spool.os = _syncing(plan)  # type: ignore[assignment]
     plan.around(receivers.Receiver, "_arrived", after="after put")
@@ -258,9 +260,7 @@ def arm_receiver(path: Path) -> None:
     plan.around(judge.Judge, "_send", before="before telling", after="after telling")
 
 
-def arm_web(path: Path) -> None:
-    """Every boundary of `WEB`."""
-    plan = Plan(path)
+def _arm_web(plan: Plan) -> None:
     plan.around(api.document, "worklist", before="before list", after="after list")
     plan.around(api.feedback, "give", before="before opinion", after="inside the transaction of opinion")
     plan.around(shared.Shared, "forget", before="after the transaction of opinion")
@@ -272,9 +272,7 @@ def arm_web(path: Path) -> None:
     )
 
 
-def arm_query(path: Path) -> None:
-    """Every boundary of `QUERY`."""
-    plan = Plan(path)
+def _arm_query(plan: Plan) -> None:
     plan.around(watch.ups, "make", after="inside the transaction of steps")
     plan.around(watch.Watch, "_cover", after="after steps", when=lambda made, *_: made)
     plan.around(watch.ups, "mark_reported", after="inside the transaction of news")

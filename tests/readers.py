@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Set
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TypeVar
 
 import httpx
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
-from pynetdicom.sop_class import UnifiedProcedureStepPull  # type: ignore[attr-defined]  # made at run time
+from pynetdicom.association import Association
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
+    UnifiedProcedureStepPull,
+    UPSGlobalSubscriptionInstance,
+)
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from ich_triage.dicom.scu import Peer
 from ich_triage.domain.roles import Role
 from ich_triage.domain.step import StepState
 from ich_triage.query.events import EventType
 from ich_triage.query.status import ALREADY_COMPLETED, SUCCESS
+from ich_triage.query.step_actions import Action
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Feedback
 from ich_triage.store.ups_tables import ProcedureStep
@@ -26,10 +31,11 @@ from tests.asking import Watcher, act, asking, change, steps
 from tests.peers import probe_port
 from tests.web import PASSWORD, add_account, csrf_token
 
+Said = TypeVar("Said")
+
 NAME, WORKSTATION, AE_TITLE = "r.blood", "READER", "ICH_TRIAGE"
-#: of the global subscription to all steps (PS3.4 section CC.2.3.1)
-_ALL_STEPS = "1.2.840.10008.5.1.4.34.5"
-_SUBSCRIBE = 3
+#: how long they try one thing, s
+_LIMIT_S = 900.0
 _PAUSE_S = 0.1
 _TABLES = """\
 [[peers]]
@@ -49,22 +55,19 @@ class Readers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.web_port, self._query = (
-            probe_port(),
-            Peer(host="127.0.0.1", port=probe_port(), ae_title=AE_TITLE),
-        )
+        self._web_port, self._query_port = probe_port(), probe_port()
         self._workstation = Watcher(WORKSTATION, probe_port())
-        self._browser = httpx.Client(base_url=f"http://127.0.0.1:{self.web_port}", timeout=20.0)
+        self._browser = httpx.Client(base_url=f"http://127.0.0.1:{self._web_port}", timeout=20.0)
         self._token = ""
-        #: of the studies that they are through with
-        self.read: set[str] = set()
+        #: Study Instance UID of those that they are through with → SOP Instance UID of the step
+        self.read: dict[str, str] = {}
         self._unlisted: list[str] = []
 
     @property
     def sections(self) -> dict[str, dict[str, object]]:
         """Of the configuration."""
-        query = {"host": "127.0.0.1", "port": self._query.port, "tls_port": 0, "sweep_s": 0.1}
-        return {"web": {"port": self.web_port}, "query": query}
+        query = {"host": "127.0.0.1", "port": self._query_port, "tls_port": 0, "sweep_s": 0.1}
+        return {"web": {"port": self._web_port}, "query": query}
 
     def configure(self, config: Path) -> None:
         """Name the workstation, and add the radiologist."""
@@ -78,24 +81,22 @@ class Readers:
         with self._workstation.listening(), self._browser:
             yield
 
-    def begin(self, *, limit_s: float) -> None:
+    def begin(self) -> None:
         """Log in, and subscribe to all steps."""
-        _until(self._logged_in, limit_s=limit_s)
-        _until(self._subscribed, limit_s=limit_s)
+        _until(self._logged_in)
+        _until(self._subscribed)
 
-    def read_studies(self, uids: Set[str], *, limit_s: float) -> None:
+    def read_studies(self, uids: Set[str]) -> None:
         """Agree with the results that they have not seen yet, and read the steps, until that is taken."""
-        for uid in uids - self.read:
-            _until(lambda uid=uid: self._answered(uid), limit_s=limit_s)  # type: ignore[misc]
-            transaction = generate_uid()
-            _until(lambda uid=uid, key=transaction: self._is_read(uid, key), limit_s=limit_s)  # type: ignore[misc]
-            self.read.add(uid)
+        for uid in uids - self.read.keys():
+            _until(partial(self._answered, uid))
+            self.read[uid] = _until(partial(self._read_step, uid, transaction=generate_uid()))
 
     def unheard(self) -> int:
         """Studies of which the workstation was not told that its own step has ended."""
-        done = {step for step, kind, told in self._workstation.events if _is_end(kind, told)}
-        with self._database.read() as session:
-            return len({step.sop_instance_uid for step in _steps(session)} - done)
+        return len(
+            set(self.read.values()) - {step for step, *told in self._workstation.events if _is_end(*told)}
+        )
 
     def check(self) -> None:
         """What was acknowledged is kept: each study was on the list, has an answer, and one step, done."""
@@ -103,7 +104,9 @@ class Readers:
             # an answer that was repeated, since nobody heard that it was taken, is there twice
             answers = session.scalars(select(Feedback)).all()
             told = {(each.revision.study.study_instance_uid, each.reader, each.agrees) for each in answers}
-            of_steps = [(each.study.study_instance_uid, each.state) for each in _steps(session)]
+            of_steps = [
+                (each.study.study_instance_uid, each.state) for each in session.scalars(select(ProcedureStep))
+            ]
         assert told == {(uid, NAME, True) for uid in self.read}
         assert sorted(of_steps) == sorted((uid, StepState.COMPLETED) for uid in self.read)
         assert self._unlisted == []
@@ -128,37 +131,40 @@ class Readers:
         return said.is_success
 
     def _subscribed(self) -> bool:
-        with asking(self._query.port, UnifiedProcedureStepPull, calling=WORKSTATION, called=AE_TITLE) as link:
-            told = act(link, _SUBSCRIBE, _ALL_STEPS, ReceivingAE=WORKSTATION, DeletionLock="FALSE")
-            return told == SUCCESS
+        with self._asking() as link:
+            wanted = {"ReceivingAE": WORKSTATION, "DeletionLock": "FALSE"}
+            return act(link, Action.SUBSCRIBE, UPSGlobalSubscriptionInstance, **wanted) == SUCCESS
 
-    def _is_read(self, uid: str, transaction: str) -> bool:
-        with asking(self._query.port, UnifiedProcedureStepPull, calling=WORKSTATION, called=AE_TITLE) as link:
-            of_study = steps(link, StudyInstanceUID=uid)
+    def _read_step(self, uid: str, *, transaction: str) -> str:
+        """The UID of the study's only step, once it is completed; empty before."""
+        with self._asking() as link:
+            of_study = [str(each.SOPInstanceUID) for each in steps(link, StudyInstanceUID=uid)]
             if not of_study:
-                return False
-            (step,) = (str(each.SOPInstanceUID) for each in of_study)
+                return ""
+            (step,) = of_study
             change(link, step, StepState.IN_PROGRESS, transaction)  # it may be ours already, or done
-            return change(link, step, StepState.COMPLETED, transaction) in (SUCCESS, ALREADY_COMPLETED)
+            done = change(link, step, StepState.COMPLETED, transaction) in (SUCCESS, ALREADY_COMPLETED)
+            return step if done else ""
 
-
-def _steps(session: Session) -> Sequence[ProcedureStep]:
-    return session.scalars(select(ProcedureStep)).all()
+    def _asking(self) -> AbstractContextManager[Association]:
+        return asking(self._query_port, UnifiedProcedureStepPull, calling=WORKSTATION, called=AE_TITLE)
 
 
 def _is_end(kind: int, told: Dataset) -> bool:
     return kind == EventType.STATE_REPORT and told.ProcedureStepState == StepState.COMPLETED
 
 
-def _until(done: Callable[[], bool], *, limit_s: float) -> None:
-    deadline = monotonic() + limit_s
+def _until(done: Callable[[], Said]) -> Said:
+    """What it says at last. Raises AssertionError with what was in the way."""
+    deadline = monotonic() + _LIMIT_S
     while True:
+        last: Exception | None = None
         try:
-            if done():
-                return
+            if said := done():
+                return said
         # who does not answer is dead for a moment, or cut off in the middle
-        except (httpx.TransportError, AttributeError, AssertionError, RuntimeError, ValueError):
-            pass
+        except (httpx.TransportError, AttributeError, AssertionError, RuntimeError, ValueError) as error:
+            last = error
         if monotonic() > deadline:
-            raise AssertionError(f"not answered in {limit_s} s")
+            raise AssertionError(f"not answered in {_LIMIT_S} s") from last
         sleep(_PAUSE_S)

@@ -52,8 +52,6 @@ def worker(
     are no setting; `host` is one of `tests.hosts`.
     Where rows are made that no queue knows (`tests.listed`), it must not compare the two.
     """
-    if host:
-        hosts.enter(host)
     analyser = ThresholdAnalyser(
         hold=Path(hold) if hold else None,
         kills_at=kills_at,
@@ -67,16 +65,10 @@ def worker(
         _record_stages(Path(record))
     if not reconciles:
         _worker.RECONCILE_S = 86_400.0
-    if hurried:
-        boundaries.hurry()
-    if plan:
-        boundaries.arm_worker(Path(plan))
     if has_mb:
         own = psutil.Process().memory_info().vms
         resource.setrlimit(resource.RLIMIT_AS, (own + has_mb * 1_000_000,) * 2)
-    loaded = settings.load(Path(config))
-    logs.configure(loaded.log, process="worker")
-    _run(bootstrap.worker(loaded, Database(loaded.database.url)))
+    _run("worker", config, plan=plan, hurried=hurried, host=host)
 
 
 def receiver(
@@ -92,41 +84,19 @@ def receiver(
     `hurried` shortens waits that are no setting. `commitments_held_s`: how long a request is left to
     the receiver that was asked.
     """
-    if host:
-        hosts.enter(host)
-    if hurried:
-        boundaries.hurry()
-    if plan:
-        boundaries.arm_receiver(Path(plan))
     if commitments_held_s is not None:
         _commitment.HOLD_S = _judge.HOLD_S = commitments_held_s
-    loaded = settings.load(Path(config))
-    logs.configure(loaded.log, process="receiver")
-    _run(bootstrap.receiver(loaded, Database(loaded.database.url)))
+    _run("receiver", config, plan=plan, hurried=hurried, host=host)
 
 
 def web(*, config: str, plan: str | None = None, hurried: bool = False, host: str | None = None) -> None:
     """`ich-triage web`; the options are those of `receiver`."""
-    if host:
-        hosts.enter(host)
-    if hurried:
-        boundaries.hurry()
-    if plan:
-        boundaries.arm_web(Path(plan))
-    loaded = settings.load(Path(config))
-    logs.configure(loaded.log, process="web")
-    _run(bootstrap.web(loaded, Database(loaded.database.url)))
+    _run("web", config, plan=plan, hurried=hurried, host=host)
 
 
 def query(*, config: str, plan: str | None = None, hurried: bool = False) -> None:
     """`ich-triage query`; the options are those of `receiver`."""
-    if hurried:
-        boundaries.hurry()
-    if plan:
-        boundaries.arm_query(Path(plan))
-    loaded = settings.load(Path(config))
-    logs.configure(loaded.log, process="query")
-    _run(bootstrap.query(loaded, Database(loaded.database.url)))
+    _run("query", config, plan=plan, hurried=hurried)
 
 
 def command(*, arguments: list[str], out: str, status: str) -> None:
@@ -144,7 +114,16 @@ def command(*, arguments: list[str], out: str, status: str) -> None:
         Path(status).write_text(str(code or 0))
 
 
-def _run(process: Any) -> None:
+def _run(role: str, config: str, *, plan: str | None, hurried: bool, host: str | None = None) -> None:
+    if host:
+        hosts.enter(host)
+    if hurried:
+        boundaries.hurry()
+    if plan:
+        boundaries.arm(role, Path(plan))
+    loaded = settings.load(Path(config))
+    logs.configure(loaded.log, process=role)
+    process = getattr(bootstrap, role)(loaded, Database(loaded.database.url))
     stop = stop_event(limit_s=END_S)
     process.start()
     wait_for(stop)

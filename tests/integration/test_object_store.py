@@ -56,6 +56,12 @@ def spool(store: ObjectStore, tmp_path: Path) -> dict[str, Any]:
     return store.settings(tmp_path, prefix=tmp_path.name)
 
 
+def _config(folder: Path, spool: dict[str, Any], **sections: dict[str, Any]) -> Path:
+    """For processes, as a file."""
+    given = {key: str(value) for key, value in spool.items()} | {"reserve_bytes": 0}
+    return write_config(folder, spool=given, **sections)
+
+
 def _objects(store: ObjectStore, folder: Path) -> list[str]:
     return [key.partition("/")[2] for key in store.objects() if key.startswith(f"{folder.name}/")]
 
@@ -128,8 +134,7 @@ def test_an_unreachable_store_refuses_and_keeps_nothing(
         try:
             assert send(receiver.port, [image]) == [0xA700]
             assert receiver.checks["spool"]() == "the object store of the spool does not answer"
-            given = {key: str(value) for key, value in spool.items()} | {"reserve_bytes": 0}
-            config = write_config(tmp_path, spool=given)
+            config = _config(tmp_path, spool)
             told = forks.run(tmp_path, "doctor", "--no-model", "--json", "--config", config)
             (found,) = (each for each in json.loads(told.stdout) if each["subject"] == "spool store")
             assert found["level"] == "error" and "A700" in found["seen"] and found["remedy"]
@@ -248,8 +253,7 @@ def test_a_store_that_is_away_costs_a_study_time_and_no_attempt(
         assert set(send(receiver.port, images)) == {0x0000}
         wait_until(lambda: count_indexed(sqlite) == len(images), what="the index")
     complete(sqlite, "1.2.3")
-    given = {key: str(value) for key, value in spool.items()} | {"reserve_bytes": 0}
-    config = write_config(tmp_path, spool=given, worker={"max_attempts": 1})
+    config = _config(tmp_path, spool, worker={"max_attempts": 1})
     log = tmp_path / "worker.log"
     log.touch()
     store.stop()
