@@ -66,17 +66,17 @@ class CommitmentAsker:
             sleep(_PAUSE_S)
 
     def _is_taken(self, uid: str, datasets: Sequence[Dataset], *, stays: bool) -> bool:
+        taken = False
         with committing(self._us.port, called=self._us.ae_title) as (association, results):
-            if not association.is_established:
-                return False
-            try:
-                taken = ask(association, uid, references(datasets)) == 0x0000
-            except (RuntimeError, ValueError):  # the association has ended meanwhile
-                return False
+            if association.is_established:
+                with suppress(RuntimeError, ValueError):  # the association has ended meanwhile
+                    taken = ask(association, uid, references(datasets)) == 0x0000
             if taken and stays:
                 with suppress(Empty):  # then it is told where it listens
                     self._hear(results.get(timeout=_STAYS_S)[1])
-            return taken
+        while not results.empty():  # who is slow to leave has acknowledged the result all the same
+            self._hear(results.get()[1])
+        return taken
 
     def _hear(self, result: CommitmentResult) -> None:
         self._told.setdefault(result.transaction_uid, []).append(result)

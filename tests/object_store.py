@@ -16,6 +16,8 @@ from typing import Any
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
 BUCKET = "spool"
 _START_LIMIT_S = 30.0
+#: what rclone calls the file of an object that is on its way
+_UPLOAD = ".rclone_temp_put_"
 
 
 class ObjectStore:
@@ -77,9 +79,11 @@ class ObjectStore:
         self._process.wait()
 
     def objects(self) -> list[str]:
-        """Every key in the bucket."""
+        """Every key in the bucket; an upload that was cut off has left a file of rclone's, but no object."""
         return sorted(
-            path.relative_to(self.bucket).as_posix() for path in self.bucket.rglob("*") if path.is_file()
+            path.relative_to(self.bucket).as_posix()
+            for path in self.bucket.rglob("*")
+            if path.is_file() and not path.name.startswith(_UPLOAD)
         )
 
     def _answers(self) -> bool:
