@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
     Verification,
 )
 
-from ich_triage.dicom.scu import give_back_stolen_responses
+from ich_triage.dicom.requestor import in_step
 from ich_triage.domain.finding import Analysis
 from ich_triage.domain.priority import rank
 from ich_triage.domain.states import ANALYSED_STATES, FINAL_STATES, CompletedBy, ReasonCode, StudyState
@@ -69,12 +69,8 @@ def asking(
     for sop_class in (Verification, *sop_classes):
         ae.add_requested_context(sop_class)
     association = ae.associate("127.0.0.1", port, ae_title=called)
-    give_back_stolen_responses(association)
-    try:
+    with in_step(association):
         yield association
-    finally:
-        if association.is_established:
-            association.release()
 
 
 def answered_values(told: str, tag: str) -> list[str]:

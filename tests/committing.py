@@ -17,7 +17,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 )
 
 from ich_triage.dicom.commitment import read_result
-from ich_triage.dicom.scu import give_back_stolen_responses
+from ich_triage.dicom.requestor import in_step
 from ich_triage.domain.commitment import CommitmentResult
 from tests.receiving import AE_TITLE
 
@@ -42,12 +42,8 @@ def committing(
     association = ae.associate(
         "127.0.0.1", port, ae_title=called, evt_handlers=[(evt.EVT_N_EVENT_REPORT, record)]
     )
-    give_back_stolen_responses(association)
-    try:
+    with in_step(association):
         yield association, results
-    finally:
-        if association.is_established:
-            association.release()
 
 
 def ask(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock, Thread
 
 from pydicom.dataset import Dataset
@@ -17,7 +17,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 from pynetdicom.transport import ThreadedAssociationServer
 
-from ich_triage.dicom.scu import Peer, give_back_stolen_responses
+from ich_triage.dicom.requestor import in_step
+from ich_triage.dicom.scu import Peer
 
 SUCCESS = 0x0000
 LOOPBACK = "127.0.0.1"
@@ -122,14 +123,11 @@ class Pacs:
         link = ae.associate(to.host, to.port, ae_title=to.ae_title, ext_neg=[role])
         if not link.is_established:
             return
-        give_back_stolen_responses(link)
-        try:
+        # a receiver that died meanwhile: whoever waits for the result will ask again
+        with suppress(RuntimeError, ValueError), in_step(link):
             link.send_n_event_report(
                 result, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
             )
-            link.release()
-        except (RuntimeError, ValueError):
-            pass  # the receiver died meanwhile; whoever waits for the result will ask again
 
 
 @contextmanager

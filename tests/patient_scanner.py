@@ -10,7 +10,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from ich_triage.dicom.scu import Peer, give_back_stolen_responses
+from ich_triage.dicom.requestor import in_step
+from ich_triage.dicom.scu import Peer
 
 #: how long it waits before it sends again, s
 _PAUSE_S = 0.1
@@ -30,13 +31,12 @@ class PatientScanner:
             if monotonic() > deadline:
                 raise AssertionError(f"{len(left)} objects were not acknowledged in {limit_s} s")
             association = self._associate()
-            for ds in list(left):
-                if not association.is_established:
-                    break
-                if association.send_c_store(ds).get("Status") == 0:
-                    left.remove(ds)
-            if association.is_established:
-                association.release()
+            with in_step(association):
+                for ds in list(left):
+                    if not association.is_established:
+                        break
+                    if association.send_c_store(ds).get("Status") == 0:
+                        left.remove(ds)
             if left:
                 sleep(_PAUSE_S)
 
@@ -44,6 +44,4 @@ class PatientScanner:
         ae = AE(ae_title="SCANNER")
         ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = 10.0
-        association = ae.associate(self._peer.host, self._peer.port, ae_title=self._peer.ae_title)
-        give_back_stolen_responses(association)
-        return association
+        return ae.associate(self._peer.host, self._peer.port, ae_title=self._peer.ae_title)

@@ -223,6 +223,8 @@ class Archive:
         self.uncommitted: set[str] = set()
         #: whether it ever reports a result
         self.answers = True
+        #: the status that each of its results was answered with, FFFF where none came
+        self.told: list[int] = []
         #: it aborts the association instead of answering so many C-STOREs
         self.aborts = 0
         self.peer = Peer(host=LOOPBACK, port=probe_port(), ae_title="ARCHIVE")
@@ -273,9 +275,10 @@ class Archive:
 
     def _report(self, assoc: Association, result: Dataset) -> None:
         kind = 2 if "FailedSOPSequence" in result else 1
-        assoc.send_n_event_report(
+        answer, _ = assoc.send_n_event_report(
             result, kind, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
         )
+        self.told.append(int(answer.get("Status", 0xFFFF)))
 
 
 @contextmanager

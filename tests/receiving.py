@@ -13,7 +13,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from sqlalchemy import func, select
 
-from ich_triage.dicom.scu import give_back_stolen_responses
+from ich_triage.dicom.requestor import in_step
 from ich_triage.domain.commitment import CommitmentResult
 from ich_triage.intake.receiver import Receiver
 from ich_triage.settings import Settings
@@ -63,12 +63,8 @@ def associated(
     association = ae.associate(
         "127.0.0.1", port, contexts=proposed, ae_title=called, bind_address=(address, 0)
     )
-    give_back_stolen_responses(association)
-    try:
+    with in_step(association):
         yield association
-    finally:
-        if association.is_established:
-            association.release()
 
 
 def send(port: int, objects: Sequence[Dataset], *, calling: str = "SCANNER", priority: int = 0) -> list[int]:

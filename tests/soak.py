@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 
-from ich_triage.dicom.scu import give_back_stolen_responses
+from ich_triage.dicom.requestor import in_step
 from tests.heads import tiny_head
 from tests.hospital import Hospital
 from tests.patient_scanner import PatientScanner
@@ -134,11 +134,11 @@ class Soak:
         ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
         us = self._hospital.us
         association = ae.associate(us.host, us.port, ae_title=us.ae_title)
-        give_back_stolen_responses(association)
-        for ds in head[:_FIRST]:
-            if association.is_established:
-                association.send_c_store(ds)
-        association.abort()
+        with in_step(association):
+            for ds in head[:_FIRST]:
+                if association.is_established:
+                    association.send_c_store(ds)
+            association.abort()
         self._send(head[_FIRST - 2 :])
         self._send(head[: _FIRST - 2])
 

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import sleep
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +16,6 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_role, evt
-from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
     StorageCommitmentPushModel,
@@ -32,6 +30,7 @@ from ..errors import DeliveryError, DeliveryRefusedError, SettingsError
 from ..settings import ClientTls, DicomDestination, Subscriber
 from ..tls import ClosingSocket, dicom_client_context, why
 from .commitment import event_information, read_result
+from .requestor import in_step
 from .uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 # Files go out byte for byte as they lie on disk, in chunks, without being decoded.
@@ -42,8 +41,6 @@ _MAX_PDU_BYTES = 131072
 #: presentation context ids are the odd numbers of one byte (PS3.8 section 9.3.2.2)
 _MAX_CONTEXTS = 128
 _HIGH, _MEDIUM = 1, 0
-#: time for another thread to take what was given back, s
-_YIELD_S = 0.01
 _PROCESSING_FAILURE = 0x0110
 #: answers after which another attempt may do: Processing Failure, Resource Limitation (PS3.7 Annex C)
 _TRANSIENT = frozenset({_PROCESSING_FAILURE, 0x0213})
@@ -151,16 +148,16 @@ class Link:
         )
         if not self._association.is_established:
             raise DeliveryError(self._why_not(peer))
-        give_back_stolen_responses(self._association)
+        self._in_step = in_step(self._association)
 
     def __enter__(self) -> Self:
+        self._in_step.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._association.is_established:
-            self._association.release()
+        self._in_step.__exit__(kind, error, trace)
 
     @property
     def offers_commitment(self) -> bool:
@@ -296,24 +293,6 @@ def _context(files: ClientTls, failures: list[OSError]) -> ssl.SSLContext:
     context = dicom_client_context(files)
     context.sslsocket_class = TellingSocket
     return context
-
-
-def give_back_stolen_responses(association: Association) -> None:
-    """Let the association's reactor thread return a response that it has taken from who waits for it.
-
-    pynetdicom's send_*() pause that thread by an event and a flag that can be stale: on a busy machine it
-    looks into the queue once more, and drops what it finds ("Received unexpected C-STORE service message").
-    """
-    serve = association._serve_request
-
-    def serve_or_give_back(message: Any, context_id: int) -> None:
-        if message.is_valid_request:
-            serve(message, context_id)
-        else:
-            association.dimse.msg_queue.put((context_id, message))
-            sleep(_YIELD_S)
-
-    association._serve_request = serve_or_give_back  # type: ignore[assignment,method-assign]
 
 
 def echo(peer: Peer, *, calling: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:

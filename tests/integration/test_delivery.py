@@ -11,11 +11,8 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
-from pynetdicom.association import Association
-from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
-from ich_triage.dicom.scu import Link, Peer
+from ich_triage.dicom.scu import Peer
 from ich_triage.domain.commitment import CommitmentResult
 from ich_triage.domain.states import StudyState
 from ich_triage.outputs.deliver import Deliverer
@@ -25,7 +22,6 @@ from ich_triage.storage.folder import Folder
 from ich_triage.store import deliveries
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Delivery as Row
-from tests.pacs import counting_pacs
 from tests.peers import LOOPBACK, Archive, commitment_listener, dcmqrscp, orthanc, probe_port, storescp
 from tests.reports import made_header, made_headers, made_masks, made_volume, report_of
 from tests.rows import add_revision
@@ -315,22 +311,6 @@ def test_an_archive_that_goes_away_before_it_commits_is_seen(
             wait_until(lambda: len(archive.requests) >= 1, what="the first request")
         wait_until(lambda: states(sqlite) == {"dead"}, what="the dead letter")
     assert rows(sqlite)[0].commitment_attempts >= 2
-
-
-class _Unpaused(Association):
-    """Its reactor says that it has paused, and has not."""
-
-    _is_paused = property(lambda _self: True, lambda _self, _value: None)  # type: ignore[assignment]
-
-
-def test_no_answer_is_lost_to_a_thread_that_should_have_paused() -> None:
-    """pynetdicom's own reactor competes for every response here, as it does at times on a busy machine."""
-    contexts = [build_context(Verification)]
-    with counting_pacs() as pacs, Link(pacs.peer, calling="TEST", contexts=contexts, timeout_s=5) as link:
-        link._association.__class__ = _Unpaused
-        link._association._reactor_checkpoint.wait = lambda _=None: True
-        for _ in range(100):
-            link.echo()
 
 
 def test_commitment_that_is_no_longer_asked_for_ends_the_wait(
