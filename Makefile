@@ -88,4 +88,4 @@ lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header pyproject.toml --extra train --group dev --output-file requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header pyproject.toml --constraint requirements.txt --output-file deploy/requirements.txt
+	  --no-header pyproject.toml --group build --constraint requirements.txt --output-file deploy/requirements.txt

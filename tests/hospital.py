@@ -220,6 +220,7 @@ class Hospital:
         assert [path for path in files if path.name.startswith(".")] == []
         with self.database.read() as session:
             sent = {each.path for each in session.scalars(select(Delivery))}
+            known = {each.study_instance_uid for each in session.scalars(select(Study))}
             masks = {
                 f"masks/{each.study.study_instance_uid}/{each.number}.npz"
                 for each in session.scalars(select(Revision))
@@ -228,7 +229,9 @@ class Hospital:
         # a render that was repeated for a revision that was then overtaken is of that revision all the same
         others = {path.as_posix() for path in files} - objects
         assert {path for path in others if not path.startswith("outbox/")} <= masks
-        assert {path for path in others if path.startswith("outbox/")} >= sent
+        outbox = {path for path in others if path.startswith("outbox/")}
+        assert outbox >= sent
+        assert {path.split("/")[1] for path in outbox} <= known
         assert len(objects) == SLICES * len(self.acknowledged)
 
 

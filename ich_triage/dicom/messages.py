@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from io import BytesIO
 from threading import Lock
+from time import monotonic
 from typing import Any, cast
 
 import structlog
@@ -25,17 +26,20 @@ _WAITING_LIMIT = 16
 
 
 class BoundedProvider(DIMSEServiceProvider):
-    """Aborts an association whose command set has no end, whose requests wait for no answer, or that makes
-    no sense.
+    """Aborts an association whose command set or message has no end, whose requests wait for no answer, or
+    that makes no sense.
 
     Every request waits for its turn, where pynetdicom gives each N-EVENT-REPORT a thread of its own; the
     answers to what we tell the peer meanwhile are kept apart from them.
     """
 
-    def __init__(self, association: Association, *, number: int) -> None:
+    def __init__(self, association: Association, *, number: int, limit_s: float) -> None:
+        """`limit_s`: time in which a message must arrive whole."""
         super().__init__(association)
         #: our own number of the association
         self.number = number
+        self._limit_s = limit_s
+        self._deadline = 0.0
         #: called with the answer to an N-EVENT-REPORT of ours; must not wait
         self.on_answer: Callable[[N_EVENT_REPORT], None] = lambda _answer: None
         self._sending = Lock()
@@ -54,6 +58,11 @@ class BoundedProvider(DIMSEServiceProvider):
         if self.message is None:
             self.message = DIMSEMessage()
             self.message.data_set = self.data_set_of(self.message)
+            self._deadline = monotonic() + self._limit_s
+        if monotonic() > self._deadline:
+            log.warning("message_without_end", association=self.number)
+            self._hang_up()
+            return
         too_long = self.message.encoded_command_set.tell() > _COMMAND_LIMIT_BYTES
         if too_long or self.msg_queue.qsize() > _WAITING_LIMIT:
             self._hang_up()

@@ -36,8 +36,8 @@ _REJECTIONS: dict[tuple[int | None, int | None], str] = {
     (1, 3): "calling_ae_title_not_recognized",
     (1, 7): "called_ae_title_not_recognized",
 }
-#: state of PS3.8 Table 9-10 after an abort
-_AWAITING_CLOSE = "Sta13"
+#: states of PS3.8 Table 9-10: once an association stands, and after an abort
+_ESTABLISHED, _AWAITING_CLOSE = "Sta6", "Sta13"
 #: how long after an abort the peer has for hanging up, s
 _DRAIN_S = 2.0
 #: how long associations that were aborted may take to end, s
@@ -59,7 +59,12 @@ class PatientSocket(AssociationSocket):
     def __init__(self, accepted: AssociationSocket, *, timeout_s: float, max_pdu_bytes: int) -> None:
         vars(self).update(vars(accepted))
         self._timeout_s = timeout_s
-        self._longest = max(max_pdu_bytes, _LARGEST_NEGOTIATION_BYTES)
+        self._max_pdu_bytes = max_pdu_bytes
+        self._longest = _LARGEST_NEGOTIATION_BYTES
+
+    def negotiated(self) -> None:
+        """From now on no PDU is longer than agreed."""
+        self._longest = self._max_pdu_bytes
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read exactly `nr_bytes`, fewer only at the end of the stream. Raises OSError, TimeoutError."""
@@ -304,7 +309,11 @@ class _LenientMachine(StateMachine):
 
     def transition(self, state: str) -> None:
         super().transition(state)
-        if state == _AWAITING_CLOSE and isinstance(self.dul.socket, PatientSocket):
+        if not isinstance(self.dul.socket, PatientSocket):
+            return
+        if state == _ESTABLISHED:
+            self.dul.socket.negotiated()
+        elif state == _AWAITING_CLOSE:
             self.dul.socket.deaf = True
 
     def _hang_up(self) -> None:

@@ -117,7 +117,11 @@ class Listener:
         """Run one association to its end, whatever the end is."""
         number = self._associations.begin()
         provider = SpoolingProvider(
-            association, self._spool, number=number, max_bytes=self._settings.max_object_bytes
+            association,
+            self._spool,
+            number=number,
+            max_bytes=self._settings.max_object_bytes,
+            limit_s=self._settings.message_timeout_s,
         )
         association.dimse = provider
         association.name = f"{association.name}-{number}"

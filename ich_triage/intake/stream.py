@@ -138,9 +138,11 @@ def _element(number: int, vr: bytes, value: str | bytes) -> bytes:
 class SpoolingProvider(BoundedProvider):
     """Gives every message an :class:`IncomingObject` for its data set."""
 
-    def __init__(self, association: Association, spool: Spool, *, number: int, max_bytes: int) -> None:
-        """`max_bytes`: longest data set that is kept."""
-        super().__init__(association, number=number)
+    def __init__(
+        self, association: Association, spool: Spool, *, number: int, max_bytes: int, limit_s: float
+    ) -> None:
+        """`max_bytes`: longest data set that is kept; `limit_s`: time in which a message must arrive."""
+        super().__init__(association, number=number, limit_s=limit_s)
         self._spool = spool
         self._max_bytes = max_bytes
         self._given: list[IncomingObject] = []

@@ -138,7 +138,9 @@ class QueryScp:
         return ae
 
     def _serve(self, association: Association) -> None:
-        association.dimse = SmallMessages(association, number=next(self._numbers))
+        association.dimse = SmallMessages(
+            association, number=next(self._numbers), limit_s=self._settings.message_timeout_s
+        )
         association.dul.socket = PatientSocket(
             cast(AssociationSocket, association.dul.socket),
             timeout_s=self._settings.network_timeout_s,

@@ -43,6 +43,8 @@ class Listener(Section):
     share_ports: bool = False
     #: silence after which an association is aborted, s
     network_timeout_s: float = Field(default=60.0, gt=0)
+    #: time in which a message, the largest object too, must arrive whole; else the association is aborted, s
+    message_timeout_s: float = Field(default=1800.0, gt=0)
 
     _ae = field_validator("ae_title")(check_ae_title)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
+from .. import errors
 from ..settings import Log
 
 
 def configure(log: Log, *, process: str) -> None:
     """Send structlog and standard logging through one formatter, with `process` on every line.
 
-    Tracebacks never show local variables: those hold patient data. Third parties speak from warning up.
+    Tracebacks show neither local variables nor what an error says that is none of ours: both hold patient
+    data. Third parties speak from warning up.
     """
 
     def name_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -55,9 +58,23 @@ def configure(log: Log, *, process: str) -> None:
 def _rendering(log: Log) -> list[Processor]:
     drop = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if log.format == "console":
-        plain = structlog.dev.plain_traceback
-        return [drop, structlog.dev.ConsoleRenderer(exception_formatter=plain)]
-    tracebacks = structlog.processors.ExceptionRenderer(
-        structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-    )
-    return [drop, tracebacks, structlog.processors.JSONRenderer()]
+        return [drop, structlog.dev.ConsoleRenderer(exception_formatter=_write_traceback)]
+    return [drop, structlog.processors.ExceptionRenderer(_traceback), structlog.processors.JSONRenderer()]
+
+
+def _traceback(exc_info: ExcInfo) -> list[dict[str, Any]]:
+    """Each error of the chain with its frames; of one that is not ours only the type."""
+    chain = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)(exc_info)
+    for each in chain:
+        each["exc_notes"] = each["exceptions"] = []
+        if not hasattr(errors, each["exc_type"]):
+            each["exc_value"] = ""
+    return chain
+
+
+def _write_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    """The same for people."""
+    for each in reversed(_traceback(exc_info)):
+        for frame in each["frames"]:
+            out.write(f"  {frame['filename']}:{frame['lineno']} {frame['name']}\n")
+        out.write(f"{each['exc_type']}: {each['exc_value']}\n")

@@ -22,8 +22,6 @@ from tests.readers import Readers
 Wait = Callable[..., None]
 #: studies under way at once
 AT_ONCE = 3
-#: studies of long ago, for retention to remove meanwhile
-OLD = 4
 # threads in which pynetdicom serves peers, not the product, may fall over a process that dies meanwhile
 pytestmark = pytest.mark.filterwarnings(
     r"ignore:Exception in thread Thread-\d+ \(run_reactor\):pytest.PytestUnhandledThreadExceptionWarning"
@@ -47,7 +45,8 @@ def under_fire(tmp_path: Path, disk: Path, forks: Forks, wait_until: Wait) -> Ca
         faults = [fault for fault in boundaries.FAULTS if fault != boundaries.DISK or disk.is_mount()]
         for role, names in boundaries.OF_ROLES.items():
             boundaries.write_plan(hospital.plan(role), names, times * faults)
-        for number in range(OLD):
+        # of long ago, for retention to remove meanwhile: each is there for one strike behind its removal
+        for number in range(times * len(faults) + 1):
             add_old(database, disk, f"1.2.{number}")
         old = rows(database)
         assert old
@@ -107,6 +106,8 @@ def _report(hospital: Hospital, outages: Outages, *, took_s: float) -> None:
 def _check(hospital: Hospital) -> None:
     assert hospital.boundaries_left() == {}
     hospital.check()
+    if not hospital.disk.is_mount():
+        pytest.skip("all but the full disk held: mounting one is not permitted here")
 
 
 @pytest.fixture

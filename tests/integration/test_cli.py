@@ -288,6 +288,16 @@ def test_doctor_finds_nothing_wrong_with_a_sound_site(site: Site, run: Run) -> N
     assert {each["level"] for each in _doctor(run, site.config).values()} == {"ok"}
 
 
+@pytest.mark.parametrize(
+    ("section", "warned"), [({"host": "0.0.0.0"}, True), ({"host": "127.0.0.1"}, False)], ids=["open", "here"]
+)
+@pytest.mark.risk("R-101")
+def test_doctor_says_when_everybody_may_store(tmp_path: Path, run: Run, section: Json, warned: bool) -> None:
+    """Without [[peers]], on an address that others reach."""
+    config = write_config(tmp_path, port=probe_port(), dicom=section)
+    assert ("DICOM peers" in _doctor(run, config)) is warned
+
+
 def test_doctor_names_a_remedy_for_each_error(tmp_path: Path, run: Run) -> None:
     """Port in other hands, disk below its reserve, old schema, PACS down: each with what to do."""
     with counting_pacs(strict=True) as other:

@@ -29,7 +29,7 @@ from ich_triage.store import migrate
 from ich_triage.store.database import Database
 from tests.receiving import AE_TITLE, associated, count_indexed, left_behind, receiving, send, stored
 from tests.scanner import head
-from tests.wire import ACCEPTED, associate_rq, connect, p_data, read_pdu, store_command
+from tests.wire import ACCEPTED, DATA, associate_rq, connect, p_data, read_pdu, store_command
 
 ECHO = [(Verification, ExplicitVRLittleEndian)]
 ABORT = 0x07
@@ -120,6 +120,47 @@ def test_a_sender_that_trickles_is_hung_up_on(sqlite: Database, tmp_path: Path, 
 
         wait_until(_association_threads, what="the connection")
         wait_until(trickled, what="the receiver to hang up")
+
+
+@pytest.mark.risk("R-114")
+def test_an_object_without_end_is_hung_up_on(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
+    """Whole PDUs, one byte each, for ever: never silent, but no place and no half object is kept for it."""
+    with (
+        receiving(sqlite, tmp_path, dicom={"message_timeout_s": 1.0}) as receiver,
+        connect(receiver.port) as peer,
+    ):
+        peer.sendall(associate_rq(called=AE_TITLE))
+        assert read_pdu(peer)[0] == ACCEPTED
+        peer.sendall(store_command("1.2.3"))
+
+        def trickled() -> bool:
+            try:
+                peer.sendall(p_data(b"x", control=0x00))
+            except OSError:
+                return True
+            return _association_threads() == 0
+
+        wait_until(trickled, what="the receiver to hang up")
+        wait_until(lambda: left_behind(tmp_path) == [], what="the half object to go")
+
+
+@pytest.mark.parametrize(("more_bytes", "answer"), [(0, DATA), (1, 0)], ids=["as-agreed", "longer"])
+@pytest.mark.risk("R-114")
+def test_a_pdu_longer_than_agreed_is_not_taken(
+    sqlite: Database, tmp_path: Path, more_bytes: int, answer: int
+) -> None:
+    """`max_pdu_bytes` counts what follows the length of a P-DATA-TF (PS3.8 section D.1); else we hang up."""
+    agreed = 8192
+    with (
+        receiving(sqlite, tmp_path, dicom={"max_pdu_bytes": agreed}) as receiver,
+        connect(receiver.port) as peer,
+    ):
+        peer.sendall(associate_rq(called=AE_TITLE))
+        assert read_pdu(peer)[0] == ACCEPTED
+        pdu = p_data(bytes(agreed - 6 + more_bytes), control=0x02)
+        assert len(pdu) == 6 + agreed + more_bytes
+        peer.sendall(store_command("1.2.3") + pdu)
+        assert read_pdu(peer)[0] == answer
 
 
 def test_a_dropped_association_leaves_no_half_object(

@@ -21,7 +21,12 @@ UNITS = sorted((DEPLOY / "systemd").iterdir())
 MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "ich-triage.yaml").read_text()))
 KUBERNETES = "1.36"
 #: what `systemd-analyze security` calls it: 0 is closed, 10 open
-EXPOSURE = {"ich-triage-receiver@.service": 20, "ich-triage-web.service": 20, "ich-triage-worker.service": 30}
+EXPOSURE = {
+    "ich-triage-receiver@.service": 20,
+    "ich-triage-web.service": 20,
+    "ich-triage-query.service": 20,
+    "ich-triage-worker.service": 30,
+}
 
 
 def test_units_are_what_systemd_takes(tmp_path: Path) -> None:
@@ -78,14 +83,32 @@ def test_the_configurations_that_we_ship_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(config)
     loaded = load(tmp_path / "site.toml")
     ports = {
-        port["name"]: port["containerPort"] for _, pod in _pods() for each in pod["containers"]
+        (name, port["name"]): port["containerPort"]
+        for name, pod in _pods()
+        for each in pod["containers"]
         for port in each.get("ports", ())
-    }  # fmt: skip
-    assert ports == {
-        "dicom": loaded.dicom.port,
-        "health": loaded.metrics.worker_port,
-        "http": loaded.web.port,
     }
+    assert ports == {
+        ("receiver", "dicom"): loaded.dicom.port,
+        ("receiver", "dicom-tls"): loaded.dicom.tls_port,
+        ("receiver", "health"): loaded.metrics.receiver_port,
+        ("worker", "health"): loaded.metrics.worker_port,
+        ("web", "http"): loaded.web.port,
+        ("query", "query"): loaded.query.port,
+        ("query", "query-tls"): loaded.query.tls_port,
+        ("query", "health"): loaded.metrics.query_port,
+    }
+    assert loaded.peers
+
+
+def test_every_port_of_a_pod_is_let_through_and_no_other() -> None:
+    """The network policy names what the pods listen on."""
+    (policy,) = (each["spec"] for each in MANIFESTS if each["kind"] == "NetworkPolicy")
+    named = {each["port"] for rule in policy["ingress"] for each in rule["ports"]}
+    listened = {
+        port["name"] for _, pod in _pods() for each in pod["containers"] for port in each.get("ports", ())
+    }
+    assert named == listened
 
 
 def _compose() -> dict[str, Any]:
@@ -108,7 +131,7 @@ def test_compose_is_what_docker_takes(tmp_path: Path) -> None:
 def test_containers_of_compose_may_do_no_more_than_they_must() -> None:
     """No root, nothing writable but volumes and /tmp, images by tag, no secret in the file."""
     services = _compose()["services"]
-    assert {"database", "receiver-1", "receiver-2", "worker", "web"} <= services.keys()
+    assert {"database", "receiver-1", "receiver-2", "worker", "web", "query"} <= services.keys()
     for name, service in services.items():
         assert service["read_only"] and service["cap_drop"] == ["ALL"], name
         assert re.search(r":[\w.-]*\d", service["image"].removeprefix("${ICH_TRIAGE_IMAGE:-")), name
