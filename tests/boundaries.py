@@ -157,6 +157,7 @@ def hurry() -> None:
     database.BUSY_TIMEOUT_MS = outages.BUSY_TIMEOUT_MS
     worker.RECONCILE_S = 0.5
     retention.PERIOD_S = 0.5
+    retention.HALVES_S = 10.0
     retention.Retention.__init__.__kwdefaults__["grace_s"] = 0.0
     commitment.HOLD_S = judge.HOLD_S = 0.5
     judge.POLL_S = commitments.POLL_S = 0.2

@@ -20,6 +20,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 from sqlalchemy import select
 
 from ich_triage.domain.roles import Role
+from ich_triage.domain.states import StudyState
 from ich_triage.domain.step import StepState
 from ich_triage.query.events import EventType
 from ich_triage.query.status import ALREADY_COMPLETED, SUCCESS
@@ -61,6 +62,8 @@ class Readers:
         self._token = ""
         #: Study Instance UID of those that they are through with → SOP Instance UID of the step
         self.read: dict[str, str] = {}
+        #: Study Instance UID of those of which there is a result to answer
+        self._answerable: set[str] = set()
         self._unlisted: list[str] = []
 
     @property
@@ -99,7 +102,8 @@ class Readers:
         )
 
     def check(self) -> None:
-        """What was acknowledged is kept: each study was on the list, has an answer, and one step, done."""
+        """What was acknowledged is kept: each study was on the list, each result has an answer, and each
+        study one step, done."""
         with self._database.read() as session:
             # an answer that was repeated, since nobody heard that it was taken, is there twice
             answers = session.scalars(select(Feedback)).all()
@@ -107,7 +111,7 @@ class Readers:
             of_steps = [
                 (each.study.study_instance_uid, each.state) for each in session.scalars(select(ProcedureStep))
             ]
-        assert told == {(uid, NAME, True) for uid in self.read}
+        assert told == {(uid, NAME, True) for uid in self._answerable}
         assert sorted(of_steps) == sorted((uid, StepState.COMPLETED) for uid in self.read)
         assert self._unlisted == []
 
@@ -125,6 +129,9 @@ class Readers:
             return False
         if uid not in {each["study_instance_uid"] for each in listed.json()["studies"]}:
             self._unlisted.append(uid)
+        if shown.json()["state"] == StudyState.NOT_ANALYSED:
+            return True
+        self._answerable.add(uid)
         answer = {"agrees": True, "revision": shown.json()["revision"]}
         headers = {"X-CSRF-Token": self._token}
         said = self._browser.post(f"/api/v1/studies/{uid}/feedback", json=answer, headers=headers)

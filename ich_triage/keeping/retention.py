@@ -9,14 +9,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePath
 from threading import Event
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..clock import Steps
+from ..outputs import masks
+from ..outputs.folders import OUTBOX
 from ..settings import Settings
+from ..storage import durable
 from ..storage.files import files_of
 from ..storage.folder import Folder
 from ..store import removal
@@ -32,6 +35,8 @@ log = structlog.get_logger(__name__)
 PERIOD_S = 60.0
 #: studies asked for at a time
 _BATCH = 100
+#: how old the half of a file is that nobody is writing any more, and how often it is looked for, s
+HALVES_S = 3600.0
 _QUARANTINE = "quarantine"
 _DAY = timedelta(days=1)
 
@@ -61,6 +66,7 @@ class Retention:
         self._free = free
         self._grace_s = grace_s
         self._stopping = Event()
+        self._halves_from = datetime.min.replace(tzinfo=UTC)
         self._steps = Steps()
         self._set_forward = timedelta()
 
@@ -88,6 +94,7 @@ class Retention:
 
     def _run(self, now: datetime) -> None:
         self._aside.settle(self._database, grace_s=self._grace_s)
+        self._halves(now)
         if before := self._before(now, self._settings.studies_days):
             self._each(before, self._study, event="studies_removed")
             self._strays(before)
@@ -96,6 +103,21 @@ class Retention:
         self._make_space(now)
         if self._settings.audit_days:
             self._audit(now - self._settings.audit_days * _DAY)
+
+    def _halves(self, now: datetime) -> None:
+        """Remove what a process that died has left half written, and nobody else has had to write since."""
+        if not isinstance(self._spool, Folder) or now < self._halves_from:
+            return
+        self._halves_from, before = now + timedelta(seconds=HALVES_S), now - timedelta(seconds=HALVES_S)
+        old = [
+            entry.path
+            for folder in (OUTBOX, masks.FOLDER)
+            for entry in self._spool.list(folder)
+            if PurePath(entry.path).name.startswith(durable.PREFIX) and entry.modified < before
+        ]
+        self._spool.delete(old)
+        if old:
+            log.info("halves_removed", files=len(old))
 
     def _before(self, now: datetime, days: float) -> datetime | None:
         """News from before then are old enough: not listed any more, and so many days old."""

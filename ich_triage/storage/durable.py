@@ -6,7 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
-_PREFIX = "."
+#: begins the name of what is not whole yet
+PREFIX = "."
 
 
 def write(path: Path, content: bytes) -> None:
@@ -19,8 +20,8 @@ def write(path: Path, content: bytes) -> None:
         if not folder.exists():
             folder.mkdir(exist_ok=True)
             sync(folder.parent)
-    leftovers = list(path.parent.glob(f"{_PREFIX}{path.name}.*"))
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{_PREFIX}{path.name}.", delete=False) as file:
+    leftovers = list(path.parent.glob(f"{PREFIX}{path.name}.*"))
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{PREFIX}{path.name}.", delete=False) as file:
         try:
             file.write(content)
             file.flush()

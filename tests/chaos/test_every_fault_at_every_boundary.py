@@ -63,7 +63,9 @@ def under_fire(tmp_path: Path, disk: Path, forks: Forks, wait_until: Wait) -> Ca
             with hospital.service(config, workers=workers, others=["web", "query"]):
                 readers.begin()
                 while hospital.boundaries_left() and len(hospital.acknowledged) < studies:
-                    hospital.scan(clot=len(hospital.acknowledged) % 3 != 2, commits=True)
+                    number = len(hospital.acknowledged)
+                    body_part = "KNEE" if number % 5 == 4 else "HEAD"
+                    hospital.scan(clot=number % 3 != 2, commits=True, body_part=body_part)
                     wait_until(lambda: hospital.unsettled() < AT_ONCE, limit_s=900, what="room", every_s=0.1)
                     readers.read_studies(hospital.settled())
                 wait_until(
@@ -72,6 +74,7 @@ def under_fire(tmp_path: Path, disk: Path, forks: Forks, wait_until: Wait) -> Ca
                 readers.read_studies(hospital.acknowledged.keys())
                 wait_until(lambda: not hospital.askers.unheard(), limit_s=60, what="every commitment")
                 wait_until(lambda: not readers.unheard(), limit_s=60, what="every step's end")
+                wait_until(lambda: not hospital.halves(), limit_s=60, what="an end of half-written files")
         _report(hospital, outages, took_s=monotonic() - started)
         assert readers.read.keys() == hospital.acknowledged.keys()
         readers.check()

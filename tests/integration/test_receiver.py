@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -453,41 +451,6 @@ def test_what_a_dead_receiver_left_is_taken_up_by_another(
         wait_until(lambda: count_indexed(database) == 2, what="what lay in the study")
         with database.read() as session:
             assert session.get(Receiver, "dead") is None
-
-
-def test_a_rolling_restart_refuses_nobody(sqlite: Database, tmp_path: Path, wait_until: Wait) -> None:
-    """Two receivers on one port: scanners that come without a pause while one ends and another one starts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        shared = {"port": probe.getsockname()[1], "share_ports": True}
-    sent: list[int] = []
-    done = threading.Event()
-
-    def scanner() -> None:
-        while not done.is_set():
-            image = ct_slice(1, study="1.2.3", series="1.2.3.4", pixels=16)
-            image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-            sent.extend(send(shared["port"], [image]))
-
-    def sends_more() -> None:
-        before = len(sent)
-        wait_until(lambda: len(sent) >= before + 5, what="more objects")
-
-    with ExitStack() as ending, receiving(sqlite, tmp_path, dicom=shared):
-        with receiving(sqlite, tmp_path, dicom=shared):
-            scanners = [threading.Thread(target=scanner) for _ in range(2)]
-            for each in scanners:
-                each.start()
-            ending.callback(lambda: [each.join() for each in scanners])
-            ending.callback(done.set)
-            sends_more()
-        sends_more()
-        with receiving(sqlite, tmp_path, dicom=shared):
-            sends_more()
-        done.set()
-        ending.close()
-        assert all(status == 0x0000 for status in sent) and not any(each.is_alive() for each in scanners)
-        wait_until(lambda: count_indexed(sqlite) == len(sent), what="the index")
 
 
 def test_an_association_under_way_outlives_the_order_to_end(sqlite: Database, tmp_path: Path) -> None:

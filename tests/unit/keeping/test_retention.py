@@ -50,6 +50,23 @@ def test_nothing_is_deleted_unless_a_site_says_so(sqlite: Database, tmp_path: Pa
     assert (files(tmp_path), rows(sqlite)) == before
 
 
+def test_old_halves_go_and_young_ones_stay(sqlite: Database, tmp_path: Path) -> None:
+    """What a worker that died has left of a report or of masks, and of neither what is being written."""
+    add_old(sqlite, tmp_path, OLD)
+    whole = files(tmp_path)
+    for path, age_s in (
+        ("outbox/1/1/.sr.dcm.x", 7200),
+        ("masks/1/.1.npz.x", 7200),
+        ("masks/1/.2.npz.x", 600),
+    ):
+        half = tmp_path / "spool" / path
+        half.parent.mkdir(parents=True, exist_ok=True)
+        half.write_bytes(b"half")
+        os.utime(half, (NOW.timestamp() - age_s,) * 2)
+    _run(sqlite, tmp_path)
+    assert sorted(files(tmp_path)) == sorted([*whole, "masks/1/.2.npz.x"])
+
+
 def test_old_studies_go_with_all_that_is_known_of_them(database: Database, tmp_path: Path) -> None:
     """Neither a row nor a file is left of a study that is old enough; a younger one is untouched."""
     add_old(database, tmp_path, YOUNG, days=29)
