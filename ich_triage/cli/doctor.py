@@ -18,7 +18,6 @@ from ..errors import IchTriageError
 from ..outputs import webhook
 from ..outputs.mllp import MllpLink
 from ..settings import DicomDestination, MllpDestination, Settings, WebhookDestination
-from ..settings.base import is_loopback
 from ..storage.files import Files, files_of
 from ..store import accounts, commitments, deliveries, migrate, problems, results, ups_events, workers
 from ..store.database import Database
@@ -77,7 +76,7 @@ def doctor(
 def _port(loaded: Settings) -> Iterator[Finding]:
     """Of the receiver."""
     yield from look_at_listener("DICOM port", loaded.dicom, "receiver", loaded, calling="ICH_DOCTOR")
-    if not (loaded.peers or is_loopback(loaded.dicom.host)):
+    if loaded.dicom.open_to_strangers and not loaded.peers:
         yield _warning(
             "DICOM peers",
             seen="no [[peers]]: everybody who reaches the port may store studies",

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from .base import Section, check_ae_title, check_networks
+from .base import Section, check_ae_title, check_networks, is_loopback
 from .destinations import ClientTls
 
 #: what a peer may be allowed; every peer may verify (C-ECHO)
@@ -53,6 +53,12 @@ class Listener(Section):
         """Address and ports that it listens on, for people."""
         ports = [self.port] * self.plain + [self.tls_port] * (self.tls_certificate is not None)
         return f"{self.host}:{' and '.join(map(str, ports))}"
+
+    @property
+    def open_to_strangers(self) -> bool:
+        """Whether others on the network reach it without a certificate."""
+        by_certificate = self.tls_client_ca is not None and not self.plain
+        return not (by_certificate or is_loopback(self.host))
 
     @model_validator(mode="after")
     def _a_port_to_listen_on(self) -> Listener:

@@ -175,8 +175,7 @@ class Query(Listener):
     @property
     def anybody_may_ask(self) -> bool:
         """Whether neither a list nor a certificate keeps others on the network away."""
-        by_certificate = self.tls_client_ca is not None and not self.plain
-        return not (self.calling_ae_titles or by_certificate or is_loopback(self.host))
+        return self.open_to_strangers and not self.calling_ae_titles
 
     @model_validator(mode="after")
     def _told_apart(self) -> Query:

@@ -289,11 +289,17 @@ def test_doctor_finds_nothing_wrong_with_a_sound_site(site: Site, run: Run) -> N
 
 
 @pytest.mark.parametrize(
-    ("section", "warned"), [({"host": "0.0.0.0"}, True), ({"host": "127.0.0.1"}, False)], ids=["open", "here"]
+    ("section", "warned"),
+    [
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "127.0.0.1"}, False),
+        ({"host": "0.0.0.0", "plain": False, "tls_certificate": "a.pem", "tls_client_ca": "b.pem"}, False),
+    ],
+    ids=["open", "here", "by-certificate"],
 )
 @pytest.mark.risk("R-101")
 def test_doctor_says_when_everybody_may_store(tmp_path: Path, run: Run, section: Json, warned: bool) -> None:
-    """Without [[peers]], on an address that others reach."""
+    """Without [[peers]], on an address that others reach without a certificate."""
     config = write_config(tmp_path, port=probe_port(), dicom=section)
     assert ("DICOM peers" in _doctor(run, config)) is warned
 

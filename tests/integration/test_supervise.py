@@ -17,7 +17,7 @@ from pydicom.uid import generate_uid
 from ich_triage.store.database import Database
 from tests.forks import Fork, Forks
 from tests.peers import probe_port
-from tests.receiving import count_indexed, send
+from tests.receiving import AE_TITLE, count_indexed, send
 from tests.scanner import ct_slice
 from tests.service import write_config
 
@@ -60,7 +60,7 @@ def test_a_rolling_restart_refuses_nobody(
 ) -> None:
     """Two receivers on one port: scanners come without a pause while each is told to end and started anew."""
     port = probe_port()
-    config = write_config(tmp_path, port=port, dicom={"ae_title": "ICH_TEST", "share_ports": True})
+    config = write_config(tmp_path, port=port, dicom={"ae_title": AE_TITLE, "share_ports": True})
     sent: list[int] = []
     done = threading.Event()
 
