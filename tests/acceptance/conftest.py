@@ -15,6 +15,7 @@ from ich_triage.dicom import scu
 from ich_triage.dicom.scu import Peer
 from ich_triage.domain.states import FINAL_STATES
 from ich_triage.errors import DeliveryError, UnknownStudyError
+from ich_triage.store import worklist as query
 from ich_triage.store.database import Database
 from tests.peers import Orthanc, dcmqrscp, orthanc, probe_port
 from tests.service import Json, destination, study, write_config
@@ -47,15 +48,18 @@ class Hospital:
     wait: Wait
 
     def until_settled(self, uid: str, *, revision: int = 1) -> Json:
-        """Wait until a study is final and everything of it is where it shall be."""
+        """Wait until a study is final, with all its slices, and everything of it is where it shall be."""
 
         def settled() -> bool:
             try:
+                with self.database.read() as session:
+                    complete = query.one(session, uid).covers_all
                 told = study(self.database, uid)
             except UnknownStudyError:
                 return False
             return (
-                told["revision"] >= revision
+                complete
+                and told["revision"] >= revision
                 and told["state"] in FINAL_STATES
                 and all(_arrived(each) for each in told["deliveries"])
             )

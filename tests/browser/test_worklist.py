@@ -159,6 +159,28 @@ def test_the_list_is_turned_page_by_page(site: Site, page: Page) -> None:
     expect(page.locator(".pager")).to_contain_text("1 study of the last 72 hours, page 1 of 1")
 
 
+def test_an_answer_on_its_way_does_not_turn_the_list_back(site: Site, page: Page) -> None:
+    """Who turns the page while the list is being fetched gets the page they asked for."""
+    for number in range(25):
+        put_on_list(site.database, f"Phantom^{number:02d}", minutes=100 - number)
+    expect(page.locator(".pager")).to_contain_text("page 1 of 2")
+    held: list[Route] = []
+
+    def hold_first(route: Route) -> None:
+        held.append(route)
+        if len(held) > 1:
+            route.continue_()
+
+    page.route("**/rows", hold_first)
+    with page.expect_request("**/rows"):
+        page.evaluate("htmx.trigger('#filters', 'again')")
+    site.until(lambda: page.evaluate("1") and held, what="the list being fetched")
+    page.get_by_role("button", name="Later in the list").click()
+    held[0].continue_()
+    expect(page.locator(".row").last).to_contain_text("Phantom, 24")
+    expect(page.locator(".row")).to_have_count(5)
+
+
 def test_keys_reach_everything(site: Site, page: Page) -> None:
     """j and k choose, Enter opens, / searches, ? helps, Escape leads back."""
     first, second = (put_on_list(site.database, f"Phantom^{n}", minutes=9 - n) for n in (1, 2))

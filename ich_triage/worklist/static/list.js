@@ -113,6 +113,9 @@
     if (event.detail.target !== list) return;
     readAt = performance.now();
     lost.hidden = true;
+    /* Not the page that the answer shows: who has turned the list since it was asked for would be turned back. */
+    const page = form.elements.page;
+    page.value = Math.min(page.value, list.querySelector(".pager").dataset.pages);
     tick();
     for (const row of rows()) row.classList.toggle("moved", before.shown.get(row.dataset.uid) !== look(row));
     const row = rowOf(chosen);
