@@ -18,6 +18,7 @@ from ich_triage.store.database import Database
 from ich_triage.store.tables import Delivery, Revision, Study
 from tests import boundaries
 from tests.committed import CommitmentAsker
+from tests.files import files_below
 from tests.forks import Fork, Forks
 from tests.heads import SLICES, tiny_head
 from tests.mllp import LOOPBACK, MllpListener
@@ -226,20 +227,15 @@ class Hospital:
 
     def halves(self) -> list[str]:
         """Of the spool's files that were not written to their end."""
-        spool = self.disk / "spool"
         return [
-            path.relative_to(spool).as_posix()
-            for folder in ("inbox", "incoming", "studies", "outbox", "masks", "quarantine")
-            for path in (spool / folder).rglob(".*")
-            if path.name not in (".lock", ".link")
+            path.as_posix()
+            for path in files_below(self.disk / "spool")
+            if path.name.startswith(".") and path.name != ".lock"
         ]
 
     def _check_files(self) -> None:
         """No half, no file that nobody knows, none lost."""
-        spool = self.disk / "spool"
-        files = [
-            path.relative_to(spool) for path in spool.rglob("*") if path.is_file() and path.name != ".lock"
-        ]
+        files = [path for path in files_below(self.disk / "spool") if path.name != ".lock"]
         assert self.halves() == []
         with self.database.read() as session:
             sent = {each.path for each in session.scalars(select(Delivery))}

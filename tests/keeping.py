@@ -15,6 +15,7 @@ from ich_triage.store.database import Database
 from ich_triage.store.deliveries import Planned, plan
 from ich_triage.store.tables import Delivery, Revision, Study
 from tests.analysed import add_analysed
+from tests.files import files_below
 
 NOW = datetime.now(UTC)
 
@@ -56,9 +57,7 @@ def age(database: Database, uid: str, *, days: float) -> None:
 
 def files(folder: Path) -> list[str]:
     """Every file of the spool, relative to it, but for locks."""
-    spool = folder / "spool"
-    found = (path for path in spool.rglob("*") if path.is_file() and path.name != ".lock")
-    return sorted(str(path.relative_to(spool)) for path in found)
+    return [str(path) for path in files_below(folder / "spool") if path.name != ".lock"]
 
 
 def rows(database: Database) -> dict[str, int]:

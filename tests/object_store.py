@@ -13,6 +13,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from tests.files import files_below
+
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
 BUCKET = "spool"
 _START_LIMIT_S = 30.0
@@ -80,11 +82,7 @@ class ObjectStore:
 
     def objects(self) -> list[str]:
         """Every key in the bucket; an upload that was cut off has left a file of rclone's, but no object."""
-        return sorted(
-            path.relative_to(self.bucket).as_posix()
-            for path in self.bucket.rglob("*")
-            if path.is_file() and not path.name.startswith(_UPLOAD)
-        )
+        return [path.as_posix() for path in files_below(self.bucket) if not path.name.startswith(_UPLOAD)]
 
     def _answers(self) -> bool:
         try:

@@ -19,6 +19,7 @@ from ich_triage.intake.receiver import Receiver
 from ich_triage.settings import Settings
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Instance
+from tests.files import files_below
 
 AE_TITLE = "ICH_TEST"
 
@@ -90,5 +91,5 @@ def stored(folder: Path) -> dict[str, Path]:
 def left_behind(folder: Path) -> list[Path]:
     """What lies in the spool outside the studies' folders: nothing, once all is done."""
     spool = folder / "spool"
-    unfinished = [path for path in (spool / "incoming").glob("*/*") if not path.name.startswith(".")]
+    unfinished = [path for path in files_below(spool / "incoming") if not path.name.startswith(".")]
     return unfinished + list((spool / "inbox").iterdir())

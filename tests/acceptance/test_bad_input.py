@@ -15,6 +15,7 @@ from pydicom.uid import EnhancedCTImageStorage, generate_uid
 from ich_triage.dicom import scu
 from tests import wire
 from tests.acceptance.conftest import Hospital
+from tests.files import files_below
 from tests.heads import PIXELS, SLICES, tiny_head
 from tests.scanner import dose_report
 from tests.service import Json, worklist
@@ -273,7 +274,7 @@ def test_a_scanner_that_leaves_in_mid_object_is_forgotten(hospital: Hospital) ->
         peer.sendall(wire.p_data(b"\x08\x00\x05\x00" * 500, control=0))
     incoming = hospital.folder / "spool" / "incoming"
     hospital.wait(
-        lambda: not [path for path in incoming.glob("*/*") if not path.name.startswith(".")], limit_s=90
+        lambda: not [path for path in files_below(incoming) if not path.name.startswith(".")], limit_s=90
     )
     scu.echo(hospital.us, calling="TEST")
     assert {row["study_instance_uid"] for row in worklist(hospital.database)} == before

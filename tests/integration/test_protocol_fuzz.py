@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from tests.files import files_below
 from tests.forks import REPOSITORY, Fork, Forks
 from tests.fuzzing import ECHO, KINDS, MESSAGES, SESSIONS, Attacker, Footprint
 from tests.peers import probe_port
@@ -126,7 +127,7 @@ def test_hostile_bytes_change_nothing(
     assert attacker.cases >= CASES and fork.alive
     assert after.files <= like.files and after.threads <= like.threads
     assert after.rss_mib - before.rss_mib < GROWTH_MIB
-    arriving = [each for each in (spool / "incoming").glob("*/*") if not each.name.startswith(".")]
+    arriving = [each for each in files_below(spool / "incoming") if not each.name.startswith(".")]
     assert arriving == []
     told = fork.log.read_text()
     assert "Traceback" not in told and "Exception" not in told
