@@ -1,7 +1,8 @@
 """How it grows: one receiver process and two on the same port, one worker and two, on PostgreSQL.
 
-Processes of their own, as units or containers run them. Each worker has one thread for its model: so two
-share two cores. Workers find all studies complete; the clock runs from the first begun to the last result.
+Processes of their own, as units or containers run them, each kept to one core: else one would take the other
+one's. Senders and database share the same cores. Workers find all studies complete; the clock runs from the
+first begun to the last result.
 
     python -m bench.scale [--images 400] [--studies 12]
 """
@@ -71,10 +72,13 @@ class Site:
 
     @contextmanager
     def running(self, role: str, count: int) -> Iterator[None]:
-        """So many processes of that role."""
+        """So many processes of that role, each on a core of its own while there are any."""
         command = [sys.executable, "-m", "ich_triage", "--config", str(self._config), role]
+        cores = sorted(os.sched_getaffinity(0))
         with (self._folder / f"{role}.log").open("ab") as log:
             processes = [subprocess.Popen(command, stdout=log, stderr=log) for _ in range(count)]
+        for number, each in enumerate(processes):  # before it has threads
+            os.sched_setaffinity(each.pid, {cores[number % len(cores)]})
         try:
             yield
         finally:

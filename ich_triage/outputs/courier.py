@@ -15,6 +15,7 @@ from ..storage.files import files_of
 from ..store import deliveries
 from ..store.database import Database
 from ..store.tables import Delivery
+from .absence import Absence
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +45,19 @@ class Courier(ABC):
         self.worker_id = worker_id
         self._wake = wake
         self._log = log.bind(destination=destination.name)
+        self._absence = Absence(*destination.address)
         #: whether it holds claims
         self.working = False
+
+    def look_for_destination(self) -> None:
+        """Where it could not be reached and now can be, what has failed is due at once."""
+        if not self._absence.is_over():
+            return
+        with self._database.write() as session:
+            again = deliveries.due_again(session, self._name, now=_now())
+        self._absence.end()
+        if again:
+            self._log.info("destination_is_back", deliveries=again)
 
     def deliver_due(self) -> int:
         """Send one batch of what is due; returns how many deliveries were taken up."""

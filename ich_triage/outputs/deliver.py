@@ -96,6 +96,7 @@ class Deliverer:
             # broad, since this is the boundary of the thread: whatever goes wrong with one batch (the
             # database is away, a peer breaks the library), later batches must still be tried
             try:
+                courier.look_for_destination()
                 due_in_s = courier.next_due_in_s()
                 if due_in_s is not None and due_in_s <= 0:
                     if courier.deliver_due():

@@ -70,6 +70,7 @@ class DicomCourier(Courier):
                 if self._destination.commitment and link.is_open and (stored or unasked):
                     self._ask(link, [*stored, *unasked], answered)
         except DeliveryError as error:
+            self._absence.begin()
             self._failed(pending, str(error))
             self._not_committed(unasked, str(error))
 
@@ -101,6 +102,7 @@ class DicomCourier(Courier):
                 note=f"stored with warning: {answer}" if answer.warning else None,
             )
             study = session.get_one(Delivery, delivery.id).revision.study.study_instance_uid
+        self._absence.forget()
         self._audit(study, delivery.sop_class_uid)
         self._log.info("delivery_sent", delivery=delivery.id, kind=delivery.kind, status=str(answer))
 

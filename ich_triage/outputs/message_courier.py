@@ -42,7 +42,10 @@ class MessageCourier(Courier):
                 for each in wanted:
                     if link.is_open:  # what is not tried now is still due
                         self._send(link, each)
+                if not link.is_open:
+                    self._absence.begin()
         except DeliveryError as error:
+            self._absence.begin()
             self._failed(wanted, str(error))
 
     def _send(self, link: Link, delivery: Delivery) -> None:
@@ -63,6 +66,7 @@ class MessageCourier(Courier):
             case Outcome.ACCEPTED:
                 with self._database.write() as session:
                     deliveries.mark_sent(session, delivery.id, now=datetime.now(UTC), commitment=False)
+                self._absence.forget()
                 self._log.info("delivery_sent", delivery=delivery.id, kind=delivery.kind, status=answer.said)
             case Outcome.AGAIN:
                 self._failed([delivery], answer.said, words=answer.words, wait_s=answer.wait_s)

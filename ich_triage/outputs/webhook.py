@@ -22,7 +22,6 @@ from .link import Answer, Outcome, cleaned
 _PASSING = frozenset({408, 425, 429})
 #: shortest key that the specification allows
 _KEY_BYTES = 24
-_PORTS = {"https": 443, "http": 80}
 
 
 class WebhookLink:
@@ -91,11 +90,10 @@ def check(destination: WebhookDestination, *, timeout_s: float) -> None:
     """Raise DeliveryError unless secret and certificates can be used and the host answers; posts nothing."""
     _signer(destination)
     context = client_context(ca_file=destination.ca_file)
-    parts = urlsplit(destination.url)
-    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    host, port = destination.address
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:
-            if parts.scheme == "https":
+            if urlsplit(destination.url).scheme == "https":
                 context.wrap_socket(connection, server_hostname=host).close()
     except (OSError, UnicodeError) as error:
         raise no_connection(f"{host}:{port}", error) from error

@@ -57,6 +57,11 @@ class DicomDestination(_Destination, ClientTls):
     #: whether it is asked to commit to what it stored
     commitment: bool = False
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and TCP port to connect to."""
+        return self.host, self.port
+
     _ae = field_validator("ae_title")(check_ae_title)
 
 
@@ -98,6 +103,11 @@ class MllpDestination(_Destination, ClientTls):
     #: MSH-18, also how the message is encoded
     encoding: CharacterSet = "UNICODE UTF-8"
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and TCP port to connect to."""
+        return self.host, self.port
+
 
 class WebhookDestination(_Destination):
     """Any program: signed JSON by HTTP POST."""
@@ -112,6 +122,12 @@ class WebhookDestination(_Destination):
     ca_file: Path | None = None
     #: whether http to another machine is allowed, which anybody on the way can read
     allow_plain_http: bool = False
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and TCP port to connect to."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or {"https": 443, "http": 80}[parts.scheme]
 
     @property
     def secret_variable(self) -> str:

@@ -118,6 +118,19 @@ def bring_forward(session: Session, *, now: datetime, until: datetime) -> None:
     session.execute(update(Delivery).where(Delivery.claimed_until > until).values(claimed_until=until))
 
 
+def due_again(session: Session, destination: str, *, now: datetime) -> int:
+    """What has failed at `destination` waits no longer; returns how many. Answers to requests are waited for."""
+    waiting = (
+        update(Delivery)
+        .where(Delivery.destination == destination, Delivery.state.in_(_OPEN))
+        .where(Delivery.next_attempt_at > now, Delivery.transaction_uid.is_(None), _unclaimed(now))
+        .values(next_attempt_at=now)
+        .returning(Delivery.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(session.scalars(waiting).all())
+
+
 def release(session: Session, worker_id: str) -> None:
     """Drop every claim of a worker."""
     session.execute(

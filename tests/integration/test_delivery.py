@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pydicom import dcmread
 from ich_triage.dicom.scu import Peer
 from ich_triage.domain.commitment import CommitmentResult
 from ich_triage.domain.states import StudyState
+from ich_triage.outputs import absence
 from ich_triage.outputs.deliver import Deliverer
 from ich_triage.outputs.outbox import Outbox
 from ich_triage.settings import Delivery, Dicom, DicomDestination, Settings, Spool, Worker
@@ -22,6 +24,7 @@ from ich_triage.storage.folder import Folder
 from ich_triage.store import deliveries
 from ich_triage.store.database import Database
 from ich_triage.store.tables import Delivery as Row
+from tests.pacs import counting_pacs
 from tests.peers import LOOPBACK, Archive, commitment_listener, dcmqrscp, orthanc, probe_port, storescp
 from tests.reports import made_header, made_headers, made_masks, made_volume, report_of
 from tests.rows import add_revision
@@ -116,6 +119,40 @@ def test_a_destination_that_was_down_gets_it_once(sqlite: Database, tmp_path: Pa
         with orthanc(tmp_path / "orthanc", port=port) as server:
             wait_until(lambda: states(sqlite) == {"sent"}, what="delivery")
             assert len(server.sop_instance_uids()) == 2
+
+
+@pytest.mark.risk("R-019")
+def test_a_report_does_not_wait_out_its_back_off_once_the_pacs_is_back(
+    sqlite: Database, tmp_path: Path, wait_until: Wait
+) -> None:
+    """Seconds after the PACS is there again, however long the next attempt was put off."""
+    with counting_pacs() as pacs:
+        using = settings(tmp_path / "spool", destination(pacs.peer), backoff_s=300.0, backoff_max_s=600.0)
+        with delivering(using, sqlite) as deliverer:
+            with pacs.away():
+                plan(sqlite, using)
+                deliverer.wake()
+                wait_until(lambda: all(row.attempts for row in rows(sqlite)), what="an attempt")
+                put_off = min(row.next_attempt_at for row in rows(sqlite) if row.next_attempt_at)
+            wait_until(lambda: states(sqlite) == {"sent"}, what="delivery")
+            assert max(row.sent_at for row in rows(sqlite) if row.sent_at) < put_off
+    assert [row.attempts for row in rows(sqlite)] == [2, 2]
+
+
+@pytest.mark.peer
+@pytest.mark.risk("R-019")
+def test_a_destination_that_takes_connections_and_nothing_else_is_tried_less_and_less(
+    sqlite: Database, tmp_path: Path, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PACS that rejects every association uses up few of the attempts that are meant for a day."""
+    monkeypatch.setattr(absence, "LOOK_S", 0.05)
+    with storescp(tmp_path / "rejecting", "--refuse") as (peer, _):
+        using = settings(tmp_path / "spool", destination(peer), backoff_s=300.0, backoff_max_s=600.0)
+        plan(sqlite, using)
+        with delivering(using, sqlite):
+            wait_until(lambda: all(row.attempts >= 3 for row in rows(sqlite)), what="some attempts")
+            sleep(2.0)
+    assert max(row.attempts for row in rows(sqlite)) <= 7
 
 
 @pytest.mark.peer
