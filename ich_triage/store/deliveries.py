@@ -119,7 +119,7 @@ def bring_forward(session: Session, *, now: datetime, until: datetime) -> None:
 
 
 def due_again(session: Session, destination: str, *, now: datetime) -> int:
-    """What has failed at `destination` waits no longer; returns how many. Answers to requests are waited for."""
+    """What has failed at `destination` waits no longer; returns how many. Answers are waited for."""
     waiting = (
         update(Delivery)
         .where(Delivery.destination == destination, Delivery.state.in_(_OPEN))
