@@ -230,7 +230,7 @@ class Hospital:
         return [
             path.as_posix()
             for path in files_below(self.disk / "spool")
-            if path.name.startswith(".") and path.name != ".lock"
+            if path.name.startswith(".") and path.name not in (".lock", ".link")
         ]
 
     def _check_files(self) -> None:
