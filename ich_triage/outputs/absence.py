@@ -19,19 +19,22 @@ _CONNECT_S = 3.0
 class Absence:
     """What one courier knows of it. One thread uses it.
 
-    Begins as absent: whoever delivered before this process may have failed.
+    Begins as absent: whoever delivered before this process may have failed. Not looked for at once: what
+    is due is tried anyway, and who serves one connection at a time is better asked with something to say.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
+        #: from the beginning of an absence to the first look, s
         self._wait_s = LOOK_S
         #: when to look, on the monotonic clock; None where it is not absent
-        self._look_at: float | None = monotonic()
+        self._look_at: float | None = monotonic() + LOOK_S
 
     def begin(self) -> None:
-        """For want of a connection nothing could be delivered."""
+        """For want of a connection nothing could be delivered. The next time it is looked for later."""
         if self._look_at is None:
             self._look_at = monotonic() + self._wait_s
+            self._wait_s *= 2
 
     def is_over(self) -> bool:
         """Whether it was absent and takes TCP connections now."""
@@ -44,9 +47,8 @@ class Absence:
         return False
 
     def end(self) -> None:
-        """What waited is tried again. Where that fails too, the next look is twice as far away."""
+        """What waited is tried again."""
         self._look_at = None
-        self._wait_s *= 2
 
     def forget(self) -> None:
         """Something was delivered."""

@@ -41,26 +41,31 @@ class _Destination(Section):
     send: Literal["flagged", "all"] = "flagged"
 
 
-class DicomDestination(_Destination, ClientTls):
-    """A PACS: objects by C-STORE."""
+class _HostDestination(_Destination, ClientTls):
+    """One that is reached at a host and port."""
 
-    #: what it speaks
-    kind: Literal["dicom"] = "dicom"
     #: host name or address
     host: str
     #: TCP port
     port: int = Field(ge=1, le=65535)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and TCP port to connect to."""
+        return self.host, self.port
+
+
+class DicomDestination(_HostDestination):
+    """A PACS: objects by C-STORE."""
+
+    #: what it speaks
+    kind: Literal["dicom"] = "dicom"
     #: its AE title
     ae_title: str
     #: what it is sent
     outputs: tuple[Literal["sr", "capture"], ...] = ("sr", "capture")
     #: whether it is asked to commit to what it stored
     commitment: bool = False
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and TCP port to connect to."""
-        return self.host, self.port
 
     _ae = field_validator("ae_title")(check_ae_title)
 
@@ -83,15 +88,11 @@ CharacterSet = Literal[
 ]
 
 
-class MllpDestination(_Destination, ClientTls):
+class MllpDestination(_HostDestination):
     """A hospital information system or interface engine: HL7 v2 messages over MLLP."""
 
     #: what it speaks
     kind: Literal["mllp"]
-    #: host name or address
-    host: str
-    #: TCP port
-    port: int = Field(ge=1, le=65535)
     #: MSH-3, who we are
     sending_application: str = "ICH_TRIAGE"
     #: MSH-4, where we are
@@ -102,11 +103,6 @@ class MllpDestination(_Destination, ClientTls):
     receiving_facility: str = ""
     #: MSH-18, also how the message is encoded
     encoding: CharacterSet = "UNICODE UTF-8"
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and TCP port to connect to."""
-        return self.host, self.port
 
 
 class WebhookDestination(_Destination):

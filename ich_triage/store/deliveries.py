@@ -113,22 +113,19 @@ def renew(session: Session, worker_ids: Collection[str], *, until: datetime) -> 
 
 def bring_forward(session: Session, *, now: datetime, until: datetime) -> None:
     """The clock was set back: nothing waits for a time that was near then; no claim outlasts `until`."""
-    waiting = update(Delivery).where(Delivery.state.in_(_OPEN), Delivery.next_attempt_at > now)
-    session.execute(waiting.values(next_attempt_at=now))
+    session.execute(_without_waiting(now))
     session.execute(update(Delivery).where(Delivery.claimed_until > until).values(claimed_until=until))
 
 
 def due_again(session: Session, destination: str, *, now: datetime) -> int:
     """What has failed at `destination` waits no longer; returns how many. Answers are waited for."""
-    waiting = (
-        update(Delivery)
-        .where(Delivery.destination == destination, Delivery.state.in_(_OPEN))
-        .where(Delivery.next_attempt_at > now, Delivery.transaction_uid.is_(None), _unclaimed(now))
-        .values(next_attempt_at=now)
+    failed = (
+        _without_waiting(now)
+        .where(Delivery.destination == destination, Delivery.transaction_uid.is_(None), _unclaimed(now))
         .returning(Delivery.id)
         .execution_options(synchronize_session=False)
     )
-    return len(session.scalars(waiting).all())
+    return len(session.scalars(failed).all())
 
 
 def release(session: Session, worker_id: str) -> None:
@@ -358,6 +355,12 @@ def _overtakes(taken: CTE, now: datetime) -> ColumnElement[bool]:
         .correlate(Delivery)
     )
     return Delivery.kind.in_(MESSAGE_KINDS) & not_taken.exists()
+
+
+def _without_waiting(now: datetime) -> Update:
+    """What is due later is due now."""
+    later = update(Delivery).where(Delivery.state.in_(_OPEN), Delivery.next_attempt_at > now)
+    return later.values(next_attempt_at=now)
 
 
 def _unclaimed(now: datetime) -> ColumnElement[bool]:

@@ -182,6 +182,14 @@ def test_an_answer_on_its_way_does_not_turn_the_list_back(site: Site, page: Page
     expect(page.locator(".row")).to_have_count(5)
 
 
+def test_a_page_that_is_no_more_becomes_the_last_there_is(site: Site, page: Page) -> None:
+    """Who looks at the end of a list that becomes shorter asks for its new end from then on."""
+    put_on_list(site.database, "Phantom^Only")
+    page.evaluate("document.querySelector('[name=page]').value = 9; htmx.trigger('#filters', 'again')")
+    expect(page.locator("[name=page]")).to_have_value("1")
+    expect(page.locator(".row")).to_have_count(1)
+
+
 def test_keys_reach_everything(site: Site, page: Page) -> None:
     """j and k choose, Enter opens, / searches, ? helps, Escape leads back."""
     first, second = (put_on_list(site.database, f"Phantom^{n}", minutes=9 - n) for n in (1, 2))

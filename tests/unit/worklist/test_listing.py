@@ -90,7 +90,7 @@ def test_pages_follow_each_other(site: Callable[..., TestClient], studies: dict[
 def test_a_list_that_became_shorter_has_no_empty_page(
     site: Callable[..., TestClient], studies: dict[StudyState, str]
 ) -> None:
-    """The last page there is; the form follows."""
+    """The last page there is, and how many there are."""
     page = _rows(site(page_size=2), page=9)
     assert (len(_uids(page)), "page 3 of 3" in page) == (1, True)
     assert 'data-pages="3"' in page
