@@ -16,6 +16,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_role, evt
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
     StorageCommitmentPushModel,
@@ -41,6 +42,8 @@ _MAX_PDU_BYTES = 131072
 #: presentation context ids are the odd numbers of one byte (PS3.8 section 9.3.2.2)
 _MAX_CONTEXTS = 128
 _HIGH, _MEDIUM = 1, 0
+#: results of an association, permanent and transient (PS3.8 section 9.3.4)
+_REJECTED = (1, 2)
 _PROCESSING_FAILURE = 0x0110
 #: answers after which another attempt may do: Processing Failure, Resource Limitation (PS3.7 Annex C)
 _TRANSIENT = frozenset({_PROCESSING_FAILURE, 0x0213})
@@ -254,16 +257,24 @@ class Link:
         return path
 
     def _why_not(self, peer: Peer) -> str:
-        if self._association.is_rejected:
-            answer = self._association.acceptor.primitive
-            reason = getattr(answer, "reason_str", "") or "no reason given"
-            return f"association rejected: {reason}"
+        if rejection := self._rejection():
+            return f"association rejected: {rejection.reason_str or 'no reason given'}"
         if self._broken_handshakes:
             return f"no TLS connection: {why(self._broken_handshakes[0])}"
         if not self._connected:
             return "no connection: refused, unreachable, or nothing answered in time"
         doubt = "; or our certificate is not to its liking" if peer.tls else ""
         return f"no association: aborted, unanswered, or no presentation context accepted{doubt}"
+
+    def _rejection(self) -> A_ASSOCIATE | None:
+        """The peer's answer, where it is one.
+
+        pynetdicom leaves it unread where it came before its own thread looked whether it is connected: it
+        takes the connection, closed after the answer, for one that never stood.
+        """
+        association = self._association
+        answer = association.acceptor.primitive or association.dul.receive_pdu(wait=False)
+        return answer if isinstance(answer, A_ASSOCIATE) and answer.result in _REJECTED else None
 
     def _connection_open(self, _event: evt.Event) -> None:
         self._connected = True
