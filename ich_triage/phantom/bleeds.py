@@ -19,6 +19,9 @@ from .skull import Enclosure, tentorium_height
 from .tables import EPIDURAL_SITES
 
 Points = tuple[Tensor, Tensor, Tensor]
+#: dura and bone's partial volume, mm: blood in this layer beside the inner table is not seen, nor counted
+LINING_MM = 1.5
+
 #: one volume for all voxels, or one per slice, (Z, 1, 1)
 VoxelMl = float | Tensor
 
@@ -84,7 +87,8 @@ def epidural(spec: BleedSpec, shell: Enclosure, points: Points, patient_y: Tenso
     field = depth / high + (r / wide) ** 2 + torch.relu(suture) * 0.07
     infratentorial = points[2] < tentorium_height(points[0], points[1])
     zone = (points[0] * spec.side > 2) & (infratentorial == (spec.site == "posterior_fossa"))
-    level = level_for_volume(field, (zone & (depth > 0)).float(), voxel_ml=voxel_ml, volume_ml=spec.volume_ml)
+    shown = zone & (depth > LINING_MM)
+    level = level_for_volume(field, shown.float(), voxel_ml=voxel_ml, volume_ml=spec.volume_ml)
     lift = high * (level - field + depth / high).clamp_min(0.0)
     return _finish(spec, (field - level) * high, lift, points, patient_y, (noise[1], zone, depth > 0))
 
@@ -99,7 +103,8 @@ def subdural(spec: BleedSpec, shell: Enclosure, points: Points, patient_y: Tenso
     noise = NoiseField(spec.seed, 2, device=str(x.device)).sample(x, y, z, wavelength_mm=38.0)
     supratentorial = (above > 0) | (y < -2)
     zone = (x * spec.side > 0.7) & supratentorial & (shell.above_floor > 2)
-    depth = -shell.cavity
+    inner = -shell.cavity - LINING_MM
+    depth = inner
     u = _direction(rng.uniform(62, 125), rng.uniform(5, 42), spec.side)
     r = _tangential(points, u)
     if spec.site == "falx":
@@ -113,12 +118,11 @@ def subdural(spec: BleedSpec, shell: Enclosure, points: Points, patient_y: Tenso
         zone &= (above > 0) & (y > 0) & (((x / 20.0) ** 2 + ((y - 10) / 26.0) ** 2) > 1)
     reach = ((r + 4.0 * noise[0]).clamp_min(0.0) / wide) ** 3
     field = (depth / thick).clamp_min(0.0) ** 2 + reach
-    level = level_for_volume(
-        field, (zone & (shell.cavity < 0)).float(), voxel_ml=voxel_ml, volume_ml=spec.volume_ml
-    )
+    level = level_for_volume(field, (zone & (inner > 0)).float(), voxel_ml=voxel_ml, volume_ml=spec.volume_ml)
     local = thick * (level - reach).clamp_min(0.0).sqrt()
     lift = local if spec.site == "convexity" else None
-    return _finish(spec, depth - local, lift, points, patient_y, (noise[1], zone, shell.cavity < 0))
+    under_dura = torch.maximum(depth - local, -inner)
+    return _finish(spec, under_dura, lift, points, patient_y, (noise[1], zone, inner > 0))
 
 
 def _falx_zone(y: Tensor, z: Tensor) -> Tensor:

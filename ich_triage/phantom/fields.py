@@ -185,7 +185,7 @@ def _fluid(
         if bleed.subtype is Subtype.INTRAVENTRICULAR:
             clots.append(grow.intraventricular(bleed, anatomy.ventricles, points, patient_y, voxel_ml))
         elif bleed.subtype is Subtype.SUBARACHNOID:
-            inside = coverage(channels["cavity"], 2.0) * (channels["ventricles"] > 1.0)
+            inside = coverage(channels["cavity"] + grow.LINING_MM, 2.0) * (channels["ventricles"] > 1.0)
             space = inside * coverage(pia(spec.head.atrophy, channels), 2.2) * (channels["above_floor"] > 1.0)
             clots.append(grow.subarachnoid(bleed, space, points, patient_y, voxel_ml))
     return clots

@@ -16,7 +16,7 @@ from ich_triage.domain.labels import SUBTYPES, Subtype
 from .fields import Fields, build
 from .grid import SliceGrid, series_grid
 from .paint import Painted, paint
-from .physics import acquire, add_table
+from .physics import acquire, add_table, spread
 from .records import PhantomSpec
 
 #: working pixels per stored pixel; the rest is bilinear, below the point spread
@@ -30,6 +30,8 @@ _VISIBLE_MM2 = 12.0
 #: A reader sees a bleed whose contrast on its best slice, times the root of how many such dots it fills, is
 #: five times (Rose, J Opt Soc Am 1948;38:196) what tissue and noise vary by in one dot, HU (estimate).
 _ROSE, _CLUTTER_HU = 5.0, 5.0
+#: From here on bone's partial volume hides blood, HU: no clot is as dense, and no reader outlines it.
+_HIDDEN_HU = 100.0
 #: Contrast that any bleed counts for, HU: a large one betrays itself by its shape and by what it displaces.
 _SHAPE_HU = 6.0
 
@@ -101,9 +103,10 @@ def generate(spec: PhantomSpec, *, device: str = "cpu", matrix: int = 512) -> Ph
             device=device,
         )
         ideal, shares, contrasts = _render(spec, grid, fields, working, working_mm)
-        hu = add_table(acquire(spec, grid, ideal), grid, spec.seed)
-        seen = _seen(shares, contrasts, working_mm**2)
-        masks, truth = _truth(spec, grid, _masks(shares, matrix), seen)
+        noiseless = spread(spec.acquisition, grid, ideal)
+        hu = add_table(acquire(spec, grid, noiseless), grid, spec.seed)
+        seen = _seen(shares, contrasts, noiseless, working_mm**2)
+        masks, truth = _truth(spec, grid, _masks(shares, noiseless), seen)
     return Phantom(
         hu=hu,
         masks=masks,
@@ -144,23 +147,25 @@ def _render(spec: PhantomSpec, grid: SliceGrid, fields: Fields, working: int, wi
     return Painted(hu=hu, shares=shares, contrasts=contrasts)
 
 
-def _seen(shares: Tensor, contrasts: Tensor, pixel_mm2: float) -> Tensor:
+def _seen(shares: Tensor, contrasts: Tensor, noiseless: Tensor, pixel_mm2: float) -> Tensor:
     """Whether a reader would see the bleed of each subtype on its best slice, (5,) bool (Rose criterion)."""
-    stands_out = torch.maximum(contrasts, _SHAPE_HU * shares)  # as partial volume leaves it
+    there = F.interpolate(noiseless[:, None], size=shares.shape[2:], mode="bilinear", align_corners=True)
+    shown = there[:, 0] < _HIDDEN_HU
+    stands_out = torch.maximum(contrasts, _SHAPE_HU * shares) * shown  # as partial volume leaves it
     signal = (stands_out.square().sum((2, 3)) * pixel_mm2 / _VISIBLE_MM2).sqrt()
     return signal.amax(1) >= _ROSE * _CLUTTER_HU
 
 
-def _masks(shares: Tensor, matrix: int) -> Tensor:
-    masks = torch.zeros((*shares.shape[:2], matrix, matrix), dtype=torch.bool, device=shares.device)
+def _masks(shares: Tensor, noiseless: Tensor) -> Tensor:
+    """Voxels with enough blood to see it, (5, Z, Y, X)."""
+    size = noiseless.shape[1:]
+    masks = torch.zeros((*shares.shape[:2], *size), dtype=torch.bool, device=shares.device)
     for index, subtype in enumerate(SUBTYPES):
         if not bool(shares[index].any()):
             continue
-        fine = F.interpolate(
-            shares[index][:, None], size=(matrix, matrix), mode="bilinear", align_corners=True
-        )[:, 0]
+        fine = F.interpolate(shares[index][:, None], size=size, mode="bilinear", align_corners=True)[:, 0]
         limit = MASK_SHARE_CSF if subtype is Subtype.SUBARACHNOID else MASK_SHARE
-        masks[index] = fine >= limit
+        masks[index] = (fine >= limit) & (noiseless < _HIDDEN_HU)
     return masks
 
 

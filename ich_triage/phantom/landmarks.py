@@ -12,7 +12,7 @@ from ich_triage.errors import NotAnalysedError
 from ich_triage.imaging.head import Head, find
 from ich_triage.imaging.volume import Volume
 
-from .bleeds import Points
+from .bleeds import LINING_MM, Points
 from .skull import Enclosure
 
 #: height of the inner vertex above the commissures, mm; brain's height is about as constant as that
@@ -63,7 +63,10 @@ def landmarks(volume: Volume) -> Landmarks:
     extents = volume.slice_extents_mm()[crop[0], None, None] * dy * dx / 1e3
     return Landmarks(
         crop=crop,
-        shell=Enclosure(cavity=_tensor(outside - depth), above_floor=_tensor(np.full_like(depth, 99.0))),
+        # what is found in the pixels begins where bone no longer hides the brain
+        shell=Enclosure(
+            cavity=_tensor(outside - depth - LINING_MM), above_floor=_tensor(np.full_like(depth, 99.0))
+        ),
         points=(_tensor(left), _tensor(back), _tensor(up)),
         patient_y=_tensor(patient_y),
         ventricles=_tensor(signed),

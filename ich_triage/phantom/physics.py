@@ -19,10 +19,9 @@ from .records import Acquisition, PhantomSpec
 _TILES = 4
 
 
-def acquire(spec: PhantomSpec, grid: SliceGrid, ideal: Tensor) -> Tensor:
-    """(Z, Y, X) HU as reconstructed, from (Z, h, h) ideal HU over the same field of view."""
+def acquire(spec: PhantomSpec, grid: SliceGrid, hu: Tensor) -> Tensor:
+    """(Z, Y, X) HU as reconstructed, from what `spread` made of the ideal HU."""
     scan, rng = spec.acquisition, np.random.default_rng([spec.seed, 7])
-    hu = _spread(ideal, grid, scan, 0.4 if scan.bone_kernel else scan.psf_mm)
     hu = hu + _hardening(spec, grid, hu)
     if "metal" in spec.mimics.names:
         hu = hu + _streaks(hu, rng)
@@ -32,11 +31,13 @@ def acquire(spec: PhantomSpec, grid: SliceGrid, ideal: Tensor) -> Tensor:
     return hu.clamp_(-1024.0, 3071.0)
 
 
-def _spread(ideal: Tensor, grid: SliceGrid, scan: Acquisition, sigma_mm: float) -> Tensor:
-    """Resample to the stored matrix with the point spread function, one matrix product per axis.
+def spread(scan: Acquisition, grid: SliceGrid, ideal: Tensor) -> Tensor:
+    """(Z, h, h) ideal HU on the stored matrix with the point spread function, (Z, Y, X) HU.
 
+    One matrix product per axis.
     Its wide tail (scatter, focal spot, filter) is what lets the brain beside bone look denser than it is.
     """
+    sigma_mm = 0.4 if scan.bone_kernel else scan.psf_mm
     core, tail = (
         _gaussian(ideal.shape[-1], grid.matrix, sigma / grid.spacing[1], ideal.device)
         for sigma in (sigma_mm, scan.tail_mm)

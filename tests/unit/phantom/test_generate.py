@@ -44,6 +44,18 @@ def test_bleed_is_where_and_as_large_as_asked(subtype: Subtype) -> None:
     assert phantom.masks.flatten(1).any(1).tolist() == [i == index for i in range(5)]
 
 
+@pytest.mark.parametrize(("subtype", "hu"), [(Subtype.SUBDURAL, 58.0), (Subtype.SUBARACHNOID, 48.0)])
+def test_what_is_labelled_reads_as_blood(subtype: Subtype, hu: float) -> None:
+    """Blood in the partial volume of bone, where nobody would see or outline it, is not in the mask."""
+    for seed in (3, 8):
+        spec = _one(subtype, 3.0, seed=seed)
+        phantom = generate(replace(spec, bleeds=(replace(spec.bleeds[0], hu=hu, mixed=0.0),)), matrix=256)
+        blood = phantom.hu[phantom.masks.any(0)].numpy()
+        assert np.median(blood) == pytest.approx(hu, abs=10.0)
+        assert np.mean(blood > 110.0) < 0.05
+        assert phantom.truth.bleeds[0].volume_ml == pytest.approx(3.0, rel=0.5)
+
+
 def test_slice_labels_are_those_of_the_masks() -> None:
     """A slice carries a label exactly where the mask of that subtype has voxels."""
     phantom = generate(draw(4, bleeds=(Subtype.SUBDURAL, Subtype.INTRAPARENCHYMAL), slices=24), matrix=128)
