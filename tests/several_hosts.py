@@ -94,7 +94,8 @@ class Site:
     def _send(self, host: str, images: Sequence[Dataset]) -> list[int]:
         ae = AE(ae_title="SCANNER")
         ae.add_requested_context(CTImageStorage)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = 3
+        ae.connection_timeout = 3  # of a host cut off; one that answers may be busy for longer
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 15
         association = ae.associate(self.network.address(host), PORT, ae_title="ICH_TRIAGE")
         told: list[int] = []
         with in_step(association):

@@ -114,7 +114,8 @@ def test_a_worker_short_of_memory_analyses_one_after_the_other(
         put(hospital.database, hospital.disk / "spool", head)
         complete(hospital.database, uid)
     log = hospital.folder / "worker.log"
-    forks.start("worker", log, config=str(config), hurried=True, eats_mb=4000, has_mb=6000)
+    # in no hurry: a wait for SQLite that is cut short would begin one of them again before memory runs out
+    forks.start("worker", log, config=str(config), eats_mb=4000, has_mb=6000)
     wait_until(
         lambda: all(study(hospital.database, uid)["state"] == "flagged" for uid in uids),
         limit_s=60,
