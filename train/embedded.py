@@ -22,7 +22,7 @@ from ich_triage.phantom.spec import draw
 
 from .assemble import Trained, assemble, require_both
 from .cases import spec_json
-from .drawn import FIRST_SEED, draw_case, generator_sha256, training_spec
+from .drawn import FIRST_SEED, code_sha256, draw_case, generator_sha256, training_spec
 from .fit import Cases, FitSettings, fit, start_from
 from .parallel import one_thread, run
 from .progress import watch
@@ -104,7 +104,7 @@ def draw_parts(
     parts: Mapping[str, int], *, cache: Path, spec: InputSpec, matrix: int, workers: int
 ) -> dict[str, list[Path]]:
     """Files of the cases of each part (name to count), drawn where they are not there yet."""
-    folder = cache / f"cases_{_input_name(spec)}_{matrix}_{generator_sha256()[:12]}"
+    folder = cache / f"cases_{_input_name(spec)}_{matrix}_{code_sha256()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     seeds = {part: range(FIRST_SEED[part], FIRST_SEED[part] + count) for part, count in parts.items()}
     paths = {part: [folder / f"{seed:07d}.npz" for seed in seeds[part]] for part in parts}
@@ -169,6 +169,6 @@ def _started_from(plan: Plan) -> dict[str, str]:
 
 def _fit_folder(plan: Plan) -> Path:
     """One folder for each training run that can differ, so that none goes on with another's checkpoint."""
-    data = (plan.sizes.train, plan.matrix, generator_sha256(), *_started_from(plan).values())
+    data = (plan.sizes.train, plan.matrix, code_sha256(), *_started_from(plan).values())
     run = (plan.architecture, plan.input_spec, plan.fit, *data)
     return plan.cache / f"fit_{hashlib.sha256(repr(run).encode()).hexdigest()[:12]}"

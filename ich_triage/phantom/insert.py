@@ -146,8 +146,7 @@ def _share(clot: grow.Clot, where: Landmarks, volume: Volume) -> np.ndarray:
         share = coverage(torch.maximum(clot.distance, where.ventricles - 0.5), width)
     elif clot.spec.subtype is Subtype.SUBARACHNOID:
         share = where.csf * (0.5 - clot.distance / 5.0).clamp(0.0, 1.0)
-    inside = coverage(where.shell.cavity + grow.LINING_MM + 0.3, width)
-    return (share * inside).numpy()
+    return (share * coverage(where.inside + 0.3, width)).numpy()
 
 
 def _clot_hu(clot: grow.Clot, where: Landmarks, volume: Volume) -> np.ndarray:

@@ -29,7 +29,9 @@ class Landmarks:
 
     #: slices of the volume's arrays that the fields cover
     crop: tuple[slice, slice, slice]
-    #: skull
+    #: signed distance to where bone no longer hides the brain, negative inside
+    inside: torch.Tensor
+    #: skull, its inner table taken to lie `LINING_MM` further out
     shell: Enclosure
     #: head frame: left of the midline, backwards, above the commissures
     points: Points
@@ -61,12 +63,11 @@ def landmarks(volume: Volume) -> Landmarks:
     signed = signed - ndimage.distance_transform_edt(ventricles, sampling=sampling)
     csf = _clefts(hu, cavity, brain_hu, volume.pixel_spacing) * (depth > 0.6) * (signed > 3.0)
     extents = volume.slice_extents_mm()[crop[0], None, None] * dy * dx / 1e3
+    inside = _tensor(outside - depth)
     return Landmarks(
         crop=crop,
-        # what is found in the pixels begins where bone no longer hides the brain
-        shell=Enclosure(
-            cavity=_tensor(outside - depth - LINING_MM), above_floor=_tensor(np.full_like(depth, 99.0))
-        ),
+        inside=inside,
+        shell=Enclosure(cavity=inside - LINING_MM, above_floor=torch.full_like(inside, 99.0)),
         points=(_tensor(left), _tensor(back), _tensor(up)),
         patient_y=_tensor(patient_y),
         ventricles=_tensor(signed),

@@ -63,12 +63,13 @@ def paint(spec: PhantomSpec, f: Channels, clots: tuple[Clot, ...], width_mm: flo
 def _contrast(spec: PhantomSpec, clot: Clot, blood_hu: Tensor, under_hu: Tensor) -> Tensor:
     """HU between blood and what a reader holds it against.
 
-    Beside the skull that is brain, and the fluid that an old collection could pass for; elsewhere it is the
-    tissue or fluid that the blood has taken the place of.
+    Within brain and ventricles it is what the blood has taken the place of: every head has that there. Around
+    the brain it is cortex, and the fluid that an old collection could pass for: nobody knows how wide the
+    space beneath the skull, or a sulcus, was before.
     """
-    if clot.spec.subtype in (Subtype.EPIDURAL, Subtype.SUBDURAL):
-        return torch.minimum((blood_hu - spec.head.grey_hu).abs(), (blood_hu - spec.head.csf_hu).abs())
-    return (blood_hu - under_hu).abs()
+    if clot.spec.subtype in (Subtype.INTRAPARENCHYMAL, Subtype.INTRAVENTRICULAR):
+        return (blood_hu - under_hu).abs()
+    return torch.minimum((blood_hu - spec.head.grey_hu).abs(), (blood_hu - spec.head.csf_hu).abs())
 
 
 def _lerp(under: Tensor, over: Tensor | float, share: Tensor) -> Tensor:

@@ -34,8 +34,8 @@ def acquire(spec: PhantomSpec, grid: SliceGrid, hu: Tensor) -> Tensor:
 def spread(scan: Acquisition, grid: SliceGrid, ideal: Tensor) -> Tensor:
     """(Z, h, h) ideal HU on the stored matrix with the point spread function, (Z, Y, X) HU.
 
-    One matrix product per axis.
-    Its wide tail (scatter, focal spot, filter) is what lets the brain beside bone look denser than it is.
+    One matrix product per axis. The function's wide tail (scatter, focal spot, filter) is what lets the brain
+    beside bone look denser than it is.
     """
     sigma_mm = 0.4 if scan.bone_kernel else scan.psf_mm
     core, tail = (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -24,8 +22,7 @@ from ich_triage.phantom.quirks import vendor_representation
 from ich_triage.phantom.records import PhantomSpec, Style
 from ich_triage.phantom.spec import draw
 
-from .. import drawn
-from ..drawn import FIRST_SEED, PART_SEEDS, generator_sha256, to_volume, training_spec
+from ..drawn import FIRST_SEED, PART_SEEDS, code_sha256, to_volume, training_spec
 from ..parallel import one_thread, run
 from ..progress import watch
 from .dicom import brain_share
@@ -142,7 +139,7 @@ class PhantomSource(Source):
     @property
     def _fingerprint(self) -> str:
         """Names everything besides the seed that decides a phantom and its rows."""
-        return f"phantom {VERSION} {_code()} {self.matrix} {self.style} {self.mix}"
+        return f"phantom {VERSION} {code_sha256()} {self.matrix} {self.style} {self.mix}"
 
     def _uid(self, what: str, seed: int, *parts: str) -> str:
         return named_uid(f"phantom {what}", self._fingerprint, str(seed), *parts)
@@ -178,10 +175,3 @@ class _Job:
     def part(self, seed: int) -> Path:
         """File of the rows of one phantom."""
         return self.folder / f"{seed}.parquet"
-
-
-@functools.cache
-def _code() -> str:
-    """Hash of the code that a phantom follows from, as it was when the command started."""
-    mixes = Path(drawn.__file__).read_bytes()
-    return hashlib.sha256(generator_sha256().encode() + mixes).hexdigest()

@@ -33,7 +33,9 @@ def normal() -> Phantom:
 def test_bleed_is_where_and_as_large_as_asked(subtype: Subtype) -> None:
     """Each subtype appears alone, on its side, at about the volume asked for, and nowhere else."""
     volume_ml = 2.0 if subtype is Subtype.SUBARACHNOID else 8.0
-    phantom = generate(_one(subtype, volume_ml, side=-1), matrix=192)
+    spec = _one(subtype, volume_ml, side=-1)
+    fresh = replace(spec.bleeds[0], hu=60.0)  # what looks like cortex has no label
+    phantom = generate(replace(spec, bleeds=(fresh,)), matrix=192)
     assert [b.subtype for b in phantom.truth.bleeds] == [subtype]
     (truth,) = phantom.truth.bleeds
     assert truth.volume_ml == pytest.approx(volume_ml, rel=0.5)
@@ -73,11 +75,21 @@ def test_bleed_too_small_to_see_is_not_labelled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("volume_ml", "hu", "seen"), [(1.2, 41.0, False), (1.2, 68.0, True), (25.0, 41.0, True)]
+    ("subtype", "volume_ml", "hu", "seen"),
+    [
+        (Subtype.SUBDURAL, 1.2, 41.0, False),
+        (Subtype.SUBDURAL, 1.2, 68.0, True),
+        (Subtype.SUBDURAL, 25.0, 41.0, True),
+        (Subtype.SUBARACHNOID, 1.2, 41.0, False),
+        (Subtype.SUBARACHNOID, 1.2, 68.0, True),
+        (Subtype.SUBARACHNOID, 25.0, 41.0, True),
+    ],
 )
-def test_bleed_too_faint_to_see_is_not_labelled(volume_ml: float, hu: float, seen: bool) -> None:
-    """A sheet as dense as the cortex beside it is there and has no label; a dense or a large one has."""
-    spec = _one(Subtype.SUBDURAL, volume_ml)
+def test_bleed_too_faint_to_see_is_not_labelled(
+    subtype: Subtype, volume_ml: float, hu: float, seen: bool
+) -> None:
+    """Blood as dense as the cortex beside it is there and has no label; dense blood or much of it has."""
+    spec = _one(subtype, volume_ml)
     spec = replace(spec, head=replace(spec.head, grey_hu=40.0))
     bleed = replace(spec.bleeds[0], hu=hu, mixed=0.0)
     phantom = generate(replace(spec, bleeds=(bleed,)), matrix=160)
