@@ -64,8 +64,11 @@ def test_volume_errors_cover_nine_in_ten_of_each_subtype() -> None:
 
 
 def test_mask_thresholds_are_those_that_measure_best() -> None:
-    """Each subtype has its own; one that no study has takes that of all together."""
-    true = np.array([[1.0, 5.0, 0.0], [5.0, 1.0, 0.0], [20.0, 9.0, 0.0]])
-    measured = np.stack([true * (2, 1.1, 1), true * (1.1, 0.3, 1), true * (0.4, 0.1, 1)], axis=1)
-    there = np.array([[True, True, False]] * 3)
-    assert least_volume_errors(measured, true, there) == [1, 0, 0]
+    """Each subtype has its own; one that is in few studies or none takes that of all together."""
+    true = np.tile([[1.0, 5.0, 2.0], [5.0, 1.0, 2.0], [20.0, 9.0, 2.0]], (8, 1))
+    measured = np.stack([true * (2, 1.1, 3), true * (1.1, 0.3, 2), true * (0.4, 0.1, 1)], axis=1)
+    there = np.ones((24, 3), bool)
+    assert least_volume_errors(measured, true, there) == [1, 0, 2]
+    for few in (3, 0):
+        there[few:, 2] = False
+        assert least_volume_errors(measured, true, there) == [1, 0, 0]
