@@ -27,8 +27,6 @@ from .gates import features
 #: First seed of each part of the embedded package, which has at most `PART_SEEDS`; parts share no phantom.
 FIRST_SEED = {"train": 0, "calibration": 1_000_000, "test": 2_000_000, "held_out": 3_000_000}
 PART_SEEDS = 1_000_000
-#: This module as it was when the command started.
-_THIS = Path(__file__).read_bytes()
 #: Modules (their folder, which files) that decide what a case looks like.
 _CASE_CODE = ((generator, "*"), (imaging, "prepare"), (imaging, "windows"))
 #: Mimics that training studies carry more often, and the share of studies that gets each on top.
@@ -130,7 +128,7 @@ def generator_sha256() -> str:
 @functools.cache
 def code_sha256() -> str:
     """Hash of the code that a drawn case and its labels follow from, the mixes of this module included."""
-    return hashlib.sha256(generator_sha256().encode() + _THIS).hexdigest()
+    return hashlib.sha256(generator_sha256().encode() + Path(__file__).read_bytes()).hexdigest()
 
 
 def _vector(values: NDArray[np.float64]) -> Vector3:

@@ -152,23 +152,19 @@ def _bleed(rng: Generator, subtype: Subtype, style: Style) -> BleedSpec:
     hu = quantile_draw(rng, table.hu, log=False)
     chronic = subtype is Subtype.SUBDURAL and rng.random() < 0.15
     mixed_share = 0.25 if style == "a" else 0.4
-    volume_ml = quantile_draw(rng, table.volume_ml, log=True)
-    hu = float(rng.uniform(10, 35)) if chronic else hu
-    side = int(rng.choice([-1, 1]))
-    site = str(rng.choice(names, p=np.asarray(shares) / sum(shares)))
-    if subtype is Subtype.SUBDURAL and hu < _FRESH_HU:
-        site = "convexity"
-    return BleedSpec(
+    bleed = BleedSpec(
         subtype=subtype,
-        volume_ml=volume_ml,
-        hu=hu,
-        side=side,
-        site=site,
+        volume_ml=quantile_draw(rng, table.volume_ml, log=True),
+        hu=float(rng.uniform(10, 35)) if chronic else hu,
+        side=int(rng.choice([-1, 1])),
+        site=str(rng.choice(names, p=np.asarray(shares) / sum(shares))),
         seed=int(rng.integers(2**31)),
         mixed=float(rng.uniform(0.4, 1.0)) if rng.random() < mixed_share else float(rng.uniform(0, 0.25)),
         fraction=float(rng.uniform(0.4, 1.0)),
         oedema_mm=float(rng.uniform(0.0, 9.0)),
     )
+    old = subtype is Subtype.SUBDURAL and bleed.hu < _FRESH_HU
+    return replace(bleed, site="convexity") if old else bleed
 
 
 def _mimics(rng: Generator, style: Style, bleeds: tuple[BleedSpec, ...]) -> MimicSpec:

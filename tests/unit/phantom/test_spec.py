@@ -44,6 +44,15 @@ def test_volumes_follow_their_quantiles() -> None:
     assert np.quantile(values, (0.05, 0.5, 0.95)) == pytest.approx(table, rel=0.15)
 
 
+def test_old_subdurals_lie_over_the_convexity() -> None:
+    """Along falx and tentorium subdural blood is fresh; over the convexity it is of any age."""
+    drawn = [draw(seed, bleeds=(Subtype.SUBDURAL,)).bleeds[0] for seed in range(400)]
+    assert {bleed.site for bleed in drawn} == {"convexity", "falx", "tentorium"}
+    assert all(bleed.hu >= 45.0 for bleed in drawn if bleed.site != "convexity")
+    over_convexity = [bleed.hu for bleed in drawn if bleed.site == "convexity"]
+    assert min(over_convexity) < 35.0 and max(over_convexity) > 60.0
+
+
 def test_overrides_reach_the_acquisition() -> None:
     """Named fields are taken over; slices alone are spread over the head; a wrong name is an error."""
     spec = draw(1, slices=30, tilt_deg=12.5)
