@@ -131,19 +131,23 @@ def _labels(rng: Generator) -> tuple[Subtype, ...]:
         return ()
     sets, weights = zip(*tables.LABEL_SETS.items(), strict=True)
     chosen = sets[int(rng.choice(len(sets), p=np.asarray(weights) / sum(weights)))]
-    return tuple(s for s in SUBTYPES if s in chosen)
+    foci = int(rng.integers(1, _MAX_FOCI + 1)) if Subtype.SUBARACHNOID in chosen else 1
+    return tuple(s for s in SUBTYPES if s in chosen for _ in range(foci if s is Subtype.SUBARACHNOID else 1))
 
 
 _SITES: dict[Subtype, dict[str, float]] = {
     Subtype.EPIDURAL: {"temporal": 0.55, "frontal": 0.2, "parietal": 0.2, "posterior_fossa": 0.05},
-    Subtype.SUBDURAL: {"convexity": 0.80, "falx": 0.12, "tentorium": 0.08},
+    Subtype.SUBDURAL: {"convexity": 0.64, "falx": 0.22, "tentorium": 0.14},
     Subtype.SUBARACHNOID: {"convexity": 0.55, "sylvian": 0.25, "basal": 0.20},
     Subtype.INTRAVENTRICULAR: {"level": 0.75, "cast": 0.25},
     Subtype.INTRAPARENCHYMAL: tables.IPH_SITES,
 }
 
-#: Old subdural blood lies over the convexity; along falx and tentorium it is this dense, HU (estimate).
+#: Old subdural blood lies over the convexity; along falx and tentorium it is this dense, HU (estimate). Of the
+#: fresh more than a third lie there, so that of all it is one in five.
 _FRESH_HU = 45.0
+#: Places of subarachnoid blood in one head, at most: the table's volumes are of one each.
+_MAX_FOCI = 3
 
 
 def _bleed(rng: Generator, subtype: Subtype, style: Style) -> BleedSpec:

@@ -213,12 +213,12 @@ def test_a_study_that_nobody_can_analyse_is_not_waited_for_in_silence(
     assert (told.returncode, finding["level"]) == (1, "error")
 
 
-def test_sending_to_a_dead_port_says_so(site: Site, tmp_path: Path, typed: Typed) -> None:
+def test_sending_to_a_dead_port_says_so(site: Site, tmp_path: Path, typed: Typed, dead_port: int) -> None:
     """Nobody listens: one line, exit status 1."""
     folder = tmp_path / "scanner"
     folder.mkdir()
     tiny_head(last=1)[0].save_as(folder / "1.dcm", enforce_file_format=True)
-    told = typed("send", folder, "--to", f"NOBODY@127.0.0.1:{probe_port()}", "--config", site.config)
+    told = typed("send", folder, "--to", f"NOBODY@127.0.0.1:{dead_port}", "--config", site.config)
     assert told.returncode == 1
     assert told.stderr.splitlines()[-1].startswith("ich-triage: no connection")
     assert "Traceback" not in told.stderr
@@ -304,7 +304,7 @@ def test_doctor_says_when_everybody_may_store(tmp_path: Path, run: Run, section:
     assert ("DICOM peers" in _doctor(run, config)) is warned
 
 
-def test_doctor_names_a_remedy_for_each_error(tmp_path: Path, run: Run) -> None:
+def test_doctor_names_a_remedy_for_each_error(tmp_path: Path, run: Run, dead_port: int) -> None:
     """Port in other hands, disk below its reserve, old schema, PACS down: each with what to do."""
     with counting_pacs(strict=True) as other:
         config = write_config(
@@ -312,7 +312,7 @@ def test_doctor_names_a_remedy_for_each_error(tmp_path: Path, run: Run) -> None:
             port=other.peer.port,
             spool={"path": str(tmp_path / "spool"), "reserve_bytes": 1 << 60},
             destinations=[
-                {"name": "down", "host": "127.0.0.1", "port": probe_port(), "ae_title": "PACS"},
+                {"name": "down", "host": "127.0.0.1", "port": dead_port, "ae_title": "PACS"},
             ],
         )
         database = Database(f"sqlite:///{tmp_path / 'ich.sqlite'}")
@@ -336,7 +336,7 @@ def test_doctor_names_a_remedy_for_each_error(tmp_path: Path, run: Run) -> None:
 
 
 def test_doctor_looks_at_every_kind_of_destination(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, run: Run, dead_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Listener and web server answer and are told nothing; without secret, or with nobody there, a remedy."""
     for name in ("DESK", "GONE"):
@@ -346,7 +346,7 @@ def test_doctor_looks_at_every_kind_of_destination(
         where = {"kind": "mllp", "host": "127.0.0.1"}
         destinations = [
             {"name": "his", "port": listener.port, **where},
-            {"name": "down", "port": probe_port(), **where},
+            {"name": "down", "port": dead_port, **where},
             {"name": "bare", "port": listener.port, "tls": True, **where},
             {"kind": "webhook", "name": "desk", "url": hooks.url},
             {"kind": "webhook", "name": "mute", "url": hooks.url},

@@ -158,12 +158,11 @@ def test_removed_images_are_not_committed_to(
 
 
 def test_a_scanner_that_leaves_at_once_is_told_where_it_listens(
-    database: Database, tmp_path: Path, wait_until: Wait
+    database: Database, tmp_path: Path, wait_until: Wait, dead_port: int
 ) -> None:
     """Over an association of ours, in the role of the SCP; it is away at first, and hears it later."""
     objects, results = head(3), SimpleQueue[CommitmentResult]()
-    with commitment_listener(results.put, ae_title="SCANNER") as peer:
-        sections = told_at(peer)
+    sections = told_at(Peer(host="127.0.0.1", port=dead_port, ae_title="SCANNER"))
     with receiving(database, tmp_path, **sections) as receiver:
         with reporting(settings(tmp_path, **sections), database):
             with committing(receiver.port) as (association, _):

@@ -65,10 +65,10 @@ def test_the_process_answers_findscu_and_ends_in_order(config: Path, wait_until:
 
 
 def test_doctor_looks_at_it_and_at_its_subscribers(
-    config: Path, free_port: int, forks: Forks, wait_until: Wait
+    config: Path, dead_port: int, forks: Forks, wait_until: Wait
 ) -> None:
     """A running process is found to be ours; a subscriber that is away is an error with its remedy."""
-    away = Watcher("AWAY", free_port).table
+    away = Watcher("AWAY", dead_port).table
     table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in away.items())
     config.write_text(config.read_text() + f"[[query.subscribers]]\n{table}")
     forks.type(config.parent, "--config", config, "query")

@@ -154,7 +154,7 @@ def test_a_command_that_changes_rights_is_told(tmp_path: Path) -> None:
     assert account.attrib["ParticipantObjectID"] == "chief"
 
 
-def test_doctor_looks_at_both_ways_of_the_trail(tmp_path: Path, free_port: int) -> None:
+def test_doctor_looks_at_both_ways_of_the_trail(tmp_path: Path, dead_port: int) -> None:
     """A server that is away is named with the remedy; one that listens, and the file, are well."""
 
     def findings(syslog: str) -> dict[str, str]:
@@ -162,7 +162,7 @@ def test_doctor_looks_at_both_ways_of_the_trail(tmp_path: Path, free_port: int) 
         ran = CliRunner().invoke(cli.app, ["--config", str(config), "doctor", "--no-model", "--json"])
         return {each["subject"]: each["level"] for each in json.loads(ran.stdout)}
 
-    away = findings(f"tcp://127.0.0.1:{free_port}")
+    away = findings(f"tcp://127.0.0.1:{dead_port}")
     assert (away["audit file"], away["audit syslog"]) == ("ok", "error")
     with Syslogd().by_tcp() as server:
         assert findings(f"tcp://127.0.0.1:{server.port}")["audit syslog"] == "ok"

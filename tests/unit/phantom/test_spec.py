@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +37,13 @@ def test_half_of_random_studies_have_no_bleed() -> None:
     assert sum(LABEL_SETS.values()) == pytest.approx(1.0)
 
 
+def test_subarachnoid_blood_lies_in_up_to_three_places() -> None:
+    """Each a bleed of its own; of the other subtypes a random study has one at most."""
+    counts = [Counter(bleed.subtype for bleed in draw(seed).bleeds) for seed in range(300)]
+    assert {n for each in counts if (n := each.pop(Subtype.SUBARACHNOID, 0))} == {1, 2, 3}
+    assert {n for each in counts for n in each.values()} == {1}
+
+
 def test_volumes_follow_their_quantiles() -> None:
     """A draw through the 5/50/95% points gives those points back."""
     rng = np.random.default_rng(0)
@@ -48,6 +56,7 @@ def test_old_subdurals_lie_over_the_convexity() -> None:
     """Along falx and tentorium subdural blood is fresh; over the convexity it is of any age."""
     drawn = [draw(seed, bleeds=(Subtype.SUBDURAL,)).bleeds[0] for seed in range(400)]
     assert {bleed.site for bleed in drawn} == {"convexity", "falx", "tentorium"}
+    assert 0.15 < np.mean([bleed.site != "convexity" for bleed in drawn]) < 0.25
     assert all(bleed.hu >= 45.0 for bleed in drawn if bleed.site != "convexity")
     over_convexity = [bleed.hu for bleed in drawn if bleed.site == "convexity"]
     assert min(over_convexity) < 35.0 and max(over_convexity) > 60.0

@@ -11,7 +11,6 @@ from threading import Thread
 import pytest
 
 from supply.audit import audit
-from tests.peers import probe_port
 
 pytest.importorskip("pip_audit")
 Serve = Callable[[int, object], str]
@@ -75,10 +74,10 @@ def test_nothing_known_passes(pin: Path, serve: Serve, capsys: pytest.CaptureFix
 
 
 def test_a_service_that_cannot_be_asked_is_no_finding_and_no_clean_bill(
-    pin: Path, serve: Serve, capsys: pytest.CaptureFixture[str]
+    pin: Path, serve: Serve, capsys: pytest.CaptureFixture[str], dead_port: int
 ) -> None:
     """Nobody listens, or it answers with an error: that is said, and the build goes on."""
-    for url in (f"http://127.0.0.1:{probe_port()}/", serve(503, {})):
+    for url in (f"http://127.0.0.1:{dead_port}/", serve(503, {})):
         assert audit(pin, osv_url=url) == 0
         assert "not audited" in capsys.readouterr().out
 

@@ -135,11 +135,11 @@ def test_a_slow_server_holds_nobody_up(tmp_path: Path) -> None:
     assert len(path.read_bytes().splitlines()) == 2000
 
 
-def test_what_does_not_fit_is_counted_in_the_log(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+def test_what_does_not_fit_is_counted_in_the_log(monkeypatch: pytest.MonkeyPatch, dead_port: int) -> None:
     """Nothing is lost in silence: with no server, the log tells how many records were dropped."""
     monkeypatch.setattr(audit_trail, "LIMIT", 10)
     monkeypatch.setattr(audit_trail, "PATIENCE_S", 0.2)
-    with capture_logs() as logs, _open(Audit(syslog=f"tcp://127.0.0.1:{free_port}")) as trail:
+    with capture_logs() as logs, _open(Audit(syslog=f"tcp://127.0.0.1:{dead_port}")) as trail:
         for _ in range(100):
             trail.put(_record())
     assert any(each["event"] == "audit_not_written" for each in logs)
@@ -149,11 +149,11 @@ def test_what_does_not_fit_is_counted_in_the_log(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_end_does_not_wait_for_a_server_that_is_away(
-    monkeypatch: pytest.MonkeyPatch, free_port: int
+    monkeypatch: pytest.MonkeyPatch, dead_port: int
 ) -> None:
     """A process leaves after its patience."""
     monkeypatch.setattr(audit_trail, "PATIENCE_S", 0.3)
-    with _open(Audit(syslog=f"tcp://127.0.0.1:{free_port}")):
+    with _open(Audit(syslog=f"tcp://127.0.0.1:{dead_port}")):
         audit.tell(_record())
         begun = monotonic()
     assert monotonic() - begun < 2

@@ -12,8 +12,8 @@ from train.sources import phantoms
 from train.sources.rsna import RsnaSource
 from train.sources.scan import Scanner
 
-#: 16-bit with padding and no bleed; 12-bit with IPH and IVH; wrapped 12-bit with SAH and SDH
-SEEDS = (1825, 1826, 1827)
+#: 16-bit with padding and no bleed; 12-bit with IPH and SAH; wrapped 12-bit with IPH and IVH
+SEEDS = (54078, 54079, 54080)
 MATRIX = 64
 
 

@@ -19,7 +19,7 @@ from ich_triage.errors import TrainingDataError
 from train.sources.dicom import DicomReader
 from train.sources.scan import FileState, Row, Scanner, list_files
 
-FILES = 78
+FILES = 111
 REPOSITORY = Path(__file__).parents[4]
 
 
@@ -65,18 +65,18 @@ def _spoil(folder: Path, files: list[FileState]) -> None:
 def test_a_run_that_was_cut_off_goes_on_and_opens_nothing_twice(
     drawn: Path, scanner: Scanner, reader: DicomReader
 ) -> None:
-    """Of 78 files 35 are read when the run ends; three shards are whole, so the next reads the other 48."""
+    """Of 111 files 35 are read when the run ends; three shards are whole, so the next reads the other 81."""
     folder = drawn / "images"
     cut, rest = CountingReader(reader, dies_at=36), CountingReader(reader)
     with pytest.raises(KeyboardInterrupt):
         scanner.scan("rsna", folder, _files(folder), cut)
     resumed = scanner.scan("rsna", folder, _files(folder), rest)
-    assert (len(cut.opened), len(rest.opened), resumed.files_read) == (35, 48, 48)
+    assert (len(cut.opened), len(rest.opened), resumed.files_read) == (35, 81, 81)
     assert not set(rest.opened) & set(cut.opened[:30])
     whole = replace(scanner, folder=scanner.folder / "other").scan("rsna", folder, _files(folder), reader)
     pd.testing.assert_frame_equal(resumed.rows, whole.rows)
     again = scanner.scan("rsna", folder, _files(folder), rest)
-    assert (again.files_read, len(rest.opened)) == (0, 48)
+    assert (again.files_read, len(rest.opened)) == (0, 81)
 
 
 def test_processes_resume_from_whole_shards(layout: Path, scanner: Scanner, reader: DicomReader) -> None:
