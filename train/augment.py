@@ -137,9 +137,9 @@ def _noise(x: Tensor, own: int, sigma_hu: float, generator: torch.Generator) -> 
 def _beside_bone(x: Tensor, own: int, ranges: Ranges, generator: torch.Generator) -> Tensor:
     """(Z, C, S, S) HU that bone adds to what lies beside it: dura, partial volume, point spread, hardening.
 
-    On the real head that the tests use, brain as prepared reads 79, 53, 45, 42 HU at 1.5, 2.5, 3.5 and 4.5 mm
-    from bone, against 36 further in, more than 95 of 100 phantoms; what lies at the edge of what training shows
-    a network takes for subdural blood, so the ranges reach well beyond it.
+    On the real head that the tests use, brain as prepared reads 79, 53, 45, 42 HU at 1.5, 2.5, 3.5 and 4.5
+    mm from bone, against 36 further in, more than 95 of 100 phantoms; what lies at the edge of what training
+    shows a network takes for subdural blood, so the ranges reach well beyond it.
     """
     bone = (x[:, [0, *range(own, x.shape[1])]] > _WHITE).float()  # white in the narrowest window
     near, far = (

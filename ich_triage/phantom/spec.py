@@ -143,8 +143,8 @@ _SITES: dict[Subtype, dict[str, float]] = {
     Subtype.INTRAPARENCHYMAL: tables.IPH_SITES,
 }
 
-#: Old subdural blood lies over the convexity; along falx and tentorium it is this dense, HU (estimate). Of the
-#: fresh more than a third lie there, so that of all it is one in five.
+#: Old subdural blood lies over the convexity; along falx and tentorium it is this dense, HU (estimate). There
+#: lies more than a third of the fresh, and so one in five of all.
 _FRESH_HU = 45.0
 #: Places of subarachnoid blood in one head, at most: the table's volumes are of one each.
 _MAX_FOCI = 3
