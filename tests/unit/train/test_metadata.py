@@ -100,8 +100,8 @@ def test_the_commands(folder: Path) -> None:
     assert told.exit_code == 0 and "python -m train metadata" in told.output
     command = ["metadata", str(drawn / "sources.toml"), "--out", str(folder / "out"), "--workers", "0"]
     told = CliRunner().invoke(app, command, catch_exceptions=False)
-    assert told.exit_code == 0 and "22" in told.output
-    assert len(metadata.read(load(drawn / "sources.toml"), folder / "out")) == 22
+    assert told.exit_code == 0 and "21" in told.output
+    assert len(metadata.read(load(drawn / "sources.toml"), folder / "out")) == 21
 
 
 def test_an_error_is_one_line(folder: Path) -> None:
