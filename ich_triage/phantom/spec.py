@@ -29,9 +29,10 @@ _Z95 = 1.6449
 def draw(seed: int, *, style: Style = "a", bleeds: Wanted = "random", **acquisition: object) -> PhantomSpec:
     """The phantom of this seed.
 
-    ``bleeds``: "random" (about half of the studies have none, the others carry the RSNA mix), None, or the
-    subtypes wanted. ``acquisition`` overrides fields of :class:`.spec.Acquisition`; ``slices`` without
-    ``spacing_mm`` spreads them over the head. Raises TypeError for an unknown override.
+    ``bleeds``: "random" (about half of the studies have none, the others carry the RSNA mix, one to three
+    subarachnoid bleeds), None, or the subtypes wanted, a bleed each. ``acquisition`` overrides fields of
+    :class:`.spec.Acquisition`; ``slices`` without ``spacing_mm`` spreads them over the head. Raises TypeError
+    for an unknown override.
     """
     head_rng, scan_rng, mimic_rng, bleed_rng = (
         np.random.default_rng([seed, ord(style), stream]) for stream in range(4)

@@ -316,7 +316,7 @@ def _doctor(config: Path) -> dict[str, Any]:
 
 
 def test_doctor_says_who_can_log_in(
-    sqlite: Database, peer: OpenIdPeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite: Database, peer: OpenIdPeer, tmp_path: Path, dead_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No admin, a provider that is another or away, a secret that cannot be read: each with what to do."""
     config = write_config(tmp_path, port=probe_port())
@@ -333,5 +333,5 @@ def test_doctor_says_who_can_log_in(
     monkeypatch.setenv("ICH_TRIAGE_OIDC__CLIENT_SECRET_FILE", str(tmp_path / "no such file"))
     assert "readable" in _doctor(config)["OpenID provider"]["remedy"]
     monkeypatch.delenv("ICH_TRIAGE_OIDC__CLIENT_SECRET_FILE")
-    monkeypatch.setenv("ICH_TRIAGE_OIDC__ISSUER", f"http://127.0.0.1:{probe_port()}")
+    monkeypatch.setenv("ICH_TRIAGE_OIDC__ISSUER", f"http://127.0.0.1:{dead_port}")
     assert "check [oidc] issuer" in _doctor(config)["OpenID provider"]["remedy"]

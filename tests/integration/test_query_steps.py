@@ -407,10 +407,10 @@ def test_subscriptions_are_ended_and_suspended(listed: Database, watcher: Watche
     ],
 )
 def test_subscriptions_that_are_refused(
-    listed: Database, free_port: int, action: int, uid: str, information: dict[str, str], status: int
+    listed: Database, dead_port: int, action: int, uid: str, information: dict[str, str], status: int
 ) -> None:
     """Who is not in the configuration, what is no step, and what is no lock."""
-    table = Watcher("WATCHER", free_port).table
+    table = Watcher("WATCHER", dead_port).table
     with answering(listed, subscribers=[table]) as service, asking(service.port, PULL) as peer:
         assert act(peer, action, uid, **information) == status
 

@@ -28,7 +28,6 @@ from ich_triage.settings import (
 from ich_triage.store.database import Database
 from ich_triage.telemetry import logs
 from tests.certificates import make_certificates
-from tests.peers import probe_port
 from tests.service import write_config
 
 #: in every secret of these tests, and nowhere else
@@ -61,18 +60,18 @@ def _secret(folder: Path, name: str, text: str = CANARY) -> str:
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def config(tmp_path: Path, dead_port: int, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A site where every secret is set, and nobody whom it is for answers."""
     (tmp_path / "certificates").mkdir()
     certificate = str(make_certificates(tmp_path / "certificates").authority)
     key = _secret(tmp_path, "key.pem", f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----")
-    hook = {"kind": "webhook", "url": f"https://127.0.0.1:{probe_port()}/{CANARY}"}
+    hook = {"kind": "webhook", "url": f"https://127.0.0.1:{dead_port}/{CANARY}"}
     monkeypatch.setenv("ICH_TRIAGE_WEBHOOK_SECRET_SPOKEN", f"whsec_{CANARY}")
     monkeypatch.setenv("ICH_TRIAGE_OIDC__CLIENT_SECRET", CANARY)
     monkeypatch.setenv("ICH_TRIAGE_OIDC__ROLES", '{"a": "admin"}')
     return write_config(
         tmp_path,
-        database_url=f"postgresql+psycopg://ich@127.0.0.1:{probe_port()}/ich?connect_timeout=2",
+        database_url=f"postgresql+psycopg://ich@127.0.0.1:{dead_port}/ich?connect_timeout=2",
         destinations=[
             {"name": "written", "secret_file": _secret(tmp_path, "hook"), **hook},
             {"name": "spoken", **hook},
@@ -80,16 +79,16 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 "name": "his",
                 "kind": "mllp",
                 "host": "127.0.0.1",
-                "port": probe_port(),
+                "port": dead_port,
                 "tls": True,
                 "certificate_file": certificate,
                 "key_file": key,
             },
         ],
         dicom={"tls_certificate": certificate, "tls_key": key, "plain": False},
-        oidc={"issuer": f"http://127.0.0.1:{probe_port()}/x", "client_id": "ich"},
+        oidc={"issuer": f"http://127.0.0.1:{dead_port}/x", "client_id": "ich"},
         database={
-            "url": f"postgresql+psycopg://ich@127.0.0.1:{probe_port()}/ich?connect_timeout=2",
+            "url": f"postgresql+psycopg://ich@127.0.0.1:{dead_port}/ich?connect_timeout=2",
             "password_file": _secret(tmp_path, "password", f"{CANARY}@:/%"),
         },
         delivery={"timeout_s": 0.5},
