@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 class Sizes:
     """How many studies each part has."""
 
-    #: for training, style "a", subtypes evened out
+    #: for training, style "a", rare and faint bleeds more often
     train: int = 1600
     #: for calibration and thresholds, style "a", the RSNA mix
     calibration: int = 300

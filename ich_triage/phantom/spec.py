@@ -146,7 +146,7 @@ _SITES: dict[Subtype, dict[str, float]] = {
 
 #: Old subdural blood lies over the convexity; along falx and tentorium it is this dense, HU (estimate). There
 #: lies more than a third of the fresh, and so one in five of all.
-_FRESH_HU = 45.0
+FRESH_HU = 45.0
 #: Places of subarachnoid blood in one head, at most: the table's volumes are of one each.
 _MAX_FOCI = 3
 
@@ -168,7 +168,7 @@ def _bleed(rng: Generator, subtype: Subtype, style: Style) -> BleedSpec:
         fraction=float(rng.uniform(0.4, 1.0)),
         oedema_mm=float(rng.uniform(0.0, 9.0)),
     )
-    old = subtype is Subtype.SUBDURAL and bleed.hu < _FRESH_HU
+    old = subtype is Subtype.SUBDURAL and bleed.hu < FRESH_HU
     return replace(bleed, site="convexity") if old else bleed
 
 

@@ -51,7 +51,7 @@ class PhantomSource(Source):
     matrix: int = Field(default=256, ge=32)
     #: generator style
     style: Style = "a"
-    #: with rare subtypes evened out, or as they are in the RSNA set
+    #: with rare and faint bleeds more often, or as they are in the RSNA set
     mix: Literal["training", "natural"] = "training"
 
     @model_validator(mode="after")

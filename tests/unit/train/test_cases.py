@@ -55,9 +55,13 @@ def test_volume_lies_where_the_phantom_lies(phantom: Phantom) -> None:
 
 
 def test_training_seeds_cover_every_subtype_and_normal_heads() -> None:
-    """Rare subtypes are drawn about as often as common ones, often several; two in five have none at all."""
+    """Rare and faint bleeds are drawn about as often as common ones, often several; a third have none."""
     specs = [training_spec(seed) for seed in range(300)]
-    drawn = [bleed.subtype for spec in specs for bleed in spec.bleeds]
+    bleeds = [bleed for spec in specs for bleed in spec.bleeds]
+    drawn = [bleed.subtype for bleed in bleeds]
     assert min(drawn.count(subtype) for subtype in SUBTYPES) > 50
     assert {len(spec.bleeds) for spec in specs} == {0, 1, 2, 3, 4, 5}
-    assert 0.4 < np.mean([not spec.bleeds for spec in specs]) < 0.65
+    assert 0.2 < np.mean([not spec.bleeds for spec in specs]) < 0.4
+    old = [bleed for bleed in bleeds if bleed.subtype is Subtype.SUBDURAL and bleed.hu < 40]
+    assert len(old) > 50
+    assert {bleed.site for bleed in old} == {"convexity"}
