@@ -12,6 +12,7 @@ from ich_triage.domain.input_spec import InputSpec
 from ich_triage.domain.labels import LABELS
 from ich_triage.errors import SettingsError, TrainingDataError
 from ich_triage.phantom.generate import Phantom, generate
+from ich_triage.phantom.records import PhantomSpec
 from ich_triage.phantom.spec import draw
 from train import cache, data, metadata, runs
 from train.cases import Case
@@ -26,7 +27,7 @@ from train.sources.drawn import PhantomSource
 from train.sources.scan import Scanner
 from train.sources.source import STUDY_LABELS, TABLE
 
-#: With a subarachnoid bleed, without one, with an intraventricular one.
+#: With three bleeds, without any, with two.
 FIRST, COUNT = 20_000_021, 3
 MATRIX = 48
 SPEC = InputSpec(size=64)
@@ -52,9 +53,14 @@ def rows(source: PhantomSource, folder: Path) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def bleeding() -> Phantom:
-    """The first of them, on one thread, as the source draws: more round sums otherwise."""
+    """The first of them."""
+    return _generate(training_spec(FIRST))
+
+
+def _generate(spec: PhantomSpec) -> Phantom:
+    """On one thread, as the source draws: more round sums otherwise."""
     with one_thread():
-        return generate(training_spec(FIRST), matrix=MATRIX)
+        return generate(spec, matrix=MATRIX)
 
 
 def _of(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -121,8 +127,7 @@ def test_other_options_draw_other_phantoms_of_the_same_patient(
     other = natural.model_copy(update={"style": "b"})
     for drawn, style in ((natural, "a"), (other, "b")):
         found = drawn.table(Scanner(folder=folder, workers=0)).rows
-        with one_thread():
-            wanted = generate(draw(FIRST, style=style), matrix=MATRIX)
+        wanted = _generate(draw(FIRST, style=style))
         np.testing.assert_array_equal(drawn.load(found).volume.hu, wanted.hu.numpy())
         assert not set(found["StudyInstanceUID"]) & set(rows["StudyInstanceUID"])
         same = set(found["patient"]) == set(_of(rows, FIRST)["patient"])
