@@ -121,7 +121,7 @@ def _draw(folder: Path, specs: Iterable[InputSpec], effort: Effort) -> list[list
 def _study_task(network: IchNet, cases: fit.Cases, settings: fit.FitSettings, *, number: int) -> Task:
     stage = settings.stages[number]
     pixels = round(cases.spec.size * stage.crop)
-    bf16 = settings.hardware.precision == "bf16-mixed"
+    bf16 = settings.hardware.number_format == "bf16-mixed"
 
     def loss(batch: Sample) -> Tensor:
         x = batch.x.flatten(0, 1).to(memory_format=torch.channels_last)
@@ -153,7 +153,7 @@ def _slice_task(single: SliceRecipe, paths: list[Path]) -> Task:
     slices = classifier.Labelled(every, labels[:, :1], np.ones(len(every)))
     network = classifier.empty(single)
     batch = min(single.batch, len(every))
-    bf16 = single.hardware.precision == "bf16-mixed"
+    bf16 = single.hardware.number_format == "bf16-mixed"
 
     def loss(batch: LabelledSlice) -> Tensor:
         x, wanted = batch

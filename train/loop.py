@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ich_triage.errors import TrainingError
 
 from .fit_progress import FitProgress
+from .precision import Precision, fastest
 
 #: Share of the steps in which the learning rate rises.
 _RISE = 0.15
@@ -86,14 +87,19 @@ class Steps(Sampler[list[Position]]):
 class Hardware:
     """What a run computes on and in."""
 
-    #: Lightning's name of the number format
-    precision: Any = "bf16-mixed"
+    #: Lightning's name of the number format; "auto" takes what this machine is fastest in
+    precision: Precision | Literal["auto"] = "auto"
     #: GPUs, or processes on the CPU; "auto" takes every GPU
     devices: int | Literal["auto"] = "auto"
     #: machines, as `torchrun` or the cluster starts them
     nodes: int = 1
     #: Lightning's name of how several work together
     strategy: str = "auto"
+
+    @property
+    def number_format(self) -> Precision:
+        """The precision itself, where "auto" leaves it to the machine."""
+        return fastest() if self.precision == "auto" else self.precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,14 +225,14 @@ def trainer(learner: Learner, folder: Path, *callbacks: Callback) -> pl.Trainer:
     """Lightning's trainer for one run of `learner`, on whatever this machine has."""
     # What Lightning says on its own is advertisement and what hardware there is not.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    settings = learner.settings
+    settings, hardware = learner.settings, learner.settings.hardware
     return pl.Trainer(
         max_epochs=1,
         accelerator="auto",
-        devices=settings.hardware.devices,
-        num_nodes=settings.hardware.nodes,
-        strategy=settings.hardware.strategy,
-        precision=settings.hardware.precision,
+        devices=hardware.devices,
+        num_nodes=hardware.nodes,
+        strategy=hardware.strategy,
+        precision=hardware.number_format,
         gradient_clip_val=5.0,
         accumulate_grad_batches=settings.accumulate,
         use_distributed_sampler=False,
@@ -247,7 +253,12 @@ def run(learner: Learner, folder: Path, *, callbacks: Sequence[Callback] = ()) -
     )
     last = folder / "last.ckpt"
     used = trainer(learner, folder, checkpoints, FitProgress(), *callbacks)
-    log.info("training_starts", on=type(used.accelerator).__name__, processes=used.world_size)
+    log.info(
+        "training_starts",
+        on=type(used.accelerator).__name__,
+        precision=used.precision,
+        processes=used.world_size,
+    )
     # Each process has a batch of its own: the same passes over the data are fewer steps.
     steps = math.ceil(learner.settings.steps / used.world_size)
     learner.settings = replace(learner.settings, steps=steps)

@@ -21,6 +21,7 @@ from ich_triage.model.network import ArchitectureSpec
 
 from .fit import FitSettings, Stage
 from .loop import Hardware
+from .precision import Precision
 
 WindowName = Literal["brain", "subdural", "bone", "soft", "stroke"]
 #: The display windows by name.
@@ -47,8 +48,8 @@ class _Recipe(_Part):
 class _NetworkRecipe(_Recipe):
     #: AdamW's
     weight_decay: float = Field(default=0.01, ge=0)
-    #: Lightning's name of the number format
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "bf16-mixed"
+    #: Lightning's name of the number format; "auto" takes what this machine is fastest in
+    precision: Precision | Literal["auto"] = "auto"
     #: GPUs, or processes on the CPU, each with a batch of its own; "auto" takes every GPU
     devices: int | Literal["auto"] = "auto"
     #: machines, as `torchrun` or the cluster starts them
