@@ -74,16 +74,17 @@ def _between(lowest_flagged: float, probability: Floats) -> float:
 def least_volume_errors(measured_ml: Floats, true_ml: Floats, there: Bools) -> list[int]:
     """Which of the T thresholds behind `measured_ml` (N, T, K) to mark each of K subtypes from.
 
-    The one whose volumes differ least from `true_ml` (N, K), in proportion, on average over the studies that
-    have the subtype (`there`, (N, K)). For one in fewer than `_LEAST_FOR_OWN`, over all bleeds together:
-    three epidurals chose a threshold from which masks filled beside every skull.
+    The one whose volumes differ least from `true_ml` (N, K), in proportion, in the median over the studies that
+    have the subtype (`there`, (N, K)): a bleed that is missed has no threshold, and in a mean asks for the
+    lowest. For one in fewer than `_LEAST_FOR_OWN`, over all bleeds together: three epidurals chose a threshold
+    from which masks filled beside every skull.
     """
     ratio = np.log((measured_ml + VOLUME_FLOOR_ML) / (true_ml[:, None] + VOLUME_FLOOR_ML))
     error = np.where(there[:, None], np.abs(ratio), np.nan)
-    together = np.nanmean(error, axis=(0, 2))
+    together = np.nanmedian(error, axis=(0, 2))
     enough = there.sum(axis=0) >= _LEAST_FOR_OWN
     return [
-        int((np.nanmean(error[:, :, k], axis=0) if enough[k] else together).argmin())
+        int((np.nanmedian(error[:, :, k], axis=0) if enough[k] else together).argmin())
         for k in range(there.shape[1])
     ]
 

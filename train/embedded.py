@@ -54,6 +54,8 @@ class Plan:
     cache: Path
     #: how many studies
     sizes: Sizes
+    #: training studies passed over at the beginning: those that `start` has learned from
+    skip: int = 0
     #: network
     architecture: ArchitectureSpec
     #: what it is fed
@@ -73,7 +75,7 @@ class Plan:
 def make(plan: Plan) -> Package:
     """Run the whole plan and return the package as loaded from disk. Raises TrainingError, PackageError."""
     paths = draw_parts(
-        asdict(plan.sizes),
+        {part: seeds(part, n, skip=plan.skip) for part, n in asdict(plan.sizes).items()},
         cache=plan.cache,
         spec=plan.input_spec,
         matrix=plan.matrix,
@@ -100,16 +102,21 @@ def _spec(part: str, seed: int) -> PhantomSpec:
     return draw(seed, style="b" if part == "held_out" else "a")
 
 
+def seeds(part: str, count: int, *, skip: int = 0) -> range:
+    """Those of the first `count` studies of a part; of the training studies the first `skip` are passed over."""
+    first = FIRST_SEED[part] + (skip if part == "train" else 0)
+    return range(first, first + count)
+
+
 def draw_parts(
-    parts: Mapping[str, int], *, cache: Path, spec: InputSpec, matrix: int, workers: int
+    parts: Mapping[str, range], *, cache: Path, spec: InputSpec, matrix: int, workers: int
 ) -> dict[str, list[Path]]:
-    """Files of the cases of each part (name to count), drawn where they are not there yet."""
+    """Files of the cases of each part (name to seeds), drawn where they are not there yet."""
     folder = cache / f"cases_{_input_name(spec)}_{matrix}_{code_sha256()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
-    seeds = {part: range(FIRST_SEED[part], FIRST_SEED[part] + count) for part, count in parts.items()}
-    paths = {part: [folder / f"{seed:07d}.npz" for seed in seeds[part]] for part in parts}
+    paths = {part: [folder / f"{seed:07d}.npz" for seed in parts[part]] for part in parts}
     wanted = [
-        (part, seed, path) for part in parts for seed, path in zip(seeds[part], paths[part], strict=True)
+        (part, seed, path) for part in parts for seed, path in zip(parts[part], paths[part], strict=True)
     ]
     missing = [each for each in wanted if not each[2].exists()]
     with watch("draw", total=len(wanted), done=len(wanted) - len(missing)) as advance:
@@ -152,13 +159,15 @@ def _train(plan: Plan, paths: Sequence[Path]) -> bytes:
 def _data(plan: Plan) -> dict[str, str | int | float]:
     """What the data were. A phantom follows from seed and code, so these stand for its pixels."""
     counts: dict[str, str | int | float] = {f"{part}_studies": n for part, n in asdict(plan.sizes).items()}
-    seeds = {f"{part}_first_seed": first for part, first in FIRST_SEED.items()}
+    first = {
+        f"{part}_first_seed": seeds(part, n, skip=plan.skip).start for part, n in asdict(plan.sizes).items()
+    }
     return {
         "generator": "ich_triage.phantom",
         "generator_sha256": generator_sha256(),
         "pixels_per_side": plan.matrix,
         **counts,
-        **seeds,
+        **first,
         **_started_from(plan),
     }
 
@@ -169,6 +178,11 @@ def _started_from(plan: Plan) -> dict[str, str]:
 
 def _fit_folder(plan: Plan) -> Path:
     """One folder for each training run that can differ, so that none goes on with another's checkpoint."""
-    data = (plan.sizes.train, plan.matrix, code_sha256(), *_started_from(plan).values())
+    data = (
+        seeds("train", plan.sizes.train, skip=plan.skip),
+        plan.matrix,
+        code_sha256(),
+        *_started_from(plan).values(),
+    )
     run = (plan.architecture, plan.input_spec, plan.fit, *data)
     return plan.cache / f"fit_{hashlib.sha256(repr(run).encode()).hexdigest()[:12]}"

@@ -13,7 +13,7 @@ from ich_triage.model.package import MANIFEST, Package
 from . import data
 from .assemble import frozen_figures, predicted
 from .drawn import generator_sha256
-from .embedded import Plan, draw_parts
+from .embedded import Plan, draw_parts, seeds
 from .evaluation import gate_figures
 from .progress import watched
 from .report.content import PICTURES, Material, Table
@@ -36,7 +36,7 @@ class DrawnStudies:
     def paths(self, manifest: Manifest) -> dict[str, list[Path]]:
         """Cases of each part, drawn where they are not there yet."""
         return draw_parts(
-            {part: n for part, n in self.counts.items() if n},
+            {part: seeds(part, n) for part, n in self.counts.items() if n},
             cache=self.cache,
             spec=manifest.input_spec,
             matrix=self.matrix or int(manifest.data.get("pixels_per_side", Plan.matrix)),

@@ -26,6 +26,9 @@ def embedded(  # noqa: PLR0913  one option each
         "build/train"
     ),
     train: Annotated[int, typer.Option(help="studies to train on")] = Sizes.train,
+    skip: Annotated[
+        int, typer.Option(min=0, help="training studies passed over first: those that --start has seen")
+    ] = 0,
     calibration: Annotated[int, typer.Option(help="studies to calibrate on")] = Sizes.calibration,
     test: Annotated[int, typer.Option(help="studies to test on")] = Sizes.test,
     held_out: Annotated[int, typer.Option(help="test studies of the held-out style")] = Sizes.held_out,
@@ -47,6 +50,7 @@ def embedded(  # noqa: PLR0913  one option each
         out=out,
         cache=cache,
         sizes=Sizes(train=train, calibration=calibration, test=test, held_out=held_out),
+        skip=skip,
         architecture=ArchitectureSpec(backbone=backbone),
         input_spec=InputSpec(size=size),
         fit=FitSettings(seed=seed, stages=stages),

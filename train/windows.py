@@ -17,7 +17,7 @@ from ich_triage.domain.input_spec import InputSpec
 from ich_triage.domain.labels import SUBTYPES
 from ich_triage.model.network import MASK_STRIDE
 
-from .augment import Cut, augment
+from .augment import Cut, Ranges, augment
 from .cases import Case
 from .loop import Position
 
@@ -78,6 +78,7 @@ class Windows(Dataset[Sample]):
             drawn,
             self.spec,
             cut=cut,
+            ranges=Ranges() if case.marked else Ranges(damage=0),
             generator=torch.Generator().manual_seed(int(rng.integers(2**62))),
         )
         labels = torch.from_numpy(case.labels[part])

@@ -21,6 +21,7 @@ STILL = Ranges(
     shading_hu=0,
     rim_hu=0,
     cupping_hu=0,
+    damage=0,
     noise_hu=0,
     blur=(0.0, 0.0),
 )
@@ -35,8 +36,16 @@ def _study() -> tuple[torch.Tensor, torch.Tensor]:
     return x, masks
 
 
+def _brain_of_32_hu() -> tuple[torch.Tensor, torch.Tensor]:
+    """The same, as dense in every window."""
+    x, masks = _study()
+    for k, window in enumerate(SPEC.windows):
+        x[:, k][x[:, k] == 0.4] = (32 - window.level) / window.width + 0.5
+    return x, masks
+
+
 def _generator() -> torch.Generator:
-    return torch.Generator().manual_seed(3)
+    return torch.Generator().manual_seed(5)
 
 
 def test_no_range_is_no_change() -> None:
@@ -70,7 +79,7 @@ def test_shading_is_slow_and_the_same_in_all_slices() -> None:
     x, masks = _study()
     ranges = Ranges(**(vars(STILL) | {"shading_hu": 5.0}))
     new_x, _ = augment(x, masks, SPEC, generator=_generator(), ranges=ranges)
-    field = ((new_x - x) * 80)[:, 0, 12:]
+    field = ((new_x - x) * 80)[:, 0, :, 12:]
     torch.testing.assert_close(field[0], field[3])
     assert field.abs().max() > 1
     assert field.diff(dim=-1).abs().max() < 1
@@ -86,6 +95,40 @@ def test_brain_is_brighter_beside_bone_than_away_from_it() -> None:
     assert (rim.diff() <= 1e-4).all()
     assert rim[8:].abs().max() < 0.01
     torch.testing.assert_close(((new_x - x) * 200)[:, 1, 32, 12:].mean(0), rim, atol=1e-3, rtol=1e-3)
+
+
+def test_damage_takes_from_brain_in_patches_and_never_from_blood() -> None:
+    """Smooth and in every window alike, no darker than fluid; the mask's quarter stays as dense as it was."""
+    x, masks = _brain_of_32_hu()
+    ranges = Ranges(**(vars(STILL) | {"damage": 1.0}))
+    deepest = []
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        new_x, _ = augment(x, masks, SPEC, generator=generator, ranges=ranges)
+        lost = (x - new_x)[:, 0] * 80
+        torch.testing.assert_close((x - new_x)[:, 1] * 200, lost, atol=1e-3, rtol=1e-3)
+        assert (lost > -1e-3).all()
+        assert (new_x[:, 0][x[:, 0] == 0.4] * 80 > 8).all()
+        assert lost[:, 20:28, 44:52].abs().max() < 0.01
+        assert lost.diff(dim=-1)[..., 12:36].abs().max() < 8
+        deepest.append(float(lost.max()))
+    assert max(deepest) > 10
+    assert min(deepest) < 5
+
+
+def test_damage_spares_the_cortex_half_of_the_time() -> None:
+    """Small-vessel disease is of the white matter: within a few millimetres of bone nothing is lost."""
+    x, masks = _brain_of_32_hu()
+    ranges = Ranges(**(vars(STILL) | {"damage": 1.0}))
+    beside, inside = [], []
+    for seed in range(60):
+        new_x, _ = augment(x, masks, SPEC, generator=torch.Generator().manual_seed(seed), ranges=ranges)
+        lost = (x - new_x)[:, 0] * 80
+        beside.append(float(lost[..., 12:14].max()))
+        inside.append(float(lost[..., 30:].max()))
+    spared = np.array(beside) < 0.01
+    assert 0.3 < spared.mean() < 0.7
+    assert np.array(inside)[spared].max() > 10
 
 
 def test_flip_mirrors_left_and_right_of_both() -> None:

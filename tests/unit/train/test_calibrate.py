@@ -72,3 +72,11 @@ def test_mask_thresholds_are_those_that_measure_best() -> None:
     for few in (3, 0):
         there[few:, 2] = False
         assert least_volume_errors(measured, true, there) == [1, 0, 0]
+
+
+def test_missed_bleeds_do_not_choose_the_mask_threshold() -> None:
+    """A third of bleeds are hardly marked at any threshold: the others decide."""
+    true = np.full((30, 1), 10.0)
+    measured = np.stack([true * 1.8, true], axis=1)
+    measured[:10] = [[0.5], [0.0]]
+    assert least_volume_errors(measured, true, np.ones((30, 1), bool)) == [1]

@@ -14,6 +14,7 @@ from ich_triage.inference.engine import self_test
 from ich_triage.model.manifest import SYNTHETIC_STAMP
 from ich_triage.model.package import CARD, WEIGHTS, Package
 from train.__main__ import app
+from train.embedded import seeds
 
 
 @pytest.mark.timeout(600)
@@ -51,3 +52,10 @@ def test_calibration_without_a_bleed_is_refused_before_training(tmp_path: Path) 
     command += ["--workers", "0"]
     with pytest.raises(TrainingError, match="of 1 calibration studies 0 have a bleed"):
         CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def test_training_studies_can_begin_after_those_that_the_start_has_seen() -> None:
+    """Only of the training part: the others are the same whatever was trained on."""
+    assert seeds("train", 3, skip=2) == range(2, 5)
+    assert not set(seeds("train", 2)) & set(seeds("train", 3, skip=2))
+    assert seeds("test", 3, skip=2) == seeds("test", 3) == range(2_000_000, 2_000_003)
