@@ -135,7 +135,7 @@ def _appearance(
 
 
 def _damage(x: Tensor, masks: Tensor, own: int, generator: torch.Generator) -> Tensor:
-    """(Z, 1, S, S), share of the brain that is lost in smooth patches, never where blood is; half spare cortex.
+    """(Z, 1, S, S), share of the brain lost in smooth patches, none where blood is; half spare cortex.
 
     A head like the real one of the tests, a quarter of whose inner brain reads below 23 HU (5% of phantoms:
     26) and half of that all over, is otherwise never seen without a bleed.

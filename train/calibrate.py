@@ -74,10 +74,10 @@ def _between(lowest_flagged: float, probability: Floats) -> float:
 def least_volume_errors(measured_ml: Floats, true_ml: Floats, there: Bools) -> list[int]:
     """Which of the T thresholds behind `measured_ml` (N, T, K) to mark each of K subtypes from.
 
-    The one whose volumes differ least from `true_ml` (N, K), in proportion, in the median over the studies that
-    have the subtype (`there`, (N, K)): a bleed that is missed has no threshold, and in a mean asks for the
-    lowest. For one in fewer than `_LEAST_FOR_OWN`, over all bleeds together: three epidurals chose a threshold
-    from which masks filled beside every skull.
+    The one whose volumes differ least from `true_ml` (N, K), in proportion, in the median over the studies
+    that have the subtype (`there`, (N, K)): a bleed that is missed has no threshold, and in a mean asks for
+    the lowest. For one in fewer than `_LEAST_FOR_OWN`, over all bleeds together: three epidurals chose a
+    threshold from which masks filled beside every skull.
     """
     ratio = np.log((measured_ml + VOLUME_FLOOR_ML) / (true_ml[:, None] + VOLUME_FLOOR_ML))
     error = np.where(there[:, None], np.abs(ratio), np.nan)

@@ -103,7 +103,7 @@ def _spec(part: str, seed: int) -> PhantomSpec:
 
 
 def seeds(part: str, count: int, *, skip: int = 0) -> range:
-    """Those of the first `count` studies of a part; of the training studies the first `skip` are passed over."""
+    """Those of the first `count` studies of a part, of the training studies after the first `skip`."""
     first = FIRST_SEED[part] + (skip if part == "train" else 0)
     return range(first, first + count)
 
