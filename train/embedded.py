@@ -70,6 +70,8 @@ class Plan:
     pretrained: Path | None = None
     #: folder of a package whose weights to go on from
     start: Path | None = None
+    #: share of `start` in the weights that result, 0 … 1
+    keep: float = 0.0
 
 
 def make(plan: Plan) -> Package:
@@ -83,9 +85,12 @@ def make(plan: Plan) -> Package:
     )
     require_both(paths)  # before hours of training
     weights = _train(plan, paths["train"])
+    network = packages.unpack_weights(IchNet(plan.architecture), weights)
+    if plan.start and plan.keep:
+        average(network, Package.load(plan.start), plan.keep)
     trained = Trained(
         name="embedded",
-        network=packages.unpack_weights(IchNet(plan.architecture), weights),
+        network=network,
         input_spec=plan.input_spec,
         synthetic=True,
         data=_data(plan),
@@ -94,6 +99,19 @@ def make(plan: Plan) -> Package:
     )
     parts = {part: paths[part] for part in ("calibration", "test", "held_out")}
     return assemble(plan.out, trained, parts, generator_sha256=generator_sha256())
+
+
+def average(network: IchNet, start: Package, keep: float) -> None:
+    """Move the weights that `network` came to from `start` back towards it, by `keep` of the way, in place.
+
+    It is better on old and new kinds of data than either end alone (Wortsman et al., Robust fine-tuning of
+    zero-shot models, CVPR 2022).
+    """
+    before = start.network.state_dict()
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(before[name].to(value.dtype), keep)
 
 
 def _spec(part: str, seed: int) -> PhantomSpec:
@@ -169,11 +187,16 @@ def _data(plan: Plan) -> dict[str, str | int | float]:
         **counts,
         **first,
         **_started_from(plan),
+        **_kept(plan),
     }
 
 
 def _started_from(plan: Plan) -> dict[str, str]:
     return {"started_from_sha256": Package.load(plan.start).manifest.weights_sha256} if plan.start else {}
+
+
+def _kept(plan: Plan) -> dict[str, float]:
+    return {"kept_of_start": plan.keep} if plan.start and plan.keep else {}
 
 
 def _fit_folder(plan: Plan) -> Path:

@@ -34,6 +34,9 @@ def embedded(  # noqa: PLR0913  one option each
     held_out: Annotated[int, typer.Option(help="test studies of the held-out style")] = Sizes.held_out,
     epochs: Annotated[int, typer.Option(help="passes over the training studies, a few slices each")] = 60,
     study_epochs: Annotated[int, typer.Option(help="passes over long stretches of them")] = 3,
+    rate: Annotated[
+        float, typer.Option(min=0.01, max=10, help="peak learning rates, as a share of the recipe's")
+    ] = 1.0,
     size: Annotated[int, typer.Option(help="pixels per side of the input, a multiple of 32")] = 192,
     matrix: Annotated[int, typer.Option(help="pixels per side of a drawn slice")] = Plan.matrix,
     backbone: Annotated[str, typer.Option(help="timm name")] = ArchitectureSpec.backbone,
@@ -41,10 +44,13 @@ def embedded(  # noqa: PLR0913  one option each
     workers: Annotated[int, typer.Option(help="processes that draw phantoms")] = os.cpu_count() or 1,
     pretrained: Annotated[Path | None, typer.Option(help="file of backbone weights")] = None,
     start: Annotated[Path | None, typer.Option(help="package whose weights to go on from")] = None,
+    keep: Annotated[
+        float, typer.Option(min=0, max=1, help="share of the weights of --start in those that result")
+    ] = 0.0,
     log: Annotated[Path | None, typer.Option(help="Markdown file to append the outcome to")] = None,
 ) -> None:
     """Draw phantoms, train, calibrate, evaluate and write the package that ships with the product."""
-    short, long = FitSettings.stages
+    short, long = (replace(stage, learning_rate=stage.learning_rate * rate) for stage in FitSettings.stages)
     stages = (replace(short, epochs=epochs), replace(long, epochs=study_epochs))
     plan = Plan(
         out=out,
@@ -58,6 +64,7 @@ def embedded(  # noqa: PLR0913  one option each
         workers=workers,
         pretrained=pretrained,
         start=start,
+        keep=keep,
     )
     with record(log, plan) as outcome:
         outcome.append(make(plan).manifest)

@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from ich_triage.errors import TrainingError
 from ich_triage.inference.devices import make_engine
 from ich_triage.inference.engine import self_test
 from ich_triage.model.manifest import SYNTHETIC_STAMP
+from ich_triage.model.network import IchNet
 from ich_triage.model.package import CARD, WEIGHTS, Package
 from train.__main__ import app
-from train.embedded import seeds
+from train.embedded import average, seeds
 
 
 @pytest.mark.timeout(600)
@@ -59,3 +61,16 @@ def test_training_studies_can_begin_after_those_that_the_start_has_seen() -> Non
     assert seeds("train", 3, skip=2) == range(2, 5)
     assert not set(seeds("train", 2)) & set(seeds("train", 3, skip=2))
     assert seeds("test", 3, skip=2) == seeds("test", 3) == range(2_000_000, 2_000_003)
+
+
+def test_weights_move_back_towards_the_start_by_what_is_kept() -> None:
+    """Every floating-point weight and moving average, linearly; counters stay."""
+    start = Package.embedded()
+    network = IchNet(start.network.spec)
+    came_to = {name: value.clone() for name, value in network.state_dict().items()}
+    average(network, start, 0.25)
+    for name, before in start.network.state_dict().items():
+        expected = came_to[name]
+        if expected.is_floating_point():
+            expected = 0.75 * expected + 0.25 * before.float()
+        torch.testing.assert_close(network.state_dict()[name], expected)
