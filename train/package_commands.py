@@ -50,6 +50,8 @@ def embedded(  # noqa: PLR0913  one option each
     log: Annotated[Path | None, typer.Option(help="Markdown file to append the outcome to")] = None,
 ) -> None:
     """Draw phantoms, train, calibrate, evaluate and write the package that ships with the product."""
+    if keep and not start:
+        raise typer.BadParameter("there is nothing to keep without --start", param_hint="--keep")
     short, long = (replace(stage, learning_rate=stage.learning_rate * rate) for stage in FitSettings.stages)
     stages = (replace(short, epochs=epochs), replace(long, epochs=study_epochs))
     plan = Plan(

@@ -74,3 +74,10 @@ def test_weights_move_back_towards_the_start_by_what_is_kept() -> None:
         if expected.is_floating_point():
             expected = 0.75 * expected + 0.25 * before.float()
         torch.testing.assert_close(network.state_dict()[name], expected)
+
+
+def test_keeping_of_a_start_that_is_not_given_is_refused(tmp_path: Path) -> None:
+    """Before anything is drawn, instead of a package that silently kept nothing."""
+    told = CliRunner().invoke(app, ["embedded", "--out", str(tmp_path / "package"), "--keep", "0.5"])
+    assert told.exit_code == 2
+    assert "nothing to keep without --start" in told.output
