@@ -30,7 +30,7 @@ from ich_triage.model.package import Package
 from ich_triage.phantom.generate import generate
 from train import classifier, fit, loop, recipe
 from train.drawn import to_case, training_spec
-from train.loop import Learner
+from train.loop import Hardware, Learner
 from train.recipe import SliceRecipe, StudyRecipe
 from train.slices import LabelledSlice, addresses
 from train.windows import Sample
@@ -118,14 +118,19 @@ def _draw(folder: Path, specs: Iterable[InputSpec], effort: Effort) -> list[list
     return made
 
 
+def _half(hardware: Hardware) -> torch.dtype | None:
+    """What the trainer computes in, where that is not single precision."""
+    return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(hardware.number_format)
+
+
 def _study_task(network: IchNet, cases: fit.Cases, settings: fit.FitSettings, *, number: int) -> Task:
     stage = settings.stages[number]
     pixels = round(cases.spec.size * stage.crop)
-    bf16 = settings.hardware.number_format == "bf16-mixed"
+    half = _half(settings.hardware)
 
     def loss(batch: Sample) -> Tensor:
         x = batch.x.flatten(0, 1).to(memory_format=torch.channels_last)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(x.device.type, half, enabled=half is not None):
             embedding, masks = network.slice_net(x)
         by_study = embedding.float().unflatten(0, batch.height.shape)
         slices, studies = network.sequence_net(by_study, batch.height[..., None])
@@ -153,11 +158,11 @@ def _slice_task(single: SliceRecipe, paths: list[Path]) -> Task:
     slices = classifier.Labelled(every, labels[:, :1], np.ones(len(every)))
     network = classifier.empty(single)
     batch = min(single.batch, len(every))
-    bf16 = single.hardware.number_format == "bf16-mixed"
+    half = _half(single.hardware)
 
     def loss(batch: LabelledSlice) -> Tensor:
         x, wanted = batch
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(x.device.type, half, enabled=half is not None):
             logits = network(x.to(memory_format=torch.channels_last))
         return F.binary_cross_entropy_with_logits(logits.float(), wanted)
 

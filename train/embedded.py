@@ -73,11 +73,16 @@ class Plan:
     #: share of `start` in the weights that result, 0 … 1
     keep: float = 0.0
 
+    @property
+    def seeds(self) -> dict[str, range]:
+        """Those of each part."""
+        return {part: seeds(part, n, skip=self.skip) for part, n in asdict(self.sizes).items()}
+
 
 def make(plan: Plan) -> Package:
     """Run the whole plan and return the package as loaded from disk. Raises TrainingError, PackageError."""
     paths = draw_parts(
-        {part: seeds(part, n, skip=plan.skip) for part, n in asdict(plan.sizes).items()},
+        plan.seeds,
         cache=plan.cache,
         spec=plan.input_spec,
         matrix=plan.matrix,
@@ -104,8 +109,8 @@ def make(plan: Plan) -> Package:
 def average(network: IchNet, start: Package, keep: float) -> None:
     """Move the weights that `network` came to from `start` back towards it, by `keep` of the way, in place.
 
-    It is better on old and new kinds of data than either end alone (Wortsman et al., Robust fine-tuning of
-    zero-shot models, CVPR 2022).
+    So it keeps what the start was good at (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR
+    2022).
     """
     before = start.network.state_dict()
     with torch.no_grad():
@@ -176,10 +181,9 @@ def _train(plan: Plan, paths: Sequence[Path]) -> bytes:
 
 def _data(plan: Plan) -> dict[str, str | int | float]:
     """What the data were. A phantom follows from seed and code, so these stand for its pixels."""
-    counts: dict[str, str | int | float] = {f"{part}_studies": n for part, n in asdict(plan.sizes).items()}
-    first = {
-        f"{part}_first_seed": seeds(part, n, skip=plan.skip).start for part, n in asdict(plan.sizes).items()
-    }
+    counts: dict[str, str | int | float] = {f"{part}_studies": len(each) for part, each in plan.seeds.items()}
+    first = {f"{part}_first_seed": each.start for part, each in plan.seeds.items()}
+    kept = {"kept_of_start": plan.keep} if plan.keep else {}
     return {
         "generator": "ich_triage.phantom",
         "generator_sha256": generator_sha256(),
@@ -187,7 +191,7 @@ def _data(plan: Plan) -> dict[str, str | int | float]:
         **counts,
         **first,
         **_started_from(plan),
-        **_kept(plan),
+        **kept,
     }
 
 
@@ -195,17 +199,8 @@ def _started_from(plan: Plan) -> dict[str, str]:
     return {"started_from_sha256": Package.load(plan.start).manifest.weights_sha256} if plan.start else {}
 
 
-def _kept(plan: Plan) -> dict[str, float]:
-    return {"kept_of_start": plan.keep} if plan.start and plan.keep else {}
-
-
 def _fit_folder(plan: Plan) -> Path:
     """One folder for each training run that can differ, so that none goes on with another's checkpoint."""
-    data = (
-        seeds("train", plan.sizes.train, skip=plan.skip),
-        plan.matrix,
-        code_sha256(),
-        *_started_from(plan).values(),
-    )
+    data = (plan.seeds["train"], plan.matrix, code_sha256(), *_started_from(plan).values())
     run = (plan.architecture, plan.input_spec, plan.fit, *data)
     return plan.cache / f"fit_{hashlib.sha256(repr(run).encode()).hexdigest()[:12]}"

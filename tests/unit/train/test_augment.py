@@ -45,7 +45,7 @@ def _brain_of_32_hu() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _generator() -> torch.Generator:
-    return torch.Generator().manual_seed(5)
+    return torch.Generator().manual_seed(3)
 
 
 def test_no_range_is_no_change() -> None:
@@ -79,7 +79,7 @@ def test_shading_is_slow_and_the_same_in_all_slices() -> None:
     x, masks = _study()
     ranges = Ranges(**(vars(STILL) | {"shading_hu": 5.0}))
     new_x, _ = augment(x, masks, SPEC, generator=_generator(), ranges=ranges)
-    field = ((new_x - x) * 80)[:, 0, :, 12:]
+    field = ((new_x - x) * 80)[:, 0, 12:]
     torch.testing.assert_close(field[0], field[3])
     assert field.abs().max() > 1
     assert field.diff(dim=-1).abs().max() < 1
