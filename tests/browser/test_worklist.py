@@ -381,8 +381,22 @@ def test_a_service_that_hangs_shows(site: Site, clocked: Page, watches: list[Wat
     watches[0].forget()
 
 
-def test_a_session_that_has_ended_leads_to_the_log_in(site: Site, page: Page, person: Open) -> None:
+def test_a_session_that_has_ended_leads_to_the_log_in(site: Site, page: Page) -> None:
     """An open list never stays on screen for who is not logged in any more."""
+    with page.expect_response("**/rows"):  # the stream's first word: it is open
+        page.reload()
     page.context.clear_cookies()
     put_on_list(site.database, "Phantom^New")
     page.wait_for_url("**/login")
+
+
+def test_a_stream_that_is_refused_leads_to_the_log_in(
+    site: Site, page: Page, watches: list[Watch]
+) -> None:
+    """The session ends while the connection is lost: no event ever comes that would show it."""
+    page.context.clear_cookies()
+    site.web.kill()
+    site.web = site.start("web")
+    site.until(lambda: is_open(site.web_port), what="web")
+    page.wait_for_url("**/login")
+    watches[0].forget()

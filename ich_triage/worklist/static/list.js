@@ -130,6 +130,8 @@
     if (event.detail.xhr.status === 401) window.location.reload();
     else lost.hidden = false;
   });
+  /* A refused stream does not say why: the rows do, and lead to the log-in when the session has ended. */
+  document.body.addEventListener("htmx:sseError", () => htmx.trigger(form, "again"));
 
   form.addEventListener("submit", (event) => event.preventDefault());
   for (const name of ["change", "input"])
