@@ -10,7 +10,7 @@ import numpy as np
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.domain.labels import SUBTYPES
 from ich_triage.model.calibration import Calibration, OperatingPoint
-from ich_triage.model.manifest import Manifest, MaskRule
+from ich_triage.model.manifest import Manifest
 from ich_triage.model.network import ArchitectureSpec
 from train.cases import Facts
 from train.evaluation import KeySlice, Prediction, Predictions, figures
@@ -37,7 +37,6 @@ def manifest(name: str = "toy") -> Manifest:
             "balanced": OperatingPoint(threshold=0.5, sensitivity=0.0, specificity=0.0),
             "high_sensitivity": OperatingPoint(threshold=0.01, sensitivity=0.0, specificity=0.0),
         },
-        mask=MaskRule(thresholds=(0.3,) * len(SUBTYPES)),
         data={"generator_sha256": "0" * 64},
         code_version="0",
         weights_sha256="0" * 64,
@@ -80,8 +79,8 @@ def study(
         marked=True,
         slice_logits=np.where(slice_labels, logit, UNSURE) + rng.normal(0, 0.1, slice_labels.shape),
         study_logits=logits,
-        measured_ml=np.array([measured_ml or true_ml]),
-        dice=np.where(there, 0.5, np.nan)[None],
+        measured_ml=np.array(measured_ml or true_ml),
+        dice=np.where(there, 0.5, np.nan),
         pointed=there,
         pointed_by_chance=np.where(there, 0.01, 0.0),
         dice_of_everything=np.where(there, 0.02, np.nan),
@@ -113,15 +112,12 @@ def scored(*studies: Prediction) -> Scored:
 def material(parts: dict[str, tuple[Prediction, ...]], *, name: str = "toy", pictures: int = 3) -> Material:
     """What a report of the toy package is made of; the gates, which take some seconds, are left out."""
     package = manifest(name)
-    predicted = {part: Predictions.of(studies, (0.3,)) for part, studies in parts.items()}
+    predicted = {part: Predictions.of(studies) for part, studies in parts.items()}
     thresholds = {point: value.threshold for point, value in package.operating_points.items()}
     return Material(
         manifest=package,
         predicted=predicted,
-        figures={
-            part: figures(found, package.calibration, thresholds, package.mask)
-            for part, found in predicted.items()
-        },
+        figures={part: figures(found, package.calibration, thresholds) for part, found in predicted.items()},
         generator_sha256="1" * 64,
         pictures=pictures,
     )

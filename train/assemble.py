@@ -28,7 +28,7 @@ from ich_triage.phantom.spec import draw
 from . import calibrate
 from .cases import Case
 from .drawn import to_case
-from .evaluation import MASK_THRESHOLDS, Predictions, figures, gate_figures, known_only, predict
+from .evaluation import Predictions, figures, gate_figures, known_only, predict
 from .progress import watched
 from .report import files as report
 from .report.card import card
@@ -79,8 +79,9 @@ def assemble(
     require_both(parts)
     weights = packages.pack_weights(trained.network)
     network = packages.unpack_weights(_like(trained.network), weights)  # in half precision, as it is read
-    found = {part: predicted(network, part, paths) for part, paths in parts.items()}
-    manifest, by_part = _calibrated(_provisional(trained, weights), found)
+    before = _provisional(trained, weights)
+    found = {part: predicted(network, part, paths, before.mask) for part, paths in parts.items()}
+    manifest, by_part = _calibrated(before, found)
     if trained.start:
         manifest = manifest.model_copy(update={"rival": _rival(trained.start, parts["test"])})
     drawn = generator_sha256 is not None
@@ -125,12 +126,10 @@ def _like(network: Network) -> Network:
     return IchNet(network.spec) if isinstance(network, IchNet) else ChainNet(network.spec)
 
 
-def predicted(
-    network: Network, part: str, paths: Sequence[Path], *, mask_thresholds: Sequence[float] = MASK_THRESHOLDS
-) -> Predictions:
+def predicted(network: Network, part: str, paths: Sequence[Path], rule: MaskRule) -> Predictions:
     """What `network` says of the cases, on the GPU where there is one, with progress."""
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return predict(network, watched(paths, part, total=len(paths)), mask_thresholds=mask_thresholds)
+    return predict(network, watched(paths, part, total=len(paths)), rule)
 
 
 def _provisional(trained: Trained, weights: bytes) -> Manifest:
@@ -161,15 +160,15 @@ def _golden(network: Network, spec: InputSpec) -> Golden:
 def _rival(package: Package, paths: Sequence[Path]) -> Rival:
     """What the package that training went on from scores on the same test studies."""
     manifest = package.manifest
-    found = predicted(package.network, "in force", paths)
+    found = predicted(package.network, "in force", paths, manifest.mask)
     package.network.to("cpu")
     return Rival(key=manifest.identity.key, metrics=frozen_figures(found, manifest))
 
 
 def frozen_figures(found: Predictions, manifest: Manifest) -> dict[str, Metric]:
-    """Figures at the package's own calibration, thresholds and mask rule."""
+    """Figures at the package's own calibration and thresholds."""
     thresholds = {name: point.threshold for name, point in manifest.operating_points.items()}
-    return figures(found, manifest.calibration, thresholds, manifest.mask)
+    return figures(found, manifest.calibration, thresholds)
 
 
 def _calibrated(
@@ -193,7 +192,7 @@ def _calibrated(
     }
     mask = _mask_rule(fitted, manifest.mask, _subtype_thresholds(fitted, calibration.study))
     by_part = {
-        part: figures(found, calibration, thresholds, mask)
+        part: figures(found, calibration, thresholds)
         | (gate_figures(fitted, found) if part == "test" else gate_figures(found))
         for part, found in predicted.items()
         if part != "calibration"
@@ -226,9 +225,6 @@ def _mask_rule(fitted: Predictions, before: MaskRule, subtypes: tuple[float, ...
     located = fitted.located
     if not located.any():
         return before.model_copy(update={"subtype_thresholds": subtypes})
-    best = calibrate.least_volume_errors(fitted.measured_ml, fitted.true_ml, located)
-    rule = MaskRule(thresholds=tuple(MASK_THRESHOLDS[k] for k in best), subtype_thresholds=subtypes)
-    measured = fitted.by(rule, fitted.measured_ml)
-    seen = located & (measured >= before.min_part_ml)  # without a mask no volume is told
-    errors = calibrate.volume_errors(measured, fitted.true_ml, seen)
-    return rule.model_copy(update={"volume_error": errors})
+    seen = located & (fitted.measured_ml >= before.min_part_ml)  # without a mask no volume is told
+    errors = calibrate.volume_errors(fitted.measured_ml, fitted.true_ml, seen)
+    return before.model_copy(update={"subtype_thresholds": subtypes, "volume_error": errors})

@@ -8,14 +8,14 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from ich_triage.model.calibration import Platt
-from ich_triage.model.manifest import VOLUME_FLOOR_ML
+from ich_triage.model.manifest import UNMEASURED_ERROR, VOLUME_FLOOR_ML
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 #: Pull of scale towards 1 and offset towards 0, so that a few or no positives cannot send them to infinity.
 _PRIOR = 0.5
-#: Studies from which a subtype's mask threshold and the quantiles of its volume error are its own.
+#: Studies from which the quantiles of a subtype's volume error are its own.
 _LEAST_FOR_OWN = 20
 
 
@@ -71,24 +71,6 @@ def _between(lowest_flagged: float, probability: Floats) -> float:
     return float(expit(np.log(pair / (1 - pair)).mean()))
 
 
-def least_volume_errors(measured_ml: Floats, true_ml: Floats, there: Bools) -> list[int]:
-    """Which of the T thresholds behind `measured_ml` (N, T, K) to mark each of K subtypes from.
-
-    The one whose volumes differ least from `true_ml` (N, K), in proportion, in the median over the studies
-    that have the subtype (`there`, (N, K)): a bleed that is missed has no threshold, and in a mean asks for
-    the lowest. For one in fewer than `_LEAST_FOR_OWN`, over all bleeds together: three epidurals chose a
-    threshold from which masks filled beside every skull.
-    """
-    ratio = np.log((measured_ml + VOLUME_FLOOR_ML) / (true_ml[:, None] + VOLUME_FLOOR_ML))
-    error = np.where(there[:, None], np.abs(ratio), np.nan)
-    together = np.nanmedian(error, axis=(0, 2))
-    enough = there.sum(axis=0) >= _LEAST_FOR_OWN
-    return [
-        int((np.nanmedian(error[:, :, k], axis=0) if enough[k] else together).argmin())
-        for k in range(there.shape[1])
-    ]
-
-
 def volume_errors(measured_ml: Floats, true_ml: Floats, seen: Bools) -> tuple[tuple[float, float], ...]:
     """`MaskRule.volume_error` from volumes (N, K) of N studies, where a subtype is there and `seen` (N, K).
 
@@ -107,6 +89,6 @@ def volume_errors(measured_ml: Floats, true_ml: Floats, seen: Bools) -> tuple[tu
 def _volume_error(measured_ml: Floats, true_ml: Floats) -> tuple[float, float]:
     """5% and 95% quantile of (true − measured) / (measured + floor)."""
     if not len(measured_ml):
-        return (-1.0, 1.0)
+        return UNMEASURED_ERROR
     low, high = np.quantile((true_ml - measured_ml) / (measured_ml + VOLUME_FLOOR_ML), [0.05, 0.95])
     return float(min(low, 0.0)), float(max(high, 0.0))

@@ -66,10 +66,7 @@ def evaluate_package(evaluation: Evaluation) -> Path:
     manifest = package.manifest
     drawn = isinstance(evaluation.studies, DrawnStudies)
     paths = _paths(evaluation.studies, package)
-    found = {
-        part: predicted(package.network, part, files, mask_thresholds=sorted(set(manifest.mask.thresholds)))
-        for part, files in paths.items()
-    }
+    found = {part: predicted(package.network, part, files, manifest.mask) for part, files in paths.items()}
     material = Material(
         manifest=manifest,
         predicted=found,

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ich_triage.domain.labels import LABELS, SUBTYPES
 from ich_triage.model.calibration import Calibration
 from ich_triage.model.manifest import MaskRule, Metric
+from ich_triage.model.masks import marked
 from ich_triage.model.network import MASK_STRIDE
 from ich_triage.model.package import Network
 
@@ -26,8 +27,6 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Strings = NDArray[np.str_]
 
-#: Mask thresholds among which calibration chooses.
-MASK_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
 #: Bins of the volume of all bleeds of a study, mL.
 VOLUME_BINS_ML = ((0, 1), (1, 5), (5, 30), (30, 1000))
 
@@ -42,7 +41,7 @@ class KeySlice:
     picture: NDArray[np.uint8]
     #: share of each cell that the most present subtype fills, (S/4, S/4), 0..1
     truth: Floats
-    #: probability of each subtype in each cell, (5, S/4, S/4), 0..1
+    #: share of each cell that each subtype's mask fills, (5, S/4, S/4), 0..1
     found: Floats
 
 
@@ -86,11 +85,9 @@ class Predictions:
     slice_labels: Sequence[Floats]
     #: each (Z, 6)
     slice_logits: Sequence[Floats]
-    #: T mask thresholds that volumes and overlap were measured at
-    mask_thresholds: Sequence[float]
-    #: at each of the mask thresholds, (N, T, 5), mL
+    #: volume of each subtype's mask (see `masks.marked`), whether a report would tell it or not, (N, 5), mL
     measured_ml: Floats
-    #: overlap at each of them (see `agreement.dice`), NaN where the subtype is not there, (N, T, 5)
+    #: overlap of the masks (see `agreement.dice`), NaN where the subtype is not there, (N, 5)
     dice: Floats
     #: whether the surest voxel of a subtype lies within (a cell of) its true mask, (N, 5)
     pointed: Bools
@@ -129,16 +126,10 @@ class Predictions:
         unknown = (np.nan,) * len(SUBTYPES)
         return np.array([facts.true_ml or unknown for facts in self.facts])
 
-    def by(self, rule: MaskRule, at_each: Floats) -> Floats:
-        """Of what was measured at each mask threshold, (N, T, 5), that at each subtype's own, (N, 5)."""
-        own = [self.mask_thresholds.index(threshold) for threshold in rule.thresholds]
-        return at_each[:, own, np.arange(len(own))]
-
     @classmethod
-    def of(cls, studies: Sequence[Prediction], mask_thresholds: Sequence[float]) -> Predictions:
+    def of(cls, studies: Sequence[Prediction]) -> Predictions:
         """Studies side by side."""
         return cls(
-            mask_thresholds=mask_thresholds,
             facts=[study.facts for study in studies],
             study_labels=np.array([study.study_labels for study in studies]),
             study_logits=np.array([study.study_logits for study in studies]),
@@ -154,16 +145,13 @@ class Predictions:
         )
 
 
-def predict(
-    network: Network, paths: Iterable[Path], *, mask_thresholds: Sequence[float] = MASK_THRESHOLDS
-) -> Predictions:
-    """Run the network over cases, where its weights lie."""
+def predict(network: Network, paths: Iterable[Path], rule: MaskRule) -> Predictions:
+    """Run the network over cases, where its weights lie; masks follow the `rule`."""
     with torch.inference_mode():
-        studies = [_predict_one(network, Case.load(path), mask_thresholds) for path in paths]
-    return Predictions.of(studies, mask_thresholds)
+        return Predictions.of([_predict_one(network, Case.load(path), rule) for path in paths])
 
 
-def _predict_one(network: Network, case: Case, mask_thresholds: Sequence[float]) -> Prediction:
+def _predict_one(network: Network, case: Case, rule: MaskRule) -> Prediction:
     device = next(network.parameters()).device
     x = torch.tensor(case.x, device=device).float() / 255
     height = torch.tensor(case.height, device=device)
@@ -172,7 +160,7 @@ def _predict_one(network: Network, case: Case, mask_thresholds: Sequence[float])
     mask, slices = mask.cpu(), slice_logits[0].cpu().numpy().astype(np.float64)
     cells = x.shape[-1] // MASK_STRIDE
     truth = (case.masks if case.marked else np.zeros((len(x), len(SUBTYPES), cells, cells))) / 255.0
-    measured_ml, overlap = _measured(mask, truth, case.facts, mask_thresholds)
+    filled = _filled(mask, case.facts, rule)
     tissue = F.avg_pool2d(((x[:, :1] > 0) & (x[:, :1] < 1)).float(), MASK_STRIDE)[:, 0].cpu().numpy()
     peak = mask.transpose(0, 1).flatten(1).argmax(dim=1).numpy()
     by_subtype = truth.transpose(1, 0, 2, 3).reshape(len(SUBTYPES), -1) > 0
@@ -183,27 +171,22 @@ def _predict_one(network: Network, case: Case, mask_thresholds: Sequence[float])
         marked=case.marked,
         slice_logits=slices,
         study_logits=study_logits[0].cpu().numpy().astype(np.float64),
-        measured_ml=measured_ml,
-        dice=overlap,
+        measured_ml=np.asarray(case.facts.slice_mm) * case.facts.cell_mm2 / 1000 @ filled.sum(axis=(2, 3)),
+        dice=_dice(filled, truth, case.facts),
         pointed=by_subtype[np.arange(len(SUBTYPES)), peak],
         pointed_by_chance=by_subtype.sum(axis=1) / max((tissue > 0.5).sum(), 1),
         dice_of_everything=_dice(np.stack([tissue] * len(SUBTYPES), axis=1), truth, case.facts),
-        key=_key_slice(case, truth, torch.sigmoid(mask).numpy(), slices[:, 0]),
+        key=_key_slice(case, truth, filled, slices[:, 0]),
     )
 
 
-def _measured(
-    mask: Tensor, truth: Floats, facts: Facts, thresholds: Sequence[float]
-) -> tuple[Floats, Floats]:
-    """Volume, mL, and Dice at each threshold, each (T, 5), of mask logits (Z, 5, S/4, S/4)."""
-    fine = F.interpolate(torch.sigmoid(mask), scale_factor=float(MASK_STRIDE), mode="bilinear")
-    slice_ml = np.asarray(facts.slice_mm) * facts.cell_mm2 / 1000
-    volumes, overlaps = [], []
-    for least in thresholds:
-        share = F.avg_pool2d((fine >= least).float(), MASK_STRIDE).numpy().astype(np.float64)
-        volumes.append(slice_ml @ share.sum(axis=(2, 3)))
-        overlaps.append(_dice(share, truth, facts))
-    return np.array(volumes), np.array(overlaps)
+def _filled(mask: Tensor, facts: Facts, rule: MaskRule) -> Floats:
+    """Share of each cell that the masks of logits (Z, 5, S/4, S/4) fill, same shape, 0..1."""
+    fine = F.interpolate(torch.sigmoid(mask), scale_factor=float(MASK_STRIDE), mode="bilinear").numpy()
+    voxel_ml = np.asarray(facts.slice_mm) * facts.cell_mm2 / MASK_STRIDE**2 / 1000
+    masks = [marked(fine[:, k], voxel_ml, min_part_ml=rule.min_part_ml) for k in range(len(SUBTYPES))]
+    share = F.avg_pool2d(torch.from_numpy(np.stack(masks, axis=1)).float(), MASK_STRIDE)
+    return share.numpy().astype(np.float64)
 
 
 def _dice(found: Floats, truth: Floats, facts: Facts) -> Floats:
@@ -222,12 +205,12 @@ def _key_slice(case: Case, truth: Floats, found: Floats, logits: Floats) -> KeyS
         index=index,
         picture=np.array(case.x[index, 0]),
         truth=truth[index].max(axis=0),
-        found=found[index].astype(np.float64),
+        found=found[index],
     )
 
 
 def figures(
-    found: Predictions, calibration: Calibration, thresholds: Mapping[str, float], rule: MaskRule
+    found: Predictions, calibration: Calibration, thresholds: Mapping[str, float]
 ) -> dict[str, Metric]:
     """Every figure of a set of studies, by name; what cannot be computed is left out.
 
@@ -248,7 +231,7 @@ def figures(
         named[f"slice_auc_{label}"] = metrics.grouped_auc(*zip(*pairs, strict=True), patients=found.patients)
     for name, least in thresholds.items():
         named |= _decisions(probability[:, 0] >= least, found, name)
-    named |= _places(found, rule)
+    named |= _places(found)
     named |= _log_losses(slice_probability, found)
     return {name: metric for name, metric in named.items() if metric}
 
@@ -293,10 +276,10 @@ def _decisions(flagged: Bools, found: Predictions, point: str) -> dict[str, Metr
     return named
 
 
-def _places(found: Predictions, rule: MaskRule) -> dict[str, Metric | None]:
+def _places(found: Predictions) -> dict[str, Metric | None]:
     """Pointing accuracy and volume error of the subtypes that are there."""
     present = found.located
-    error = found.by(rule, found.measured_ml) - found.true_ml
+    error = found.measured_ml - found.true_ml
     patients = found.patients[np.nonzero(present)[0]]
     named = {
         "volume_absolute_error_ml": metrics.mean(np.abs(error[present]), patients=patients),

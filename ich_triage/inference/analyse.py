@@ -19,6 +19,7 @@ from ..imaging.prepare import Prepared, prepare, unproject
 from ..imaging.volume import Volume
 from ..model.calibration import OperatingPoint, at_prevalence
 from ..model.manifest import Manifest, MaskRule
+from ..model.masks import marked
 from ..model.network import relative_height
 from . import findings
 from .batcher import Batcher, NetworkOutput, Progress
@@ -72,7 +73,7 @@ class Analyser:
         future = self._batcher.submit(prepared.tensor, height, engine=engine, progress=progress)
         output = future.result()
         study, slices = self._probabilities(output, manifest)
-        if not (np.isfinite(study).all() and np.isfinite(slices).all()):
+        if not all(np.isfinite(each).all() for each in (study, slices, output.slices.mask_logits)):
             # No comparison with a threshold is true of NaN: it would pass for "not flagged".
             raise EngineError("the network's answer is not a number; the study is not analysed")
         threshold = self._threshold(manifest)
@@ -83,7 +84,7 @@ class Analyser:
             midline = (head or heads.find(volume)).midline
             scene = findings.Scene(volume=volume, midline=midline, rule=self._rule(manifest))
             for k in scene.rule.reported(study):
-                masks[k] = findings.cleaned(_mask(output, k, prepared, manifest), scene)
+                masks[k] = _mask(output, k, prepared, scene)
             found = findings.measure(masks, study, slices, scene)
         analysis = Analysis(
             package=engine.package.identity,
@@ -171,11 +172,11 @@ def _prepared(volume: Volume, spec: InputSpec, device: str) -> Prepared:
         return prepare(hu, volume.positions_mm, volume.pixel_spacing, spec)
 
 
-def _mask(output: NetworkOutput, subtype: int, prepared: Prepared, manifest: Manifest) -> Bools:
+def _mask(output: NetworkOutput, subtype: int, prepared: Prepared, scene: findings.Scene) -> Bools:
     """One subtype's mask at the resolution of the volume, (Z, Y, X)."""
     logits = torch.from_numpy(output.slices.mask_logits[:, subtype : subtype + 1])
     probabilities = unproject(torch.sigmoid(logits), prepared)[:, 0]
-    return (probabilities >= manifest.mask.thresholds[subtype]).numpy()
+    return marked(probabilities.numpy(), scene.voxel_ml(), min_part_ml=scene.rule.min_part_ml)
 
 
 def _scores(volume: Volume, slices: NDArray[np.float64]) -> tuple[SliceScore, ...]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist, squareform
 
@@ -16,6 +15,7 @@ from ..domain.labels import SUBTYPES
 from ..imaging.head import Midline
 from ..imaging.volume import Volume
 from ..model.manifest import VOLUME_FLOOR_ML, MaskRule
+from ..model.masks import parts
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -36,19 +36,13 @@ class Scene:
     volume: Volume
     #: what parts left from right
     midline: Midline
-    #: thresholds of the package
+    #: how the package makes findings of masks
     rule: MaskRule
 
     def voxel_ml(self) -> Floats:
         """Volume of one voxel of each slice, mL, (Z,)."""
         dy, dx = self.volume.pixel_spacing
         return np.asarray(self.volume.slice_extents_mm() * dy * dx / 1000)
-
-
-def cleaned(mask: Bools, scene: Scene) -> Bools:
-    """A mask (Z, Y, X) without its connected parts below the rule's `min_part_ml`."""
-    sizes, labels = _parts(mask, scene)
-    return np.asarray((sizes >= max(scene.rule.min_part_ml, 1e-9))[labels])
 
 
 def measure(masks: Bools, study: Floats, slices: Floats, scene: Scene) -> tuple[Finding, ...]:
@@ -122,7 +116,7 @@ def abc2_ml(mask: Bools, scene: Scene) -> float:
 
     A: longest diameter in the slice of largest area; B: width across it; C: height.
     """
-    sizes, labels = _parts(mask, scene)
+    sizes, labels = parts(mask, scene.voxel_ml())
     largest = labels == sizes.argmax()
     areas = largest.sum(axis=(1, 2))
     a, b = _diameters(np.argwhere(largest[areas.argmax()]) * np.array(scene.volume.pixel_spacing))
@@ -145,11 +139,3 @@ def _diameters(points_mm: Floats) -> tuple[float, float]:
         return 0.0, 0.0
     along = (points_mm[j] - points_mm[i]) / longest
     return longest, float(np.ptp(points_mm @ np.array([-along[1], along[0]])))
-
-
-def _parts(mask: Bools, scene: Scene) -> tuple[Floats, NDArray[np.int32]]:
-    """Size of each connected part, mL, with 0 for the background, and the labels (Z, Y, X)."""
-    labels, count = ndimage.label(mask, np.ones((3, 3, 3), bool))
-    z, y, x = np.nonzero(labels)
-    sizes = np.bincount(labels[z, y, x], weights=scene.voxel_ml()[z], minlength=count + 1)
-    return np.asarray(sizes), np.asarray(labels)

@@ -38,29 +38,29 @@ class Metric(_Part):
 
 #: What the uncertainty of a volume is scaled by beside the volume itself, mL; see `MaskRule.volume_error`.
 VOLUME_FLOOR_ML = 0.2
+#: `MaskRule.volume_error` before anything was measured: from nothing to twice as much.
+UNMEASURED_ERROR = (-1.0, 1.0)
 
 
 class MaskRule(_Part):
     """How mask probabilities become findings."""
 
-    #: a voxel belongs to a subtype's mask from here on, in the order of `SUBTYPES`
-    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5,) * (len(LABELS) - 1)
     #: a connected part smaller than this is dropped, mL
     min_part_ml: float = Field(default=0.05, ge=0)
     #: study probability from which a subtype is reported as a finding, in the order of `SUBTYPES`
     subtype_thresholds: tuple[float, ...] = (0.5,) * (len(LABELS) - 1)
     #: 5% and 95% quantile of (true − measured) / (measured + `VOLUME_FLOOR_ML`) on the calibration studies,
-    #: in the order of `SUBTYPES`
-    volume_error: tuple[tuple[float, float], ...] = ((-0.5, 0.5),) * (len(LABELS) - 1)
+    #: in the order of `SUBTYPES`; where none was measured `UNMEASURED_ERROR`
+    volume_error: tuple[tuple[float, float], ...] = (UNMEASURED_ERROR,) * (len(LABELS) - 1)
 
     @model_validator(mode="before")
     @classmethod
-    def _one_for_all(cls, values: Any) -> Any:
-        """Packages made before each subtype had a threshold of its own say one, `threshold`."""
-        if not isinstance(values, dict) or "threshold" not in values:
+    def _by_expected_volume(cls, values: Any) -> Any:
+        """Packages made when masks had thresholds: what their volumes erred by then says nothing of now."""
+        if not isinstance(values, dict) or not {"threshold", "thresholds"} & values.keys():
             return values
-        rest = {name: value for name, value in values.items() if name != "threshold"}
-        return {**rest, "thresholds": (values["threshold"],) * (len(LABELS) - 1)}
+        gone = ("threshold", "thresholds", "volume_error")
+        return {name: value for name, value in values.items() if name not in gone}
 
     def reported(self, study: NDArray[np.float64]) -> list[int]:
         """Which subtypes a flagged study reports: indices into `SUBTYPES`, likeliest first, at least one.

@@ -390,9 +390,7 @@ def test_a_session_that_has_ended_leads_to_the_log_in(site: Site, page: Page) ->
     page.wait_for_url("**/login")
 
 
-def test_a_stream_that_is_refused_leads_to_the_log_in(
-    site: Site, page: Page, watches: list[Watch]
-) -> None:
+def test_a_stream_that_is_refused_leads_to_the_log_in(site: Site, page: Page, watches: list[Watch]) -> None:
     """The session ends while the connection is lost: no event ever comes that would show it."""
     page.context.clear_cookies()
     site.web.kill()

@@ -57,7 +57,7 @@ def _entry(part: Scored, study: int) -> dict[str, Json]:
             {
                 "label": ABBREVIATIONS[SUBTYPES[k]],
                 "probability": float(part.probability[study, k + 1]),
-                "measured_ml": float(part.measured_ml[study, k]),
+                "measured_ml": float(part.found.measured_ml[study, k]),
                 "right": bool(there[k]),
             }
             for k in part.told(study)

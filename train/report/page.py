@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ich_triage.domain.labels import ABBREVIATIONS
-from ich_triage.model.manifest import MaskRule
 from ich_triage.model.network import MASK_STRIDE
 
 from ..evaluation import KeySlice
@@ -27,8 +26,8 @@ Content = Mapping[str, Any]
 
 #: Pixels per side and grey levels of a picture, at most: enough to see, few enough to stay small.
 _PIXELS, _GREYS = 256, 48
-#: A cell counts as bleeding from this share on, for the outline of the truth.
-_TRUTH_LEVEL = 0.25
+#: A cell counts as bleeding from this share on, for an outline.
+_FILLED = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +40,17 @@ class Picture:
     href: str
     #: outline of the true bleeds
     truth: str
-    #: outline of what the package marks
+    #: outline of what the package marks of the subtypes that it tells
     found: str
 
     @classmethod
-    def of(cls, key: KeySlice, rule: MaskRule) -> Picture:
-        """The key slice of a study, with what the package marks by its `rule`."""
-        reached = (key.found / np.reshape(rule.thresholds, (-1, 1, 1))).max(axis=0)
+    def of(cls, key: KeySlice, told: Sequence[int]) -> Picture:
+        """The key slice of a study, with the masks of the subtypes `told`, indices into `SUBTYPES`."""
         return cls(
             size=len(key.picture),
             href=png_uri(key.picture),
-            truth=outline(key.truth, _TRUTH_LEVEL),
-            found=outline(reached, 1.0),
+            truth=outline(key.truth, _FILLED),
+            found=outline(key.found[told].max(axis=0, initial=0.0), _FILLED),
         )
 
 
@@ -123,5 +121,5 @@ def _pictures(part: Content, material: Material, name: str) -> dict[int, Picture
         for entry in part["gallery"][kind]
         if entry["shown"]
     }
-    keys, rule = material.predicted[name].keys, material.manifest.mask
-    return {study: Picture.of(keys[study], rule) for study in sorted(shown)}
+    keys, scored = material.predicted[name].keys, material.part(name)
+    return {study: Picture.of(keys[study], scored.told(study)) for study in sorted(shown)}

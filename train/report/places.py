@@ -31,7 +31,7 @@ def places(part: Scored) -> Json:
     for k, subtype in enumerate(SUBTYPES):
         there = found.located[:, k]
         hits = found.pointed[there, k]
-        overlap = metrics.mean(part.dice[there, k], patients=found.patients[there])
+        overlap = metrics.mean(found.dice[there, k], patients=found.patients[there])
         rows[subtype] = {
             "positive": int(there.sum()),
             "pointing": beside(
@@ -60,7 +60,7 @@ def volumes(part: Scored) -> Json:
 
 def _volume(part: Scored, of: NDArray[np.bool_], guess: Floats, error: Floats) -> Json:
     """One row: the pairs of study and subtype in `of` (N, 5)."""
-    measured, true = part.measured_ml[of], part.found.true_ml[of]
+    measured, true = part.found.measured_ml[of], part.found.true_ml[of]
     row, column = np.nonzero(of)
     seen = measured >= part.manifest.mask.min_part_ml
     low, high = error[column[seen]].T if seen.any() else (np.zeros(0), np.zeros(0))

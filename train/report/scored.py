@@ -46,7 +46,7 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scored:
-    """Predictions seen through a package's calibration, thresholds and mask rule."""
+    """Predictions seen through a package's calibration and thresholds."""
 
     #: what the network said
     found: Predictions
@@ -84,16 +84,6 @@ class Scored:
     def hyperdense_ml(self) -> Floats:
         """The baseline's score: 50 to 90 HU inside the skull, mL, (N,)."""
         return np.array([facts.hyperdense_ml for facts in self.found.facts])
-
-    @property
-    def measured_ml(self) -> Floats:
-        """Volumes at the package's mask thresholds, (N, 5), mL."""
-        return self.found.by(self.manifest.mask, self.found.measured_ml)
-
-    @property
-    def dice(self) -> Floats:
-        """Overlap at the package's mask thresholds, (N, 5); NaN where the subtype is not there."""
-        return self.found.by(self.manifest.mask, self.found.dice)
 
     @property
     def main_point(self) -> str:

@@ -20,7 +20,7 @@ from ich_triage.imaging.stacks import split
 from ich_triage.imaging.volume import Volume, assemble
 from ich_triage.inference.analyse import Analyser
 from ich_triage.inference.batcher import Batcher
-from ich_triage.inference.engine import Floats, StudyOutput
+from ich_triage.inference.engine import Floats, SliceOutput, StudyOutput
 from ich_triage.phantom.generate import generate
 from ich_triage.phantom.insert import insert_bleed
 from ich_triage.phantom.spec import draw
@@ -73,6 +73,23 @@ def test_an_answer_that_is_no_number_is_an_error(
         return replace(study(embedding, height), study_logits=np.full(6, np.nan, np.float32))
 
     monkeypatch.setattr(batcher.engine, "study", overflown)
+    with pytest.raises(EngineError, match="not a number"):
+        Analyser(batcher).analyse(bleeding)
+
+
+@pytest.mark.risk("R-017")
+def test_a_mask_that_is_no_number_is_an_error(
+    batcher: Batcher, bleeding: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Volumes are sums over the whole mask: one NaN in it and there is none."""
+    slices = batcher.engine.slices
+
+    def overflown(images: torch.Tensor) -> SliceOutput:
+        output = slices(images)
+        output.mask_logits[0, 0, 0, 0] = np.nan
+        return output
+
+    monkeypatch.setattr(batcher.engine, "slices", overflown)
     with pytest.raises(EngineError, match="not a number"):
         Analyser(batcher).analyse(bleeding)
 

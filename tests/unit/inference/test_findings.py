@@ -8,7 +8,7 @@ import pytest
 from ich_triage.domain.finding import ImageReference, Side
 from ich_triage.imaging.head import Midline
 from ich_triage.imaging.volume import InPlane, Volume
-from ich_triage.inference.findings import Scene, cleaned, measure, side_of
+from ich_triage.inference.findings import Scene, measure, side_of
 from ich_triage.model.manifest import MaskRule
 
 SLICES, PIXELS, SPACING_MM, STEP_MM = 20, 100, 2.0, 5.0
@@ -83,16 +83,6 @@ def test_side_is_the_patients(scene: Scene, x_mm: float, half_width_mm: float, s
     """Growing x is the patient's left; small on the midline and large across it are told apart."""
     zyx = np.argwhere(_ellipsoid((50, 100, x_mm), (20, 20, half_width_mm)))
     assert side_of(scene.midline.left_mm(zyx), np.ones(len(zyx))) is side
-
-
-def test_specks_are_dropped(scene: Scene) -> None:
-    """A part below the smallest volume goes, the others stay as they are."""
-    large = _ellipsoid((50, 100, 150), (10, 10, 10))
-    speck = np.zeros_like(large)
-    speck[3, 10, 10] = True
-    np.testing.assert_array_equal(cleaned(large | speck, scene), large)
-    assert not cleaned(speck, scene).any()
-    assert not cleaned(NOTHING[0], scene).any()
 
 
 def test_single_voxel_and_line_can_be_measured(scene: Scene) -> None:

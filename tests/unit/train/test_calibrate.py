@@ -10,7 +10,6 @@ from ich_triage.model.manifest import VOLUME_FLOOR_ML
 from train.calibrate import (
     balanced_threshold,
     fit_platt,
-    least_volume_errors,
     threshold_for_sensitivity,
     volume_errors,
 )
@@ -61,22 +60,3 @@ def test_volume_errors_cover_nine_in_ten_of_each_subtype() -> None:
     assert rare[0] == pytest.approx(exact[0], abs=0.02)
     assert rare[1] > 1
     assert volume_errors(measured, true, ~seen & False) == ((-1, 1),) * 3
-
-
-def test_mask_thresholds_are_those_that_measure_best() -> None:
-    """Each subtype has its own; one that is in few studies or none takes that of all together."""
-    true = np.tile([[1.0, 5.0, 2.0], [5.0, 1.0, 2.0], [20.0, 9.0, 2.0]], (8, 1))
-    measured = np.stack([true * (2, 1.1, 3), true * (1.1, 0.3, 2), true * (0.4, 0.1, 1)], axis=1)
-    there = np.ones((24, 3), bool)
-    assert least_volume_errors(measured, true, there) == [1, 0, 2]
-    for few in (3, 0):
-        there[few:, 2] = False
-        assert least_volume_errors(measured, true, there) == [1, 0, 0]
-
-
-def test_missed_bleeds_do_not_choose_the_mask_threshold() -> None:
-    """A third of bleeds are hardly marked at any threshold: the others decide."""
-    true = np.full((30, 1), 10.0)
-    measured = np.stack([true * 1.8, true], axis=1)
-    measured[:10] = [[0.5], [0.0]]
-    assert least_volume_errors(measured, true, np.ones((30, 1), bool)) == [1]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ich_triage.model.manifest import MaskRule
 from ich_triage.model.network import MASK_STRIDE, ArchitectureSpec, IchNet
 from tests.predictions import material, mixed, scanned, study
 from train.cases import Case, Facts
@@ -66,15 +67,15 @@ def _predict(case: Case, marked: np.ndarray, folder: Path) -> Predictions:
     case.save(folder / "case.npz")
     network = IchNet(ArchitectureSpec(backbone="regnetx_002")).eval()
     network.slice_net = Knowing(marked.astype(np.float32) / 255)
-    return predict(network, [folder / "case.npz"], mask_thresholds=(0.5,))
+    return predict(network, [folder / "case.npz"], MaskRule())
 
 
 def test_a_network_that_knows_the_truth_is_told_right(case: Case, tmp_path: Path) -> None:
     """Overlap near one, the volume nearly true, pointing right; what is not there has no overlap."""
     found = _predict(case, case.masks, tmp_path)
-    assert found.dice[0, 0, SUBDURAL] > 0.9
-    assert np.isnan(found.dice[0, 0, :SUBDURAL]).all()
-    assert found.measured_ml[0, 0, SUBDURAL] == pytest.approx(case.facts.true_ml[SUBDURAL], rel=0.1)
+    assert found.dice[0, SUBDURAL] > 0.9
+    assert np.isnan(found.dice[0, :SUBDURAL]).all()
+    assert found.measured_ml[0, SUBDURAL] == pytest.approx(case.facts.true_ml[SUBDURAL], rel=0.1)
     assert found.pointed[0, SUBDURAL]
     assert found.labels[0].tolist() == [True, False, False, False, False, True]
 
