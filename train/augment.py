@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from ich_triage.domain.input_spec import InputSpec
 
+from .scalp import other_scalp
+
 #: From here on a window has cut off what is brighter.
 _WHITE = 0.998
 #: What destroyed brain turns into, and where brain ends, HU.
@@ -43,6 +45,8 @@ class Ranges:
     #: brightening beside bone, up to, HU per unit of bone: within 2 to 4 mm, and over a centimetre or two
     rim_hu: float = 160.0
     cupping_hu: float = 25.0
+    #: probability of another scalp
+    scalp: float = 0.5
     #: probability of old damage: infarcts, small-vessel disease; 0 where bleeds are not marked, so not spared
     damage: float = 0.5
     #: noise added, standard deviation up to, HU
@@ -72,6 +76,8 @@ def augment(
 ) -> tuple[Tensor, Tensor]:
     """Change slices (Z, C, S, S) in 0..1 and masks (Z, 5, s, s) in 0..1 alike; returns new tensors."""
     ranges = ranges or Ranges()
+    if ranges.scalp and float(torch.rand(1, generator=generator)) < ranges.scalp:
+        x = other_scalp(x, spec, generator)
     theta = _affine(ranges, generator)
     if cut:
         theta[:, :, :2] *= cut.share

@@ -22,6 +22,7 @@ STILL = Ranges(
     rim_hu=0,
     cupping_hu=0,
     damage=0,
+    scalp=0,
     noise_hu=0,
     blur=(0.0, 0.0),
 )
