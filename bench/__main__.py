@@ -15,7 +15,7 @@ from .table import Rows, show
 BENCHMARKS: dict[str, tuple[str, Callable[[], Rows]]] = {
     "receive": ("Receiving 400 CT images of 512²", receive.run),
     "latency": ("Last slice to SR stored in the PACS, 32 slices of 512²", latency.run),
-    "engine": ("The network in force, 32 slices", engine.run),
+    "engine": ("The network in force, 34 slices", engine.run),
     "train": ("Training beside a plain torch loop", train.run),
     "database": ("Cost at 100 and at 10,000 studies", database.run),
     "scale": ("How it grows: one process and two", scale.run),

@@ -25,7 +25,7 @@ from ich_triage.phantom.spec import draw
 
 from .table import Rows
 
-SLICES, REPEATS, PAUSE_S = 32, 15, 0.2
+SLICES, REPEATS, PAUSE_S = 34, 15, 0.2
 
 
 def run() -> Rows:

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import structlog
 import torch
+from numpy.typing import NDArray
 
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.domain.labels import SUBTYPES
 from ich_triage.errors import TrainingError
 from ich_triage.model import package as packages
-from ich_triage.model.calibration import Calibration, OperatingPoint, Platt
+from ich_triage.model.calibration import Calibration, OperatingPoint
 from ich_triage.model.chain import ChainNet
 from ich_triage.model.manifest import Manifest, MaskRule, Metric, Rival
 from ich_triage.model.network import IchNet
@@ -28,7 +29,7 @@ from ich_triage.phantom.spec import draw
 from . import calibrate
 from .cases import Case
 from .drawn import to_case
-from .evaluation import Predictions, figures, gate_figures, known_only, predict
+from .evaluation import Predictions, figures, gate_figures, known_only, predict, told
 from .progress import watched
 from .report import files as report
 from .report.card import card
@@ -190,7 +191,8 @@ def _calibrated(
             probability[:, 0], fitted.labels[:, 0], _HIGH_SENSITIVITY
         ),
     }
-    mask = _mask_rule(fitted, manifest.mask, _subtype_thresholds(fitted, calibration.study))
+    rule = manifest.mask.model_copy(update={"subtype_thresholds": _subtype_thresholds(fitted, probability)})
+    mask = _with_volume_errors(rule, fitted, told(probability, thresholds["balanced"], rule))
     by_part = {
         part: figures(found, calibration, thresholds)
         | (gate_figures(fitted, found) if part == "test" else gate_figures(found))
@@ -210,8 +212,7 @@ def _calibrated(
     return Manifest.model_validate(manifest.model_copy(update=update).model_dump()), by_part
 
 
-def _subtype_thresholds(fitted: Predictions, platt: Platt) -> tuple[float, ...]:
-    probability = platt.probabilities(fitted.study_logits)
+def _subtype_thresholds(fitted: Predictions, probability: NDArray[np.float64]) -> tuple[float, ...]:
     found = []
     for k in range(1, len(SUBTYPES) + 1):
         score, label = known_only(probability[:, k], fitted.study_labels[:, k])
@@ -220,11 +221,11 @@ def _subtype_thresholds(fitted: Predictions, platt: Platt) -> tuple[float, ...]:
     return tuple(found)
 
 
-def _mask_rule(fitted: Predictions, before: MaskRule, subtypes: tuple[float, ...]) -> MaskRule:
-    """How masks become findings; where nobody marked any bleed, as before."""
+def _with_volume_errors(rule: MaskRule, fitted: Predictions, named: NDArray[np.bool_]) -> MaskRule:
+    """With the errors of the volumes that reports tell; where nobody marked any bleed, as before."""
     located = fitted.located
     if not located.any():
-        return before.model_copy(update={"subtype_thresholds": subtypes})
-    seen = located & (fitted.measured_ml >= before.min_part_ml)  # without a mask no volume is told
+        return rule
+    seen = located & named & (fitted.measured_ml >= rule.min_part_ml)  # without a mask no volume is told
     errors = calibrate.volume_errors(fitted.measured_ml, fitted.true_ml, seen)
-    return before.model_copy(update={"subtype_thresholds": subtypes, "volume_error": errors})
+    return rule.model_copy(update={"volume_error": errors})

@@ -209,6 +209,14 @@ def _key_slice(case: Case, truth: Floats, found: Floats, logits: Floats) -> KeyS
     )
 
 
+def told(probability: Floats, least: float, rule: MaskRule) -> Bools:
+    """Which subtypes reports name, (N, 5), of studies (N, 6) flagged from `least` on; as serving does."""
+    named = np.zeros((len(probability), len(SUBTYPES)), bool)
+    for study in np.flatnonzero(probability[:, 0] >= least):
+        named[study, rule.reported(probability[study])] = True
+    return named
+
+
 def figures(
     found: Predictions, calibration: Calibration, thresholds: Mapping[str, float]
 ) -> dict[str, Metric]:

@@ -49,8 +49,8 @@ class MaskRule(_Part):
     min_part_ml: float = Field(default=0.05, ge=0)
     #: study probability from which a subtype is reported as a finding, in the order of `SUBTYPES`
     subtype_thresholds: tuple[float, ...] = (0.5,) * (len(LABELS) - 1)
-    #: 5% and 95% quantile of (true − measured) / (measured + `VOLUME_FLOOR_ML`) on the calibration studies,
-    #: in the order of `SUBTYPES`; where none was measured `UNMEASURED_ERROR`
+    #: 5% and 95% quantile of (true − measured) / (measured + `VOLUME_FLOOR_ML`) in calibration studies whose
+    #: reports tell it, in the order of `SUBTYPES`; where none was measured `UNMEASURED_ERROR`
     volume_error: tuple[tuple[float, float], ...] = (UNMEASURED_ERROR,) * (len(LABELS) - 1)
 
     @model_validator(mode="before")

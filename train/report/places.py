@@ -63,20 +63,21 @@ def _volume(part: Scored, of: NDArray[np.bool_], guess: Floats, error: Floats) -
     measured, true = part.found.measured_ml[of], part.found.true_ml[of]
     row, column = np.nonzero(of)
     seen = measured >= part.manifest.mask.min_part_ml
-    low, high = error[column[seen]].T if seen.any() else (np.zeros(0), np.zeros(0))
-    told, guessed = agreement.bland_altman(measured, true), agreement.bland_altman(guess[column], true)
+    told = seen & part.named[of]
+    low, high = error[column[told]].T if told.any() else (np.zeros(0), np.zeros(0))
+    own, guessed = agreement.bland_altman(measured, true), agreement.bland_altman(guess[column], true)
     return {
         "positive": len(true),
         "without_mask": int((~seen).sum()),
-        "bias_ml": _part_of(told, guessed, "bias"),
-        "lower_limit_ml": _part_of(told, guessed, "low"),
-        "upper_limit_ml": _part_of(told, guessed, "high"),
+        "bias_ml": _part_of(own, guessed, "bias"),
+        "lower_limit_ml": _part_of(own, guessed, "low"),
+        "upper_limit_ml": _part_of(own, guessed, "high"),
         "absolute_error_ml": beside(
             metrics.mean(np.abs(measured - true), patients=part.found.patients[row]),
             _mean(np.abs(guess[column] - true)),
         ),
         "within_35_percent_over_5_ml": beside(_near(measured, true), _value(_near(guess[column], true))),
-        "covered": beside(agreement.coverage(measured[seen], true[seen], low, high), None),
+        "covered": beside(agreement.coverage(measured[told], true[told], low, high), None),
         "nominal_cover": _NOMINAL,
         "true_ml": true.round(3).tolist(),
         "measured_ml": measured.round(3).tolist(),

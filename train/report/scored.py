@@ -14,7 +14,7 @@ from ich_triage.phantom.quirks import vendor_representation
 from ich_triage.phantom.spec import draw
 
 from ..cases import Facts
-from ..evaluation import Predictions
+from ..evaluation import Predictions, told
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -94,6 +94,12 @@ class Scored:
     def flagged(self, point: str) -> Bools:
         """Which studies the operating point flags, (N,)."""
         return np.asarray(self.probability[:, 0] >= self.manifest.operating_points[point].threshold)
+
+    @cached_property
+    def named(self) -> Bools:
+        """Which subtypes the report of each study names, (N, 5)."""
+        least = self.manifest.operating_points[self.main_point].threshold
+        return told(self.probability, least, self.manifest.mask)
 
     def told(self, study: int) -> list[int]:
         """Subtypes that the report of a study names, as indices into `SUBTYPES`, most probable first.

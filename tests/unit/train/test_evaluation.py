@@ -13,7 +13,7 @@ from ich_triage.model.manifest import MaskRule
 from ich_triage.model.network import MASK_STRIDE, ArchitectureSpec, IchNet
 from tests.predictions import material, mixed, scanned, study
 from train.cases import Case, Facts
-from train.evaluation import Predictions, gate_figures, predict
+from train.evaluation import Predictions, gate_figures, predict, told
 
 SLICES, CELLS = 6, 16
 SUBDURAL = 4
@@ -95,6 +95,15 @@ def test_the_key_slice_shows_most_blood(case: Case, tmp_path: Path) -> None:
     assert key.picture.shape == (CELLS * MASK_STRIDE, CELLS * MASK_STRIDE)
     assert key.truth.sum() == 16
     assert key.found.max() < 0.01
+
+
+def test_told_is_what_serving_would_tell() -> None:
+    """Nothing of a study that is not flagged, the likeliest of one in which no subtype is sure."""
+    rule = MaskRule(subtype_thresholds=(0.5, 0.5, 0.5, 0.5, 0.2))
+    unflagged = [0.4, 0.1, 0.4, 0.1, 0.1, 0.3]
+    two, unsure = [0.9, 0.1, 0.8, 0.1, 0.1, 0.3], [0.9, 0.1, 0.1, 0.4, 0.1, 0.1]
+    named = told(np.array([unflagged, two, unsure]), 0.5, rule)
+    assert [np.flatnonzero(each).tolist() for each in named] == [[], [1, 4], [2]]
 
 
 def test_figures_draw_whole_patients() -> None:

@@ -29,6 +29,13 @@ def test_volumes_by_hand() -> None:
     assert found["all"]["bias_ml"] == row["bias_ml"]
 
 
+def test_intervals_are_held_against_what_reports_tell() -> None:
+    """A bleed that is not flagged has a volume all the same, which nobody is told with an interval."""
+    missed = study(2_000_004, (0, 50.0, 0, 0, 0), measured_ml=(0, 1.0, 0, 0, 0))
+    row = volumes(scored(*BLEEDS, missed))["intraparenchymal"]
+    assert (row["positive"], row["covered"]["n"]) == (4, 2)
+
+
 def test_a_subtype_that_does_not_occur_has_no_figures() -> None:
     """Nothing is measured on nothing, and nothing breaks."""
     assert volumes(scored(*BLEEDS))["epidural"]["bias_ml"] is None
