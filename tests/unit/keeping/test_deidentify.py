@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Sequence
 from copy import deepcopy
@@ -141,9 +142,10 @@ def test_nothing_identifying_is_left_in_any_byte(tmp_path: Path) -> None:
     paths = _write(tmp_path / "in", images)
     assert SECRET in paths[0].read_bytes()
     exported, everything = _export(paths, tmp_path)
-    assert SECRET not in everything.upper() and not [date for date in _DATES if date in everything]
+    assert SECRET not in everything.upper()
     assert not [uid for uid in uids if uid.encode() in everything]
-    assert b"987654" not in everything
+    numbers = re.sub(rb"\d+(\.\d+){2,}", b"", everything)  # new UIDs are random: any date may be in one
+    assert not [number for number in (*_DATES, b"987654") if number in numbers]
     ds = dcmread(exported[0])
     assert ds.PatientIdentityRemoved == "YES" and ds.LongitudinalTemporalInformationModified == "REMOVED"
     assert [code.CodeValue for code in ds.DeidentificationMethodCodeSequence] == ["113100", "113105"]
