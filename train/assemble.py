@@ -29,7 +29,7 @@ from ich_triage.phantom.spec import draw
 from . import calibrate
 from .cases import Case
 from .drawn import to_case
-from .evaluation import Predictions, figures, gate_figures, known_only, predict, told
+from .evaluation import Predictions, figures, gate_figures, known_only, named, predict
 from .progress import watched
 from .report import files as report
 from .report.card import card
@@ -192,7 +192,7 @@ def _calibrated(
         ),
     }
     rule = manifest.mask.model_copy(update={"subtype_thresholds": _subtype_thresholds(fitted, probability)})
-    mask = _with_volume_errors(rule, fitted, told(probability, thresholds["balanced"], rule))
+    mask = _with_volume_errors(rule, fitted, named(probability, thresholds["balanced"], rule))
     by_part = {
         part: figures(found, calibration, thresholds)
         | (gate_figures(fitted, found) if part == "test" else gate_figures(found))
@@ -221,11 +221,11 @@ def _subtype_thresholds(fitted: Predictions, probability: NDArray[np.float64]) -
     return tuple(found)
 
 
-def _with_volume_errors(rule: MaskRule, fitted: Predictions, named: NDArray[np.bool_]) -> MaskRule:
+def _with_volume_errors(rule: MaskRule, fitted: Predictions, reported: NDArray[np.bool_]) -> MaskRule:
     """With the errors of the volumes that reports tell; where nobody marked any bleed, as before."""
     located = fitted.located
     if not located.any():
         return rule
-    seen = located & named & (fitted.measured_ml >= rule.min_part_ml)  # without a mask no volume is told
+    seen = located & reported & (fitted.measured_ml >= rule.min_part_ml)  # without a mask no volume is told
     errors = calibrate.volume_errors(fitted.measured_ml, fitted.true_ml, seen)
     return rule.model_copy(update={"volume_error": errors})

@@ -209,12 +209,20 @@ def _key_slice(case: Case, truth: Floats, found: Floats, logits: Floats) -> KeyS
     )
 
 
-def told(probability: Floats, least: float, rule: MaskRule) -> Bools:
-    """Which subtypes reports name, (N, 5), of studies (N, 6) flagged from `least` on; as serving does."""
-    named = np.zeros((len(probability), len(SUBTYPES)), bool)
-    for study in np.flatnonzero(probability[:, 0] >= least):
-        named[study, rule.reported(probability[study])] = True
-    return named
+def told(probability: Floats, least: float, rule: MaskRule) -> list[int]:
+    """Subtypes that the report of a study (6,) names, as indices into `SUBTYPES`, most probable first.
+
+    As serving does: none unless flagged, from `least` on; then those that the rule reports.
+    """
+    return rule.reported(probability) if probability[0] >= least else []
+
+
+def named(probability: Floats, least: float, rule: MaskRule) -> Bools:
+    """Which subtypes the reports of studies (N, 6) name, (N, 5); see `told`."""
+    found = np.zeros((len(probability), len(SUBTYPES)), bool)
+    for row, study in zip(found, probability, strict=True):
+        row[told(study, least, rule)] = True
+    return found
 
 
 def figures(

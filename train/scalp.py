@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ich_triage.domain.input_spec import InputSpec
+from ich_triage.imaging.windows import apply
 
 #: From here on it is bone, HU.
 _BONE = 300.0
@@ -45,26 +46,25 @@ def other_scalp(x: Tensor, spec: InputSpec, generator: torch.Generator) -> Tenso
     changed = []
     for k, (window, step) in enumerate(channels):
         of = (torch.arange(count) + step).clamp(0, count - 1)
-        seen = ((hu[of] - window.level) / window.width + 0.5).clamp(0, 1)
-        changed.append(torch.where(outside[of], seen, x[:, k]))
+        changed.append(torch.where(outside[of], apply(hu[of], window), x[:, k]))
     return torch.stack(changed, dim=1)
 
 
 def _outermost_bone(x: Tensor, spec: InputSpec) -> Tensor:
     """(Z, rays), distance of it from the centre in pixels; infinite where there is none."""
     widest = max(range(len(spec.windows)), key=lambda k: spec.windows[k].width)
-    window, side = spec.windows[widest], x.shape[-1]
-    bone = (x[:, widest] >= min((_BONE - window.level) / window.width + 0.5, 1.0)).float()
+    bone = (x[:, widest] >= apply(torch.tensor(_BONE), spec.windows[widest])).float()
+    side = x.shape[-1]
     angle = torch.arange(_RAYS) / _RAYS * 2 * torch.pi
     steps = torch.arange(0.5, side / 2 * 2**0.5)
     grid = torch.stack([angle.cos(), angle.sin()], dim=-1)[:, None] * steps[:, None] * 2 / side
     found = F.grid_sample(bone[None], grid[None], align_corners=False)[0] > 0.5
     farthest = (found * steps).amax(dim=-1)
-    closed = -_widest(-_widest(farthest))
+    closed = -_dilated(-_dilated(farthest))
     return torch.where(closed > 0, closed, torch.inf)
 
 
-def _widest(edge: Tensor) -> Tensor:
+def _dilated(edge: Tensor) -> Tensor:
     """The farthest (Z, rays) of `_GAP` neighbouring rays."""
     return F.max_pool1d(F.pad(edge[None], (_GAP // 2, _GAP // 2), mode="circular"), _GAP, stride=1)[0]
 

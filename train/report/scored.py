@@ -14,7 +14,7 @@ from ich_triage.phantom.quirks import vendor_representation
 from ich_triage.phantom.spec import draw
 
 from ..cases import Facts
-from ..evaluation import Predictions, told
+from ..evaluation import Predictions, named, told
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -98,17 +98,15 @@ class Scored:
     @cached_property
     def named(self) -> Bools:
         """Which subtypes the report of each study names, (N, 5)."""
-        least = self.manifest.operating_points[self.main_point].threshold
-        return told(self.probability, least, self.manifest.mask)
+        return named(self.probability, self._least, self.manifest.mask)
 
     def told(self, study: int) -> list[int]:
-        """Subtypes that the report of a study names, as indices into `SUBTYPES`, most probable first.
+        """Subtypes that the report of a study names; see `evaluation.told`."""
+        return told(self.probability[study], self._least, self.manifest.mask)
 
-        As serving does: none unless flagged, then those from their thresholds on, at least one.
-        """
-        if not self.flagged(self.main_point)[study]:
-            return []
-        return self.manifest.mask.reported(self.probability[study])
+    @property
+    def _least(self) -> float:
+        return self.manifest.operating_points[self.main_point].threshold
 
 
 def beside(metric: Metric | None, baseline: float | None) -> Json:

@@ -21,6 +21,7 @@ from ich_triage.imaging.volume import Volume, assemble
 from ich_triage.inference.analyse import Analyser
 from ich_triage.inference.batcher import Batcher
 from ich_triage.inference.engine import Floats, SliceOutput, StudyOutput
+from ich_triage.inference.openvino_engine import OpenVinoEngine
 from ich_triage.phantom.generate import generate
 from ich_triage.phantom.insert import InsertedBleed, insert_bleed
 from ich_triage.phantom.spec import draw
@@ -40,7 +41,12 @@ needs_real_head = pytest.mark.skipif(not REAL_HEAD.is_dir(), reason="the real he
 
 @pytest.fixture
 def trained(batcher: Batcher) -> Analyser:
-    """An analyser of a trained package: one without measured figures has nothing to be held to."""
+    """An analyser of a trained package."""
+    return _trained(batcher)
+
+
+def _trained(batcher: Batcher) -> Analyser:
+    """Skips the test where the package has no measured figures: then it has nothing to be held to."""
     if not batcher.engine.package.manifest.metrics:
         pytest.skip("the embedded package is untrained: its manifest has no metrics")
     return Analyser(batcher)
@@ -176,38 +182,43 @@ def test_real_head_as_it_came_is_not_flagged(trained: Analyser) -> None:
     assert not trained.analyse(volume).analysis.flagged
 
 
-def _with_bleed(
-    trained: Analyser, folder: Path, subtype: Subtype, side: Side
+@pytest.fixture(scope="module")
+def with_bleed(
+    request: pytest.FixtureRequest, openvino_engine: OpenVinoEngine, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Analysis, InsertedBleed]:
     """The analysis of the real head with 10 mL of blood put in, and what was."""
+    subtype, side = request.param
     datasets = [pydicom.dcmread(path) for path in sorted(REAL_HEAD.glob("*.dcm"))]
     changed, truth = insert_bleed(datasets, subtype, 10.0, seed=0, side=side)
+    folder = tmp_path_factory.mktemp("bleed")
     paths = [folder / f"{number}.dcm" for number in range(len(changed))]
     for ds, path in zip(changed, paths, strict=True):
         ds.save_as(path)
-    return trained.analyse(_read(paths)).analysis, truth
+    batcher = Batcher(openvino_engine, batch=8, wait_s=0.02)
+    try:
+        return _trained(batcher).analyse(_read(paths)).analysis, truth
+    finally:
+        batcher.stop()
 
 
 @needs_real_head
-@pytest.mark.parametrize(("subtype", "side"), PUT_IN)
-def test_bleed_put_into_the_real_head_is_found(
-    trained: Analyser, tmp_path: Path, subtype: Subtype, side: Side
-) -> None:
+@pytest.mark.parametrize("with_bleed", PUT_IN, indirect=True, ids=lambda put_in: "-".join(put_in))
+def test_bleed_put_into_the_real_head_is_found(with_bleed: tuple[Analysis, InsertedBleed]) -> None:
     """10 mL of blood are flagged and named, on their side and with the key slice within them."""
-    analysis, truth = _with_bleed(trained, tmp_path, subtype, side)
+    analysis, truth = with_bleed
     assert analysis.flagged
-    (found,) = [each for each in analysis.findings if each.subtype == subtype]
+    (found,) = [each for each in analysis.findings if each.subtype == truth.subtype]
     assert found.side in {truth.side, Side.BILATERAL}
     assert truth.slice_ml[found.key_slice] > 0
 
 
 @needs_real_head
 @pytest.mark.parametrize(
-    ("subtype", "side"),
+    "with_bleed",
     [
         *PUT_IN[:-1],
         pytest.param(
-            *PUT_IN[-1],
+            PUT_IN[-1],
             marks=pytest.mark.xfail(
                 reason="the embedded package of 2026-11-30 is a little surer of subarachnoid blood in the "
                 "cisterns, where none is, than of the subdural that it finds (train/LOG.md)",
@@ -215,12 +226,14 @@ def test_bleed_put_into_the_real_head_is_found(
             ),
         ),
     ],
+    indirect=True,
+    ids=lambda put_in: "-".join(put_in),
 )
 def test_the_likeliest_finding_in_the_real_head_lies_at_the_bleed(
-    trained: Analyser, tmp_path: Path, subtype: Subtype, side: Side
+    with_bleed: tuple[Analysis, InsertedBleed],
 ) -> None:
     """Whatever it is called first, who opens its key slice sees the blood."""
-    analysis, truth = _with_bleed(trained, tmp_path, subtype, side)
+    analysis, truth = with_bleed
     first = analysis.findings[0]
     assert first.side in {truth.side, Side.BILATERAL}
     assert truth.slice_ml[first.key_slice] > 0

@@ -13,7 +13,7 @@ from ich_triage.model.manifest import MaskRule
 from ich_triage.model.network import MASK_STRIDE, ArchitectureSpec, IchNet
 from tests.predictions import material, mixed, scanned, study
 from train.cases import Case, Facts
-from train.evaluation import Predictions, gate_figures, predict, told
+from train.evaluation import Predictions, gate_figures, named, predict
 
 SLICES, CELLS = 6, 16
 SUBDURAL = 4
@@ -102,8 +102,8 @@ def test_told_is_what_serving_would_tell() -> None:
     rule = MaskRule(subtype_thresholds=(0.5, 0.5, 0.5, 0.5, 0.2))
     unflagged = [0.4, 0.1, 0.4, 0.1, 0.1, 0.3]
     two, unsure = [0.9, 0.1, 0.8, 0.1, 0.1, 0.3], [0.9, 0.1, 0.1, 0.4, 0.1, 0.1]
-    named = told(np.array([unflagged, two, unsure]), 0.5, rule)
-    assert [np.flatnonzero(each).tolist() for each in named] == [[], [1, 4], [2]]
+    found = named(np.array([unflagged, two, unsure]), 0.5, rule)
+    assert [np.flatnonzero(each).tolist() for each in found] == [[], [1, 4], [2]]
 
 
 def test_figures_draw_whole_patients() -> None:
