@@ -200,7 +200,9 @@ ODD = {
 
 
 def _send(hospital: Hospital, paths: list[Path]) -> None:
-    errors = [sent.error for sent in scu.store(paths, hospital.us, calling="HOSTILE") if sent.error]
+    """The last slice first: were it the bad one, and came after a pause, a flag of those before would stay."""
+    sent = scu.store(paths[::-1], hospital.us, calling="HOSTILE")
+    errors = [each.error for each in sent if each.error]
     assert errors == []
 
 
