@@ -29,10 +29,11 @@ from ich_triage.model.network import ArchitectureSpec, IchNet
 from ich_triage.model.package import Package
 from ich_triage.phantom.generate import generate
 from train import classifier, fit, loop, recipe
-from train.drawn import to_case, training_spec
+from train.drawn import to_case
 from train.loop import Hardware, Learner
 from train.recipe import SliceRecipe, StudyRecipe
 from train.slices import LabelledSlice, addresses
+from train.training_mix import training_spec
 from train.windows import Sample
 
 from .table import Rows

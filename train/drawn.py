@@ -1,11 +1,10 @@
-"""Phantoms as cases: what training draws, and how a phantom becomes what the network sees."""
+"""Phantoms as cases: how a phantom becomes what the network sees."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import itertools
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,9 @@ from ich_triage import imaging
 from ich_triage import phantom as generator
 from ich_triage.domain.finding import ImageReference, Vector3
 from ich_triage.domain.input_spec import InputSpec
-from ich_triage.domain.labels import SUBTYPES, Subtype
 from ich_triage.imaging.volume import InPlane, Volume
 from ich_triage.phantom.generate import Phantom, generate
-from ich_triage.phantom.records import BleedSpec, PhantomSpec, Style
-from ich_triage.phantom.spec import FRESH_HU, Wanted, draw
+from ich_triage.phantom.records import PhantomSpec
 
 from .cases import Case, Facts, Pixels
 from .gates import features
@@ -29,60 +26,6 @@ FIRST_SEED = {"train": 0, "calibration": 1_000_000, "test": 2_000_000, "held_out
 PART_SEEDS = 1_000_000
 #: Modules (their folder, which files) that decide what a case looks like.
 _CASE_CODE = ((generator, "*"), (imaging, "prepare"), (imaging, "windows"))
-#: Mimics that training studies carry more often, and the share of studies that gets each on top.
-_MORE_MIMICS = ("infarct", "white_matter", "tumour", "falx", "ganglia", "dense_sinus", "carotid", "vertebral")
-_MIMIC_SHARE = 0.15
-
-
-def training_spec(seed: int, *, style: Style = "a") -> PhantomSpec:
-    """The phantom of a training seed, with rare and faint bleeds drawn more often than in life.
-
-    One in five has no bleed; one in five what networks miss, one or two old subdural or subarachnoid ones;
-    one in five the RSNA mix (half of which again has none); the others one to four bleeds, each subtype as
-    likely as the next: a head costs the same to draw with many. Of the latter two one bleed in three is large
-    and dense: faint specks alone teach a network too slowly to begin with. Dark and dense mimics are commoner
-    than in life, with and without a bleed: they are what it takes for one in a real head.
-    """
-    rng = np.random.default_rng([seed, 77])
-    share = rng.random()
-    several: Wanted = tuple(SUBTYPES[k] for k in rng.integers(len(SUBTYPES), size=rng.integers(1, 5)))
-    if 0.20 <= share < 0.40:
-        return _with_mimics(_faint(seed, style), rng)
-    wanted = None if share < 0.20 else "random" if share < 0.60 else several
-    spec = _with_mimics(draw(seed, style=style, bleeds=wanted), rng)
-    bleeds = tuple(_conspicuous(bleed, rng) if rng.random() < 1 / 3 else bleed for bleed in spec.bleeds)
-    return replace(spec, bleeds=bleeds)
-
-
-def _with_mimics(spec: PhantomSpec, rng: np.random.Generator) -> PhantomSpec:
-    more = {name for name in _MORE_MIMICS if rng.random() < _MIMIC_SHARE}
-    return replace(spec, mimics=replace(spec.mimics, names=spec.mimics.names | more))
-
-
-def _faint(seed: int, style: Style) -> PhantomSpec:
-    """A head with one or two of the bleeds that are hardest to see, half of the subdurals large."""
-    rng = np.random.default_rng([seed, 78])
-    kinds = rng.choice([Subtype.SUBDURAL, Subtype.SUBARACHNOID], p=[0.6, 0.4], size=rng.integers(1, 3))
-    spec = draw(seed, style=style, bleeds=tuple(Subtype(kind) for kind in kinds))
-    bleeds = tuple(_old(each, rng) if each.subtype is Subtype.SUBDURAL else each for each in spec.bleeds)
-    return replace(spec, bleeds=bleeds)
-
-
-def _old(bleed: BleedSpec, rng: np.random.Generator) -> BleedSpec:
-    """The same subdural, between CSF and cortex in density or just above, where such lie."""
-    large = _large_ml(rng) if rng.random() < 1 / 2 else 0.0
-    hu = float(rng.uniform(12, FRESH_HU))
-    return replace(bleed, volume_ml=max(bleed.volume_ml, large), hu=hu, site="convexity")
-
-
-def _large_ml(rng: np.random.Generator) -> float:
-    return float(np.exp(rng.uniform(np.log(4), np.log(40))))
-
-
-def _conspicuous(bleed: BleedSpec, rng: np.random.Generator) -> BleedSpec:
-    """The same bleed, at least some millilitres large and as dense as fresh clot."""
-    large, dense = _large_ml(rng), float(rng.uniform(55, 75))
-    return replace(bleed, volume_ml=max(bleed.volume_ml, large), hu=max(bleed.hu, dense), fraction=1.0)
 
 
 def to_volume(phantom: Phantom) -> Volume:
@@ -153,7 +96,7 @@ def generator_sha256() -> str:
 
 @functools.cache
 def code_sha256() -> str:
-    """Hash of the code that a drawn case and its labels follow from, the mixes of this module included."""
+    """Hash of the code that a drawn case and its labels follow from."""
     return hashlib.sha256(generator_sha256().encode() + Path(__file__).read_bytes()).hexdigest()
 
 

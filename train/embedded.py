@@ -22,10 +22,11 @@ from ich_triage.phantom.spec import draw
 
 from .assemble import Trained, assemble, require_both
 from .cases import spec_json
-from .drawn import FIRST_SEED, code_sha256, draw_case, generator_sha256, training_spec
+from .drawn import FIRST_SEED, code_sha256, draw_case, generator_sha256
 from .fit import Cases, FitSettings, fit, start_from
 from .parallel import one_thread, run
 from .progress import watch
+from .training_mix import mix_sha256, training_spec
 
 log = structlog.get_logger(__name__)
 
@@ -135,9 +136,10 @@ def draw_parts(
     parts: Mapping[str, range], *, cache: Path, spec: InputSpec, matrix: int, workers: int
 ) -> dict[str, list[Path]]:
     """Files of the cases of each part (name to seeds), drawn where they are not there yet."""
-    folder = cache / f"cases_{_input_name(spec)}_{matrix}_{code_sha256()[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {part: [folder / f"{seed:07d}.npz" for seed in parts[part]] for part in parts}
+    paths = {
+        part: [_part_folder(cache, part, spec, matrix) / f"{seed:07d}.npz" for seed in seeds]
+        for part, seeds in parts.items()
+    }
     wanted = [
         (part, seed, path) for part in parts for seed, path in zip(parts[part], paths[part], strict=True)
     ]
@@ -146,6 +148,14 @@ def draw_parts(
         for _ in run(functools.partial(_draw, spec=spec, matrix=matrix), missing, workers=workers):
             advance()
     return paths
+
+
+def _part_folder(cache: Path, part: str, spec: InputSpec, matrix: int) -> Path:
+    """Where the cases of a part lie: those of other parts do not depend on what training draws."""
+    code = mix_sha256() if part == "train" else code_sha256()
+    folder = cache / f"cases_{_input_name(spec)}_{matrix}_{code[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _draw(case: tuple[str, int, Path], *, spec: InputSpec, matrix: int) -> None:
@@ -201,6 +211,6 @@ def _started_from(plan: Plan) -> dict[str, str]:
 
 def _fit_folder(plan: Plan) -> Path:
     """One folder for each training run that can differ, so that none goes on with another's checkpoint."""
-    data = (plan.seeds["train"], plan.matrix, code_sha256(), *_started_from(plan).values())
+    data = (plan.seeds["train"], plan.matrix, mix_sha256(), *_started_from(plan).values())
     run = (plan.architecture, plan.input_spec, plan.fit, *data)
     return plan.cache / f"fit_{hashlib.sha256(repr(run).encode()).hexdigest()[:12]}"

@@ -200,7 +200,7 @@ ODD = {
 
 
 def _send(hospital: Hospital, paths: list[Path]) -> None:
-    """The last slice first: were it the bad one, and came after a pause, a flag of those before would stay."""
+    """The last slice first: if it is the bad one and comes after a pause, a flag of the others stays up."""
     sent = scu.store(paths[::-1], hospital.us, calling="HOSTILE")
     errors = [each.error for each in sent if each.error]
     assert errors == []

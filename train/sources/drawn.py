@@ -22,9 +22,10 @@ from ich_triage.phantom.quirks import vendor_representation
 from ich_triage.phantom.records import PhantomSpec, Style
 from ich_triage.phantom.spec import draw
 
-from ..drawn import FIRST_SEED, PART_SEEDS, code_sha256, to_volume, training_spec
+from ..drawn import FIRST_SEED, PART_SEEDS, code_sha256, to_volume
 from ..parallel import one_thread, run
 from ..progress import watch
+from ..training_mix import mix_sha256, training_spec
 from .dicom import brain_share
 from .joined import source_table
 from .labels import put_study_labels
@@ -139,7 +140,8 @@ class PhantomSource(Source):
     @property
     def _fingerprint(self) -> str:
         """Names everything besides the seed that decides a phantom and its rows."""
-        return f"phantom {VERSION} {code_sha256()} {self.matrix} {self.style} {self.mix}"
+        code = mix_sha256() if self.mix == "training" else code_sha256()
+        return f"phantom {VERSION} {code} {self.matrix} {self.style} {self.mix}"
 
     def _uid(self, what: str, seed: int, *parts: str) -> str:
         return named_uid(f"phantom {what}", self._fingerprint, str(seed), *parts)

@@ -12,7 +12,7 @@ from ich_triage.domain.labels import SUBTYPES, Subtype
 from ich_triage.phantom.generate import Phantom, generate
 from ich_triage.phantom.spec import draw
 from train.cases import Case
-from train.drawn import to_case, to_volume, training_spec
+from train.drawn import to_case, to_volume
 
 SPEC = InputSpec(size=64)
 
@@ -52,16 +52,3 @@ def test_volume_lies_where_the_phantom_lies(phantom: Phantom) -> None:
     bleed = phantom.truth.bleeds[0]
     zyx = np.argwhere(phantom.masks[SUBTYPES.index(bleed.subtype)].numpy())
     assert volume.to_lps(zyx).mean(axis=0) == pytest.approx(bleed.centroid_lps, abs=1.0)
-
-
-def test_training_seeds_cover_every_subtype_and_normal_heads() -> None:
-    """Rare and faint bleeds are drawn about as often as common ones, often several; a third have none."""
-    specs = [training_spec(seed) for seed in range(300)]
-    bleeds = [bleed for spec in specs for bleed in spec.bleeds]
-    drawn = [bleed.subtype for bleed in bleeds]
-    assert min(drawn.count(subtype) for subtype in SUBTYPES) > 50
-    assert {len(spec.bleeds) for spec in specs} == {0, 1, 2, 3, 4, 5}
-    assert 0.2 < np.mean([not spec.bleeds for spec in specs]) < 0.4
-    old = [bleed for bleed in bleeds if bleed.subtype is Subtype.SUBDURAL and bleed.hu < 40]
-    assert len(old) > 50
-    assert {bleed.site for bleed in old} == {"convexity"}

@@ -11,11 +11,12 @@ import torch
 from ich_triage.domain.input_spec import InputSpec
 from train import classifier, recipe
 from train.cases import Case
-from train.drawn import draw_case, training_spec
+from train.drawn import draw_case
 from train.loop import Position
 from train.rate import PLOT, find
 from train.recipe import SliceRecipe
 from train.slices import SliceAddress, Slices, addresses, pixels
+from train.training_mix import training_spec
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*:FutureWarning",

@@ -16,7 +16,7 @@ from ich_triage.phantom.records import PhantomSpec
 from ich_triage.phantom.spec import draw
 from train import cache, data, metadata, runs
 from train.cases import Case
-from train.drawn import to_case, training_spec
+from train.drawn import to_case
 from train.fit import Stage
 from train.parallel import one_thread
 from train.recipe import StudyRecipe
@@ -26,6 +26,7 @@ from train.sources.dicom import brain_share
 from train.sources.drawn import PhantomSource
 from train.sources.scan import Scanner
 from train.sources.source import STUDY_LABELS, TABLE
+from train.training_mix import training_spec
 
 #: With three bleeds, without any, with two.
 FIRST, COUNT = 20_000_021, 3
@@ -141,7 +142,7 @@ def test_phantoms_of_other_code_are_refused(
     sources = Sources(sources=(source.model_copy(update={"count": 1}),))
     list(metadata.build(sources, tmp_path, workers=0))
     before = metadata.read(sources, tmp_path)
-    monkeypatch.setattr(drawn_source, "code_sha256", lambda: "changed")
+    monkeypatch.setattr(drawn_source, "mix_sha256", lambda: "changed")
     with pytest.raises(TrainingDataError, match="source drawn were drawn by another version of this code"):
         metadata.read(sources, tmp_path)
     list(metadata.build(sources, tmp_path, workers=0))
