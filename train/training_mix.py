@@ -21,6 +21,13 @@ _MORE_MIMICS = (
     "fracture", "swelling",
 )  # fmt: skip
 _MIMIC_SHARE = 0.15
+#: What networks miss: how much of it each subtype is, and how dense it is, HU; None: as in life.
+_FAINT: dict[Subtype, tuple[float, tuple[float, float] | None]] = {
+    Subtype.SUBDURAL: (0.45, (12.0, FRESH_HU)),
+    Subtype.SUBARACHNOID: (0.30, None),
+    Subtype.INTRAPARENCHYMAL: (0.15, (28.0, 44.0)),
+    Subtype.INTRAVENTRICULAR: (0.10, (22.0, 36.0)),
+}
 #: How far a head turns, leans and nods against the slices where it lies askew, degrees.
 _ASKEW_DEG = (18.0, 12.0, 16.0)
 
@@ -28,12 +35,12 @@ _ASKEW_DEG = (18.0, 12.0, 16.0)
 def training_spec(seed: int, *, style: Style = "a") -> PhantomSpec:
     """The phantom of a training seed, with rare and faint bleeds drawn more often than in life.
 
-    One in five has no bleed; one in five what networks miss, one or two old subdural or subarachnoid ones;
-    one in five the RSNA mix (half of which again has none); the others one to four bleeds, each subtype as
-    likely as the next: a head costs the same to draw with many. Of the latter two one bleed in three is large
-    and dense: faint specks alone teach a network too slowly to begin with. Dark and dense mimics, fractures
-    and swellings are commoner than in life, with and without a bleed: they are what it takes for one in a
-    real head. One head in two is unusual, and lies and is scanned as few are.
+    One in five has no bleed; one in five one or two faint ones, which networks miss; one in five the RSNA mix
+    (half of which again has none); the others one to four bleeds, each subtype as likely as the next: a head
+    costs the same to draw with many. Of the latter two one bleed in three is large and dense: faint specks
+    alone teach a network too slowly at first. Dark and dense mimics, fractures and swellings are commoner
+    than in life, with and without a bleed: they are what it takes for one in a real head. One head in two is
+    unusual, and lies and is scanned as few are.
     """
     rng = np.random.default_rng([seed, 77])
     share = rng.random()
@@ -52,19 +59,21 @@ def _with_mimics(spec: PhantomSpec, rng: np.random.Generator) -> PhantomSpec:
 
 
 def _faint(seed: int, style: Style) -> PhantomSpec:
-    """A head with one or two of the bleeds that are hardest to see, half of the subdurals large."""
+    """A head with one or two of the bleeds that are hardest to see, half of the larger kinds large."""
     rng = np.random.default_rng([seed, 78])
-    kinds = rng.choice([Subtype.SUBDURAL, Subtype.SUBARACHNOID], p=[0.6, 0.4], size=rng.integers(1, 3))
+    kinds = rng.choice(list(_FAINT), p=[share for share, _ in _FAINT.values()], size=rng.integers(1, 3))
     spec = draw(seed, style=style, bleeds=tuple(Subtype(kind) for kind in kinds))
-    bleeds = tuple(_old(each, rng) if each.subtype is Subtype.SUBDURAL else each for each in spec.bleeds)
-    return replace(spec, bleeds=bleeds)
+    return replace(spec, bleeds=tuple(_pale(each, rng) for each in spec.bleeds))
 
 
-def _old(bleed: BleedSpec, rng: np.random.Generator) -> BleedSpec:
-    """The same subdural, between CSF and cortex in density or just above, where such lie."""
+def _pale(bleed: BleedSpec, rng: np.random.Generator) -> BleedSpec:
+    """The same bleed about as dense as what lies around it; a subarachnoid one is hard to see as it is."""
+    hu = _FAINT[bleed.subtype][1]
+    if hu is None:
+        return bleed
     large = _large_ml(rng) if rng.random() < 1 / 2 else 0.0
-    hu = float(rng.uniform(12, FRESH_HU))
-    return replace(bleed, volume_ml=max(bleed.volume_ml, large), hu=hu, site="convexity")
+    pale = replace(bleed, volume_ml=max(bleed.volume_ml, large), hu=float(rng.uniform(*hu)))
+    return replace(pale, site="convexity") if bleed.subtype is Subtype.SUBDURAL else pale
 
 
 def _large_ml(rng: np.random.Generator) -> float:
