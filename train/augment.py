@@ -120,7 +120,7 @@ def _appearance(
     x: Tensor, masks: Tensor, spec: InputSpec, ranges: Ranges, generator: torch.Generator
 ) -> Tensor:
     """Damage, HU shift, contrast, shading, noise and sharpness, in the units of each channel's window."""
-    windows = [*spec.windows, *([spec.windows[0]] * len(spec.neighbour_offsets_mm))]
+    windows = spec.channel_windows
     width = torch.tensor([window.width for window in windows]).reshape(1, -1, 1, 1)
     low = torch.tensor([window.level - window.width / 2 for window in windows]).reshape(1, -1, 1, 1)
     inside = (x > 1 - _WHITE) & (x < _WHITE)
@@ -136,7 +136,7 @@ def _appearance(
     sigma = abs(_uniform(ranges.noise_hu, generator))
     shading = abs(_uniform(ranges.shading_hu, generator)) * _shading(x, generator)
     shading = shading + _beside_bone(x, len(spec.windows), ranges, generator)
-    changed = changed + (_noise(x, len(spec.windows), sigma, generator) + shading) / width
+    changed = changed + (_noise(x, spec, sigma, generator) + shading) / width
     return torch.where(inside, changed, x).clamp(0, 1)
 
 
@@ -161,13 +161,12 @@ def _brain_above_fluid(hu: Tensor) -> Tensor:
     return (hu - _FLUID).clamp(min=0) * (hu < _DENSEST)
 
 
-def _noise(x: Tensor, own: int, sigma_hu: float, generator: torch.Generator) -> Tensor:
-    """(Z, C, S, S) HU: the `own` windows of a slice share a field, its neighbour channels have theirs."""
+def _noise(x: Tensor, spec: InputSpec, sigma_hu: float, generator: torch.Generator) -> Tensor:
+    """(Z, C, S, S) HU: the windows of a slice share a field, its neighbour channels have theirs."""
     fine = torch.randn(len(x), 1, *x.shape[2:], generator=generator)
     grain = float(torch.rand(1, generator=generator))
     field = sigma_hu * ((1 - grain) * fine + grain * 2.2 * _blur(fine))
-    neighbours = [field.roll(-1 if k % 2 == 0 else 1, dims=0) for k in range(x.shape[1] - own)]
-    return torch.cat([field.expand(-1, own, -1, -1), *neighbours], dim=1)
+    return torch.cat([field.roll(-step, dims=0) for step in spec.channel_steps], dim=1)
 
 
 def _beside_bone(x: Tensor, own: int, ranges: Ranges, generator: torch.Generator) -> Tensor:

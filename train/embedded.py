@@ -79,6 +79,11 @@ class Plan:
         """Those of each part."""
         return {part: seeds(part, n, skip=self.skip) for part, n in asdict(self.sizes).items()}
 
+    @functools.cached_property
+    def started_from(self) -> Package | None:
+        """The package at `start`. Raises PackageError."""
+        return Package.load(self.start) if self.start else None
+
 
 def make(plan: Plan) -> Package:
     """Run the whole plan and return the package as loaded from disk. Raises TrainingError, PackageError."""
@@ -92,8 +97,8 @@ def make(plan: Plan) -> Package:
     require_both(paths)  # before hours of training
     weights = _train(plan, paths["train"])
     network = packages.unpack_weights(IchNet(plan.architecture), weights)
-    if plan.start and plan.keep:
-        average(network, Package.load(plan.start), plan.keep)
+    if plan.started_from and plan.keep:
+        average(network, plan.started_from, plan.keep)
     trained = Trained(
         name="embedded",
         network=network,
@@ -181,8 +186,8 @@ def _train(plan: Plan, paths: Sequence[Path]) -> bytes:
         network = IchNet(plan.architecture)
         if plan.pretrained:
             network.load_backbone(plan.pretrained)
-        if plan.start:
-            start_from(network, Package.load(plan.start))
+        if plan.started_from:
+            start_from(network, plan.started_from)
         fit(network, Cases(paths, plan.input_spec, np.ones(len(paths))), plan.fit, folder=folder)
         folder.mkdir(parents=True, exist_ok=True)
         done.write_bytes(packages.pack_weights(network))
@@ -206,7 +211,8 @@ def _data(plan: Plan) -> dict[str, str | int | float]:
 
 
 def _started_from(plan: Plan) -> dict[str, str]:
-    return {"started_from_sha256": Package.load(plan.start).manifest.weights_sha256} if plan.start else {}
+    start = plan.started_from
+    return {"started_from_sha256": start.manifest.weights_sha256} if start else {}
 
 
 def _fit_folder(plan: Plan) -> Path:

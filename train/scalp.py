@@ -41,10 +41,8 @@ def other_scalp(x: Tensor, spec: InputSpec, generator: torch.Generator) -> Tenso
     kind = float(torch.randn(1, generator=generator))
     tissue = _FAT + (_MUSCLE - _FAT) * torch.sigmoid(2 * (_smooth(count, generator) + kind))[:, ray]
     outside, hu = radius > skull, torch.where(radius < skull + layer, tissue, _AIR)
-    channels = [(window, 0) for window in spec.windows]
-    channels += [(spec.windows[0], 1 if offset > 0 else -1) for offset in spec.neighbour_offsets_mm]
     changed = []
-    for k, (window, step) in enumerate(channels):
+    for k, (window, step) in enumerate(zip(spec.channel_windows, spec.channel_steps, strict=True)):
         of = (torch.arange(count) + step).clamp(0, count - 1)
         changed.append(torch.where(outside[of], apply(hu[of], window), x[:, k]))
     return torch.stack(changed, dim=1)

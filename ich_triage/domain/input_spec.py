@@ -39,3 +39,13 @@ class InputSpec:
     def channels(self) -> int:
         """Number of input channels."""
         return len(self.windows) + len(self.neighbour_offsets_mm)
+
+    @property
+    def channel_windows(self) -> tuple[Window, ...]:
+        """Window of each channel."""
+        return (*self.windows, *[self.windows[0]] * len(self.neighbour_offsets_mm))
+
+    @property
+    def channel_steps(self) -> tuple[int, ...]:
+        """About which slice each channel shows: 0 its own, 1 the next one up, -1 the next one down."""
+        return (*[0] * len(self.windows), *(1 if offset > 0 else -1 for offset in self.neighbour_offsets_mm))
