@@ -173,9 +173,6 @@ def test_self_test_runs_through_the_batcher(batcher: Batcher) -> None:
 
 
 @needs_real_head
-@pytest.mark.xfail(
-    reason="the embedded package of 2026-11-30 is not good enough yet (train/LOG.md)", strict=True
-)
 def test_real_head_as_it_came_is_not_flagged(trained: Analyser) -> None:
     """Real anatomy without a bleed stays below the balanced operating point."""
     volume = _read(sorted(REAL_HEAD.glob("*.dcm")))
@@ -213,22 +210,7 @@ def test_bleed_put_into_the_real_head_is_found(with_bleed: tuple[Analysis, Inser
 
 
 @needs_real_head
-@pytest.mark.parametrize(
-    "with_bleed",
-    [
-        *PUT_IN[:-1],
-        pytest.param(
-            PUT_IN[-1],
-            marks=pytest.mark.xfail(
-                reason="the embedded package of 2026-11-30 is a little surer of subarachnoid blood in the "
-                "cisterns, where none is, than of the subdural that it finds (train/LOG.md)",
-                strict=True,
-            ),
-        ),
-    ],
-    indirect=True,
-    ids=lambda put_in: "-".join(put_in),
-)
+@pytest.mark.parametrize("with_bleed", PUT_IN, indirect=True, ids=lambda put_in: "-".join(put_in))
 def test_the_likeliest_finding_in_the_real_head_lies_at_the_bleed(
     with_bleed: tuple[Analysis, InsertedBleed],
 ) -> None:
