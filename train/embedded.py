@@ -141,10 +141,8 @@ def draw_parts(
     parts: Mapping[str, range], *, cache: Path, spec: InputSpec, matrix: int, workers: int
 ) -> dict[str, list[Path]]:
     """Files of the cases of each part (name to seeds), drawn where they are not there yet."""
-    paths = {
-        part: [_part_folder(cache, part, spec, matrix) / f"{seed:07d}.npz" for seed in seeds]
-        for part, seeds in parts.items()
-    }
+    folders = {part: _part_folder(cache, part, spec, matrix) for part in parts}
+    paths = {part: [folders[part] / f"{seed:07d}.npz" for seed in parts[part]] for part in parts}
     wanted = [
         (part, seed, path) for part in parts for seed, path in zip(parts[part], paths[part], strict=True)
     ]
