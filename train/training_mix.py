@@ -90,7 +90,7 @@ def _unusual(spec: PhantomSpec) -> PhantomSpec:
     """The same bleeds; one in two in a head askew, in a scanner at the edge of what there is, or past it.
 
     Slices that overlap, a wide tail of the point spread and a head that turns, leans or nods each make a
-    network surer of blood where none is, and most of all together (train/LOG.md, 2026-11-30 15:10). What
+    network surer of blood where none is, and most of all together (train/LOG.md, 2026-11-30 14:50). What
     makes style "b" stays as it is, so that no training study is like the held-out ones.
     """
     rng = np.random.default_rng([spec.seed, 79])

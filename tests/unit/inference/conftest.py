@@ -30,7 +30,7 @@ def openvino_engine(package: Package) -> OpenVinoEngine:
     return OpenVinoEngine(package)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def batcher(openvino_engine: OpenVinoEngine) -> Iterator[Batcher]:
     """A running batcher, stopped at the end."""
     running = Batcher(openvino_engine, batch=8, wait_s=0.02)

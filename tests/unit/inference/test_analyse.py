@@ -21,7 +21,6 @@ from ich_triage.imaging.volume import Volume, assemble
 from ich_triage.inference.analyse import Analyser
 from ich_triage.inference.batcher import Batcher
 from ich_triage.inference.engine import Floats, SliceOutput, StudyOutput
-from ich_triage.inference.openvino_engine import OpenVinoEngine
 from ich_triage.phantom.generate import generate
 from ich_triage.phantom.insert import InsertedBleed, insert_bleed
 from ich_triage.phantom.spec import draw
@@ -39,14 +38,9 @@ PUT_IN = (
 needs_real_head = pytest.mark.skipif(not REAL_HEAD.is_dir(), reason="the real head is not here")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(batcher: Batcher) -> Analyser:
-    """An analyser of a trained package."""
-    return _trained(batcher)
-
-
-def _trained(batcher: Batcher) -> Analyser:
-    """Skips the test where the package has no measured figures: then it has nothing to be held to."""
+    """An analyser of a trained package: one without measured figures has nothing to be held to."""
     if not batcher.engine.package.manifest.metrics:
         pytest.skip("the embedded package is untrained: its manifest has no metrics")
     return Analyser(batcher)
@@ -181,7 +175,7 @@ def test_real_head_as_it_came_is_not_flagged(trained: Analyser) -> None:
 
 @pytest.fixture(scope="module")
 def with_bleed(
-    request: pytest.FixtureRequest, openvino_engine: OpenVinoEngine, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, trained: Analyser, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Analysis, InsertedBleed]:
     """The analysis of the real head with 10 mL of blood put in, and what was."""
     subtype, side = request.param
@@ -191,11 +185,7 @@ def with_bleed(
     paths = [folder / f"{number}.dcm" for number in range(len(changed))]
     for ds, path in zip(changed, paths, strict=True):
         ds.save_as(path)
-    batcher = Batcher(openvino_engine, batch=8, wait_s=0.02)
-    try:
-        return _trained(batcher).analyse(_read(paths)).analysis, truth
-    finally:
-        batcher.stop()
+    return trained.analyse(_read(paths)).analysis, truth
 
 
 @needs_real_head
