@@ -82,6 +82,14 @@ def seconds(value: float | None) -> str:
     return f"{value:.1f} s" if value < 100 else f"{value / 60:.0f} min"
 
 
+def waiting(s: float) -> str:
+    """How long a study has waited, in the words with which the page goes on (`static/list.js`)."""
+    minutes = int(s // 60)
+    if s < 60:
+        return f"{int(s)} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "state": state,
     "kind": kind,
@@ -92,4 +100,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "percent": percent,
     "clock": clock,
     "seconds": seconds,
+    "waiting": waiting,
 }

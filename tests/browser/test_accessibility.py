@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from ich_triage.domain.states import StudyState
 from tests.browser.conftest import ADMIN, Open, Site
@@ -19,11 +20,11 @@ WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 #: where everything that must not move is
 BOXES = """() => [...document.querySelectorAll('.bar, .filters, .filters *, .list th, .list td, .pager')].map(
   each => { const {x, y, width, height} = each.getBoundingClientRect(); return [x, y, width, height]; })"""
-#: sums up what the Layout Instability API reports from now on
+#: sums up what the Layout Instability API reports of the page, from its beginning on
 COUNT_SHIFTS = """() => {
   window.shifts = 0;
   new PerformanceObserver(list => { for (const each of list.getEntries()) window.shifts += each.value; })
-    .observe({ type: 'layout-shift' });
+    .observe({ type: 'layout-shift', buffered: true });
 }"""
 #: states that stand for all of a study page's
 SHOWN = (StudyState.FLAGGED, StudyState.NOT_FLAGGED, StudyState.NOT_ANALYSED, StudyState.RECEIVING)
@@ -172,3 +173,28 @@ def test_nothing_moves_when_nothing_has_changed(site: Site, person: Open, size: 
     page.wait_for_function("() => !document.querySelector('.row').dataset.old")
     assert page.evaluate(BOXES) == before
     assert page.evaluate("window.shifts") == 0
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_nothing_moves_when_the_scripts_come_late(site: Site, person: Open, size: dict[str, int]) -> None:
+    """What the service writes is what the page goes on with: waiting times, too, are in the same words."""
+    page = person(viewport=size)
+    full(site)
+    for minutes in (0.2, 1.2, 118, 1450):
+        put_on_list(site.database, f"Phantom^{minutes}", minutes=minutes)
+    expect(page.locator(".row")).to_have_count(12)
+    held: list[Route] = []
+    page.route("**/list.js*", lambda route: held.append(route))
+    page.reload(wait_until="commit")
+    expect(page.locator(".row")).to_have_count(12)
+    page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length")
+    page.evaluate(COUNT_SHIFTS)
+    before = page.locator("[data-waiting]").all_inner_texts()
+    held[0].continue_()
+    page.wait_for_load_state()
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert page.evaluate("window.shifts") == 0
+    told = page.locator("[data-waiting]").all_inner_texts()
+    assert [re.sub(r"^\d+ s$", "s", each) for each in told] == [
+        re.sub(r"^\d+ s$", "s", each) for each in before
+    ]

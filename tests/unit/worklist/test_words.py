@@ -40,3 +40,12 @@ def test_a_finding_without_a_mask_has_no_place() -> None:
 def test_a_malformed_date_stays_as_it_is() -> None:
     """Better odd than wrong."""
     assert (words.day("20260102"), words.day("02.01.26")) == ("2026-01-02", "02.01.26")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.9, "0 s"), (59.9, "59 s"), (60, "1 min"), (7199, "119 min"), (7200, "2 h 0 min"), (90061, "25 h 1 min")],
+)
+def test_a_wait_is_told_in_the_largest_units_that_fit(value: float, shown: str) -> None:
+    """Never more than has passed."""
+    assert words.waiting(value) == shown
