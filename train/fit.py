@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ich_triage.domain.input_spec import InputSpec
 from ich_triage.errors import PackageError
-from ich_triage.model.network import IchNet
+from ich_triage.model.network import ArchitectureSpec, IchNet
 from ich_triage.model.package import Package
 
 from .loop import Hardware, Learner, LoopSettings, run_once
@@ -161,8 +161,14 @@ def learner(network: IchNet, cases: Cases, settings: FitSettings, *, number: int
 
 
 def start_from(network: IchNet, package: Package) -> None:
-    """Copy the package's weights. Raises PackageError where it is another architecture."""
-    if package.network.spec != network.spec:
+    """Copy the package's weights. Raises PackageError where it is another architecture.
+
+    Whether either answers in the mean with mirror images has nothing to do with the weights.
+    """
+    theirs = package.network.spec
+    if isinstance(theirs, ArchitectureSpec):
+        theirs = replace(theirs, mirrored=network.spec.mirrored)
+    if theirs != network.spec:
         raise PackageError(
             f"package {package.manifest.name} {package.manifest.version} has {package.network.spec}, "
             f"this run {network.spec}; give the same backbone, or leave --start out"

@@ -59,7 +59,7 @@ def embedded(  # noqa: PLR0913  one option each
         cache=cache,
         sizes=Sizes(train=train, calibration=calibration, test=test, held_out=held_out),
         skip=skip,
-        architecture=ArchitectureSpec(backbone=backbone),
+        architecture=ArchitectureSpec(backbone=backbone, mirrored=True),
         input_spec=InputSpec(size=size),
         fit=FitSettings(seed=seed, stages=stages),
         matrix=matrix,

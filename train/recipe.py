@@ -158,6 +158,7 @@ class StudyRecipe(_NetworkRecipe):
             decoder=self.decoder,
             embedding=self.embedding,
             hidden=self.hidden,
+            mirrored=True,
         )
 
     @property

@@ -37,7 +37,6 @@ class OpenVinoEngine:
         self.package = package
         self._batch = batch
         size, channels = package.manifest.input_spec.size, package.manifest.input_spec.channels
-        embedding = package.manifest.architecture.embedding
         core = openvino.Core()
         options = {
             # The default would be bfloat16 where the CPU has it.
@@ -50,6 +49,7 @@ class OpenVinoEngine:
             slices = _convert(package.network.slice_net, torch.zeros(2, channels, size, size))
             slices.reshape([-1, channels, size, size])
             self._slices = core.compile_model(slices, "CPU", options)
+            embedding = slices.output(0).partial_shape[1].get_length()
             sequence = _convert(
                 package.network.sequence_net, (torch.zeros(1, 3, embedding), torch.zeros(1, 3, 1))
             )

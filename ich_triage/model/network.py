@@ -2,7 +2,9 @@
 
 The slice part is a timm backbone with a light feature pyramid (Lin et al., CVPR 2017); the sequence part
 follows what paid in the RSNA 2019 challenge: embedding and its differences to the neighbours through a
-bidirectional GRU. Both parts are plain modules of tensors in, tensors out, so that they export to OpenVINO.
+bidirectional GRU. What it says of a head and of its mirror image, which is as likely a head, it may say in
+the mean (docs/decisions/0015-mirror-image.md). Both parts are plain modules of tensors in, tensors out, so
+that they export to OpenVINO.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ class ArchitectureSpec:
     embedding: int = 128
     #: hidden units of the GRU, each direction
     hidden: int = 64
+    #: whether it answers with the mean over the slices and their mirror images
+    mirrored: bool = False
 
 
 def _separable(width: int) -> nn.Sequential:
@@ -56,11 +60,19 @@ def _separable(width: int) -> nn.Sequential:
     )
 
 
+def mean_probability(one: Tensor, other: Tensor) -> Tensor:
+    """The logits whose probabilities, which volumes sum, are the mean of those of two logits."""
+    one, other = one.float(), other.float()  # half precision has no probability below that of logit -17
+    bleeds, spared = one.sigmoid() + other.sigmoid(), (-one).sigmoid() + (-other).sigmoid()
+    return bleeds.log() - spared.log()
+
+
 class SliceNet(nn.Module):
     """Slices one by one: what each shows and where."""
 
     def __init__(self, spec: ArchitectureSpec) -> None:
         super().__init__()
+        self.mirrored = spec.mirrored
         self.backbone = timm.create_model(
             spec.backbone, pretrained=False, features_only=True, in_chans=spec.channels
         )
@@ -84,7 +96,17 @@ class SliceNet(nn.Module):
         self.project = nn.Sequential(nn.Linear(pooled, spec.embedding), nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, S, S) in 0..1 to embedding (N, D) and mask logits (N, 5, S/4, S/4)."""
+        """(N, C, S, S) in 0..1 to embedding (N, D) and mask logits (N, 5, S/4, S/4).
+
+        A mirrored network in evaluation: the embeddings of slice and mirror image side by side (N, 2 D).
+        """
+        if self.training or not self.mirrored:
+            return self._seen_once(x)
+        embedding, mask = self._seen_once(torch.cat([x, x.flip(3)]))
+        (there, back), (mask, turned) = embedding.chunk(2), mask.chunk(2)
+        return torch.cat([there, back], dim=1), mean_probability(mask, turned.flip(3))
+
+    def _seen_once(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.backbone(x)
         maps = [lateral(features[i]) for lateral, i in zip(self.laterals, self.levels, strict=True)]
         top = maps[-1]
@@ -110,6 +132,7 @@ class SequenceNet(nn.Module):
 
     def __init__(self, spec: ArchitectureSpec) -> None:
         super().__init__()
+        self.mirrored = spec.mirrored
         self.reduce = nn.Sequential(nn.Linear(3 * spec.embedding + 1, 2 * spec.hidden), nn.ReLU(inplace=True))
         self.gru = nn.GRU(2 * spec.hidden, spec.hidden, num_layers=2, bidirectional=True, batch_first=True)
         self.slice_head = nn.Linear(4 * spec.hidden, len(LABELS))
@@ -120,7 +143,18 @@ class SequenceNet(nn.Module):
         nn.init.constant_(self.slice_head.bias, _RARE_SLICE)
 
     def forward(self, embedding: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedding (N, Z, D), height (N, Z, 1) in 0..1 to slice logits (N, Z, 6), study logits (N, 6)."""
+        """Embedding (N, Z, D), height (N, Z, 1) in 0..1 to slice logits (N, Z, 6), study logits (N, 6).
+
+        A mirrored network in evaluation takes (N, Z, 2 D), as its slice part gives them.
+        """
+        if self.training or not self.mirrored:
+            return self._seen_once(embedding, height)
+        both = torch.cat(embedding.chunk(2, dim=2))
+        slices, study = self._seen_once(both, torch.cat([height, height]))
+        (there, back), (straight, turned) = slices.chunk(2), study.chunk(2)
+        return (there + back) / 2, (straight + turned) / 2
+
+    def _seen_once(self, embedding: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:
         before = torch.cat([embedding[:, :1], embedding[:, :-1]], dim=1)
         after = torch.cat([embedding[:, 1:], embedding[:, -1:]], dim=1)
         reduced = self.reduce(torch.cat([embedding, embedding - before, embedding - after, height], dim=2))

@@ -23,7 +23,7 @@ def test_default_recipe_is_what_the_command_trains() -> None:
     loaded = recipe.load("default")
     assert isinstance(loaded, recipe.StudyRecipe)
     assert loaded.fit == FitSettings()
-    assert loaded.architecture == ArchitectureSpec()
+    assert loaded.architecture == ArchitectureSpec(mirrored=True)
 
 
 def test_switches_of_the_published_study() -> None:
