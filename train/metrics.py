@@ -93,6 +93,17 @@ def mean(
     return bootstrap(of, len(values), patients=patients, seed=seed, rounds=rounds)
 
 
+def median(
+    values: Floats, *, patients: Strings | None = None, seed: int = 0, rounds: int = 1000
+) -> Metric | None:
+    """A median with its bootstrap interval; None of nothing."""
+
+    def of(index: Indices) -> float:
+        return float(np.median(values[index]))
+
+    return bootstrap(of, len(values), patients=patients, seed=seed, rounds=rounds)
+
+
 def predictive_values(
     sensitivity: tuple[int, int], specificity: tuple[int, int], *, prevalence: float
 ) -> tuple[Metric | None, Metric | None]:

@@ -66,6 +66,8 @@ def _volume(part: Scored, of: NDArray[np.bool_], guess: Floats, error: Floats) -
     told = seen & part.named[of]
     low, high = error[column[told]].T if told.any() else (np.zeros(0), np.zeros(0))
     own, guessed = agreement.bland_altman(measured, true), agreement.bland_altman(guess[column], true)
+    patients, large = part.found.patients[row], true > _LARGE_ML
+    relative, by_guess = (np.abs(each - true)[large] / true[large] for each in (measured, guess[column]))
     return {
         "positive": len(true),
         "without_mask": int((~seen).sum()),
@@ -73,10 +75,13 @@ def _volume(part: Scored, of: NDArray[np.bool_], guess: Floats, error: Floats) -
         "lower_limit_ml": _part_of(own, guessed, "low"),
         "upper_limit_ml": _part_of(own, guessed, "high"),
         "absolute_error_ml": beside(
-            metrics.mean(np.abs(measured - true), patients=part.found.patients[row]),
+            metrics.mean(np.abs(measured - true), patients=patients),
             _mean(np.abs(guess[column] - true)),
         ),
-        "within_35_percent_over_5_ml": beside(_near(measured, true), _value(_near(guess[column], true))),
+        "relative_error_over_5_ml": beside(
+            metrics.median(relative, patients=patients[large]), _median(by_guess)
+        ),
+        "within_35_percent_over_5_ml": beside(_near(relative), _value(_near(by_guess))),
         "covered": beside(agreement.coverage(measured[told], true[told], low, high), None),
         "nominal_cover": _NOMINAL,
         "true_ml": true.round(3).tolist(),
@@ -90,11 +95,9 @@ def _part_of(told: Agreement | None, guessed: Agreement | None, name: str) -> Js
     return beside(getattr(told, name), getattr(guessed, name).value)
 
 
-def _near(told: Floats, true: Floats) -> Metric | None:
-    """Share of the large bleeds whose volume is told within `_NEAR` of it."""
-    large = true > _LARGE_ML
-    near = np.abs(told[large] - true[large]) <= _NEAR * true[large]
-    return metrics.proportion(int(near.sum()), len(near))
+def _near(relative: Floats) -> Metric | None:
+    """Share of relative errors that count as near."""
+    return metrics.proportion(int((relative <= _NEAR).sum()), len(relative))
 
 
 def _value(metric: Metric | None) -> float | None:
@@ -103,3 +106,7 @@ def _value(metric: Metric | None) -> float | None:
 
 def _mean(values: Floats) -> float | None:
     return float(values.mean()) if len(values) else None
+
+
+def _median(values: Floats) -> float | None:
+    return float(np.median(values)) if len(values) else None

@@ -16,7 +16,7 @@ BLEEDS = (
 
 
 def test_volumes_by_hand() -> None:
-    """Differences −2, 10 and −2; one of two large bleeds within 35%; one bleed without a mask."""
+    """Differences −2, 10 and −2; one of two large bleeds within 35%; one without a mask."""
     found = volumes(scored(*BLEEDS))
     row = found["intraparenchymal"]
     assert (row["positive"], row["without_mask"]) == (3, 1)
@@ -24,6 +24,8 @@ def test_volumes_by_hand() -> None:
     assert row["absolute_error_ml"]["value"] == pytest.approx(14 / 3)
     assert row["absolute_error_ml"]["baseline"] == pytest.approx((0 + 10 + 8) / 3)  # the median, 10 mL
     assert (row["within_35_percent_over_5_ml"]["value"], row["within_35_percent_over_5_ml"]["n"]) == (0.5, 2)
+    assert row["relative_error_over_5_ml"]["value"] == pytest.approx((0.2 + 0.5) / 2)
+    assert row["relative_error_over_5_ml"]["baseline"] == pytest.approx((0 + 0.5) / 2)
     assert (row["covered"]["value"], row["covered"]["n"]) == (1, 2)
     assert row["measured_ml"] == [8, 30, 0]
     assert found["all"]["bias_ml"] == row["bias_ml"]
