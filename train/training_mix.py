@@ -23,9 +23,9 @@ _MORE_MIMICS = (
 _MIMIC_SHARE = 0.15
 #: What networks miss: how much of it each subtype is, and how dense it is, HU; None: as in life.
 _FAINT: dict[Subtype, tuple[float, tuple[float, float] | None]] = {
-    Subtype.SUBDURAL: (0.30, (12.0, FRESH_HU)),
-    Subtype.SUBARACHNOID: (0.40, None),
-    Subtype.INTRAPARENCHYMAL: (0.20, (28.0, 44.0)),
+    Subtype.SUBDURAL: (0.45, (12.0, FRESH_HU)),
+    Subtype.SUBARACHNOID: (0.30, None),
+    Subtype.INTRAPARENCHYMAL: (0.15, (28.0, 44.0)),
     Subtype.INTRAVENTRICULAR: (0.10, (22.0, 36.0)),
 }
 #: How far a head turns, leans and nods against the slices where it lies askew, degrees.
@@ -35,17 +35,17 @@ _ASKEW_DEG = (18.0, 12.0, 16.0)
 def training_spec(seed: int, *, style: Style = "a") -> PhantomSpec:
     """The phantom of a training seed, with rare and faint bleeds drawn more often than in life.
 
-    One in five has no bleed; one in four one or two faint ones, which networks miss; one in seven the RSNA
-    mix (half of which again has none); the others one to four bleeds, each subtype as likely as the next: a
-    head costs the same to draw with many. Of the latter two one bleed in three is large and dense: faint
-    specks alone teach a network too slowly at first. Dark and dense mimics, fractures and swellings are
-    commoner than in life, with and without a bleed: they are what it takes for one in a real head. One head
-    in two is unusual, and lies and is scanned as few are.
+    One in five has no bleed; one in five one or two faint ones, which networks miss; one in five the RSNA mix
+    (half of which again has none); the others one to four bleeds, each subtype as likely as the next: a head
+    costs the same to draw with many. Of the latter two one bleed in three is large and dense: faint specks
+    alone teach a network too slowly at first. Dark and dense mimics, fractures and swellings are commoner
+    than in life, with and without a bleed: they are what it takes for one in a real head. One head in two is
+    unusual, and lies and is scanned as few are.
     """
     rng = np.random.default_rng([seed, 77])
     share = rng.random()
     several: Wanted = tuple(SUBTYPES[k] for k in rng.integers(len(SUBTYPES), size=rng.integers(1, 5)))
-    if 0.20 <= share < 0.45:
+    if 0.20 <= share < 0.40:
         return _unusual(_with_mimics(_faint(seed, style), rng))
     wanted = None if share < 0.20 else "random" if share < 0.60 else several
     spec = _with_mimics(draw(seed, style=style, bleeds=wanted), rng)

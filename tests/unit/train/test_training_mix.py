@@ -25,7 +25,7 @@ def test_training_seeds_cover_every_subtype_and_normal_heads() -> None:
     assert {len(spec.bleeds) for spec in specs} == {0, 1, 2, 3, 4, 5}
     assert 0.2 < np.mean([not spec.bleeds for spec in specs]) < 0.4
     old = [bleed for bleed in bleeds if bleed.subtype is Subtype.SUBDURAL and bleed.hu < 40]
-    assert len(old) > len(specs) / 8
+    assert len(old) > 50
     assert {bleed.site for bleed in old} == {"convexity"}
 
 
