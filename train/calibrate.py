@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logit, ndtr
 
 from ich_triage.model.calibration import Platt
 from ich_triage.model.manifest import UNMEASURED_ERROR, VOLUME_FLOOR_ML
@@ -15,6 +15,10 @@ Bools = NDArray[np.bool_]
 
 #: Pull of scale towards 1 and offset towards 0, so that a few or no positives cannot send them to infinity.
 _PRIOR = 0.5
+#: Probabilities beyond these are as good as certain.
+_CERTAIN = 1e-6, 1 - 1e-6
+#: Least bandwidth of the log odds, for studies that all say the same.
+_LEAST_BANDWIDTH = 0.01
 #: Studies from which the quantiles of a subtype's volume error are its own.
 _LEAST_FOR_OWN = 20
 
@@ -57,18 +61,29 @@ def threshold_for_sensitivity(probability: Floats, label: Bools, sensitivity: fl
 
 
 def balanced_threshold(probability: Floats, label: Bools) -> float:
-    """The threshold with the best mean of sensitivity and specificity (Youden 1950)."""
-    candidates = np.unique(probability)
-    flagged = probability[None] >= candidates[:, None]
-    index = flagged[:, label].mean(1) - flagged[:, ~label].mean(1)
-    return _between(float(candidates[index.argmax()]), probability)
+    """The threshold with the best mean of sensitivity and specificity (Youden 1950), chance smoothed away.
+
+    Which threshold is best for some hundred studies as they are is mostly chance. So the log odds of both
+    kinds are smoothed first, by Gaussian kernels (Fluss, Faraggi and Reiser, Biom J 2005;47:458).
+    """
+    odds = logit(np.clip(probability, *_CERTAIN))
+    grid = np.linspace(odds.min(), odds.max(), 1001)
+    index = _share_below(odds[~label], grid) - _share_below(odds[label], grid)
+    return float(expit(grid[index > index.max() - 1e-9].mean()))
+
+
+def _share_below(values: Floats, grid: Floats) -> Floats:
+    """Smoothed share of values below each point of `grid`; bandwidth by Silverman (1986, equation 3.31)."""
+    spread = min(values.std(), np.subtract(*np.quantile(values, [0.75, 0.25])) / 1.34)
+    bandwidth = max(0.9 * spread * len(values) ** -0.2, _LEAST_BANDWIDTH)
+    return np.asarray(ndtr((grid[:, None] - values) / bandwidth).mean(1))
 
 
 def _between(lowest_flagged: float, probability: Floats) -> float:
     """Half-way (in log odds) between the lowest flagged study and the next below it."""
     below = probability[probability < lowest_flagged]
-    pair = np.clip([lowest_flagged, below.max() if len(below) else lowest_flagged], 1e-6, 1 - 1e-6)
-    return float(expit(np.log(pair / (1 - pair)).mean()))
+    pair = np.clip([lowest_flagged, below.max() if len(below) else lowest_flagged], *_CERTAIN)
+    return float(expit(logit(pair).mean()))
 
 
 def volume_errors(measured_ml: Floats, true_ml: Floats, seen: Bools) -> tuple[tuple[float, float], ...]:
