@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 class Sizes:
     """How many studies each part has."""
 
-    #: for training, style "a", rare and faint bleeds more often
+    #: for training, style "a", rare and faint bleeds more often; 0: the weights of the start as they are
     train: int = 1600
     #: for calibration and thresholds, style "a", the RSNA mix
     calibration: int = 300
@@ -186,7 +186,8 @@ def _train(plan: Plan, paths: Sequence[Path]) -> bytes:
             network.load_backbone(plan.pretrained)
         if plan.started_from:
             start_from(network, plan.started_from)
-        fit(network, Cases(paths, plan.input_spec, np.ones(len(paths))), plan.fit, folder=folder)
+        if paths:
+            fit(network, Cases(paths, plan.input_spec, np.ones(len(paths))), plan.fit, folder=folder)
         folder.mkdir(parents=True, exist_ok=True)
         done.write_bytes(packages.pack_weights(network))
     return done.read_bytes()

@@ -25,7 +25,9 @@ def embedded(  # noqa: PLR0913  one option each
     cache: Annotated[Path, typer.Option(help="drawn studies and checkpoint; run again to resume")] = Path(
         "build/train"
     ),
-    train: Annotated[int, typer.Option(help="studies to train on")] = Sizes.train,
+    train: Annotated[
+        int, typer.Option(min=0, help="studies to train on; 0: calibrate and evaluate --start anew")
+    ] = Sizes.train,
     skip: Annotated[
         int, typer.Option(min=0, help="training studies passed over first: those that --start has seen")
     ] = 0,
@@ -52,6 +54,8 @@ def embedded(  # noqa: PLR0913  one option each
     """Draw phantoms, train, calibrate, evaluate and write the package that ships with the product."""
     if keep and not start:
         raise typer.BadParameter("there is nothing to keep without --start", param_hint="--keep")
+    if not train and not start:
+        raise typer.BadParameter("nothing would be learned without --start", param_hint="--train")
     short, long = (replace(stage, learning_rate=stage.learning_rate * rate) for stage in FitSettings.stages)
     stages = (replace(short, epochs=epochs), replace(long, epochs=study_epochs))
     plan = Plan(

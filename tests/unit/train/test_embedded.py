@@ -22,7 +22,10 @@ from train.embedded import average, seeds
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning", "ignore:Checkpoint directory:UserWarning")
 def test_command_makes_a_package_and_resumes(tmp_path: Path) -> None:
-    """Drawn, trained, calibrated, evaluated and logged; a second run draws and trains nothing again."""
+    """Drawn, trained, calibrated, evaluated and logged; a second run draws and trains nothing again.
+
+    What it made can be calibrated and evaluated anew without any training.
+    """
     out, cache, log = tmp_path / "package", tmp_path / "cache", tmp_path / "LOG.md"
     arguments = ["embedded", "--out", str(out), "--cache", str(cache), "--log", str(log), "--workers", "0"]
     sizes = {"train": 3, "calibration": 6, "test": 6, "held-out": 3, "epochs": 1, "study-epochs": 1}
@@ -45,6 +48,11 @@ def test_command_makes_a_package_and_resumes(tmp_path: Path) -> None:
     assert (out / WEIGHTS).read_bytes() == weights
     assert log.read_text().count("## ") == 2
     assert str(tmp_path) not in log.read_text()
+    anew = tmp_path / "anew"
+    command[command.index("--train") + 1], command[command.index("--out") + 1] = "0", str(anew)
+    CliRunner().invoke(app, [*command, "--start", str(out)], catch_exceptions=False)
+    assert (anew / WEIGHTS).read_bytes() == weights
+    assert Package.load(anew).manifest.data["started_from_sha256"] == package.manifest.weights_sha256
 
 
 def test_calibration_without_a_bleed_is_refused_before_training(tmp_path: Path) -> None:
@@ -81,3 +89,10 @@ def test_keeping_of_a_start_that_is_not_given_is_refused(tmp_path: Path) -> None
     told = CliRunner().invoke(app, ["embedded", "--out", str(tmp_path / "package"), "--keep", "0.5"])
     assert told.exit_code == 2
     assert "nothing to keep without --start" in told.output
+
+
+def test_training_on_nothing_from_nothing_is_refused(tmp_path: Path) -> None:
+    """Before anything is drawn, instead of a package that says what chance says."""
+    told = CliRunner().invoke(app, ["embedded", "--out", str(tmp_path / "package"), "--train", "0"])
+    assert told.exit_code == 2
+    assert "nothing would be learned without --start" in told.output
