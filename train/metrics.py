@@ -93,15 +93,13 @@ def mean(
     return bootstrap(of, len(values), patients=patients, seed=seed, rounds=rounds)
 
 
-def median(
-    values: Floats, *, patients: Strings | None = None, seed: int = 0, rounds: int = 1000
-) -> Metric | None:
+def median(values: Floats, *, patients: Strings | None = None) -> Metric | None:
     """A median with its bootstrap interval; None of nothing."""
 
     def of(index: Indices) -> float:
         return float(np.median(values[index]))
 
-    return bootstrap(of, len(values), patients=patients, seed=seed, rounds=rounds)
+    return bootstrap(of, len(values), patients=patients)
 
 
 def predictive_values(

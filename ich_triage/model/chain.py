@@ -15,7 +15,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..domain.labels import LABELS, SUBTYPES
+from ..domain.labels import SUBTYPES
 from .network import MASK_STRIDE
 
 #: Log odds of a mask that marks nothing.
@@ -36,11 +36,6 @@ class ChainSpec:
     multilabel: str = "resnet50"
     #: input channels
     channels: int = 3
-
-    @property
-    def embedding(self) -> int:
-        """Length of what stands for a slice: its logits."""
-        return len(LABELS)
 
     @property
     def backbone(self) -> str:

@@ -189,12 +189,14 @@ def test_nothing_moves_when_the_scripts_come_late(site: Site, person: Open, size
     expect(page.locator(".row")).to_have_count(12)
     page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length")
     page.evaluate(COUNT_SHIFTS)
-    before = page.locator("[data-waiting]").all_inner_texts()
+    before = _waiting(page)
     held[0].continue_()
     page.wait_for_load_state()
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert page.evaluate("window.shifts") == 0
-    told = page.locator("[data-waiting]").all_inner_texts()
-    assert [re.sub(r"^\d+ s$", "s", each) for each in told] == [
-        re.sub(r"^\d+ s$", "s", each) for each in before
-    ]
+    assert _waiting(page) == before
+
+
+def _waiting(page: Page) -> list[str]:
+    """The words of each waiting time; seconds, which run on, without their number."""
+    return [re.sub(r"^\d+ s$", "s", each) for each in page.locator("[data-waiting]").all_inner_texts()]
