@@ -392,6 +392,8 @@ def test_a_session_that_has_ended_leads_to_the_log_in(site: Site, page: Page) ->
 
 def test_a_stream_that_is_refused_leads_to_the_log_in(site: Site, page: Page, watches: list[Watch]) -> None:
     """The session ends while the connection is lost: no event ever comes that would show it."""
+    with page.expect_response("**/rows"):  # else the stream's first word could end the session before that
+        page.reload()
     page.context.clear_cookies()
     site.web.kill()
     site.web = site.start("web")
