@@ -12,7 +12,7 @@ from ich_triage.phantom.tables import MIMICS
 
 from .. import metrics
 from ..evaluation import VOLUME_BINS_ML
-from .scored import Json, Scored, beside
+from .scored import HIDDEN_BLEED, Json, Scored, beside
 from .sections import rates
 
 Bools = NDArray[np.bool_]
@@ -21,8 +21,14 @@ Bools = NDArray[np.bool_]
 _THICKNESS_MM = ((0.0, 3.0), (3.0, 5.0), (5.0, np.inf))
 #: Gantry tilt, degrees: over the first, up to the second; the first bin is no tilt at all.
 _TILT_DEG = ((-1.0, 0.0), (0.0, 10.0), (10.0, np.inf))
-#: Everything that is no bleed, the rarest first: what stands first is what an alarm is put down to.
-MIMIC_NAMES = (*sorted(MIMICS["a"], key=lambda name: MIMICS["a"][name]), "fracture", "swelling")
+#: Everything that counts as no bleed, hidden blood and then the rarest first: what stands first is what an
+#: alarm is put down to.
+MIMIC_NAMES = (
+    HIDDEN_BLEED,
+    *sorted(MIMICS["a"], key=lambda name: MIMICS["a"][name]),
+    "fracture",
+    "swelling",
+)
 #: Bootstrap rounds of a subgroup's AUC.
 _ROUNDS = 200
 

@@ -19,6 +19,9 @@ from ..evaluation import Predictions, named, told
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+#: What `Origin.mimics` calls blood that is there, and that no reader would see: the label says no bleed.
+HIDDEN_BLEED = "hidden_bleed"
+
 #: What a section of the report is made of: values that JSON takes.
 Json = dict[str, "Json"] | list["Json"] | str | float | int | bool | None
 
@@ -31,17 +34,21 @@ class Origin:
     vendor: str
     #: BitsStored; of a phantom those that this maker's scanners commonly write; None where unknown
     bits: int | None
-    #: what looks like a bleed, or is seen beside one, and is none
+    #: what looks like a bleed, or is seen beside one, and counts as none; `HIDDEN_BLEED`, too
     mimics: frozenset[str]
 
     @classmethod
-    def of(cls, facts: Facts) -> Origin:
-        """Of a phantom what its seed and style say, as it was drawn; of other studies what is known."""
+    def of(cls, facts: Facts, *, bleeds: bool) -> Origin:
+        """Of a phantom what its seed and style say, as it was drawn; of other studies what is known.
+
+        `bleeds`: what the study's label says.
+        """
         if facts.seed is None:
             return cls(vendor="", bits=facts.bits, mimics=frozenset())
         spec = draw(facts.seed, style="b" if facts.style == "b" else "a")
         vendor = spec.acquisition.vendor
-        return cls(vendor=vendor, bits=vendor_representation(vendor).bits, mimics=spec.mimics.names)
+        hidden = {HIDDEN_BLEED} if spec.bleeds and not bleeds else set()
+        return cls(vendor=vendor, bits=vendor_representation(vendor).bits, mimics=spec.mimics.names | hidden)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +75,13 @@ class Scored:
     @cached_property
     def origins(self) -> list[Origin]:
         """Where each study comes from."""
-        return [Origin.of(facts) for facts in self.found.facts]
+        studies = zip(self.found.facts, self.bleeds.tolist(), strict=True)
+        return [Origin.of(facts, bleeds=bleeds) for facts, bleeds in studies]
+
+    @property
+    def hidden(self) -> Bools:
+        """Which studies hold blood, but none that a reader would see, (N,)."""
+        return np.array([HIDDEN_BLEED in origin.mimics for origin in self.origins])
 
     @property
     def drawn(self) -> bool:

@@ -54,7 +54,7 @@ def rates(flagged: Bools, bleeds: Bools, *, blind: float) -> dict[str, Json]:
 
 
 def roc(part: Scored) -> Json:
-    """The curve for any bleed with its band, and the areas of the baselines."""
+    """The curve for any bleed with its band, the area without hidden bleeds, and those of the baselines."""
     score, label = part.probability[:, 0], part.bleeds
     patients = part.found.patients
     band = metrics.roc_band(score, label, _GRID, patients=patients)
@@ -63,8 +63,11 @@ def roc(part: Scored) -> Json:
     true_rate, low, high = (each.tolist() for each in band)
     dense = metrics.roc_band(part.hyperdense_ml, label, _GRID, patients=patients, rounds=50)
     dense_area = metrics.auc(part.hyperdense_ml, label, patients=patients)
+    clear = ~part.hidden
+    clear_area = metrics.auc(score[clear], label[clear], patients=patients[clear])
     return {
         "auc": beside(part.figures.get("study_auc_any"), 0.5),
+        "without_hidden_bleeds": {"left_out": int((~clear).sum()), "auc": beside(clear_area, 0.5)},
         "hyperdense_count_auc": beside(dense_area, 0.5),
         "curve": {
             "false_positive_rate": _GRID.tolist(),

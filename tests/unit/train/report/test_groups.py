@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ich_triage.phantom.spec import VENDORS, draw
-from tests.predictions import mixed, scanned, scored
+from tests.predictions import mixed, scanned, scored, study
 from train.report.groups import MIMIC_NAMES, false_alarms, main_mimic, subgroups
 
 
@@ -42,19 +42,34 @@ def test_sensitivity_by_volume() -> None:
 
 
 def test_false_alarms_are_put_down_to_what_the_seed_has() -> None:
-    """One alarm in all, counted under each mimic that its seed draws."""
-    alarmed = draw(2_000_006).mimics.names
+    """One alarm in all, counted under each mimic of its seed, and as a hidden bleed if that draws one."""
+    alarmed = _carried(2_000_006)
     rows = {row["mimic"]: row for row in false_alarms(scored(*mixed()))["mimics"]}
     assert set(rows) == set(MIMIC_NAMES)
     assert {name for name, row in rows.items() if row["flagged"]} == alarmed
     for name in alarmed:
-        carriers = sum(name in draw(2_000_006 + n).mimics.names for n in range(6))
+        carriers = sum(name in _carried(2_000_006 + n) for n in range(6))
         assert rows[name]["rate"]["value"] == pytest.approx(1 / carriers)
 
 
+def _carried(seed: int) -> frozenset[str]:
+    """What the label of a normal head does not count."""
+    spec = draw(seed)
+    return spec.mimics.names | ({"hidden_bleed"} if spec.bleeds else set())
+
+
+def test_a_bleed_that_the_label_counts_is_not_hidden() -> None:
+    """Of two studies of a seed that draws a bleed, only the one whose label says none is hidden."""
+    seed = next(seed for seed in range(2_000_000, 2_000_100) if draw(seed).bleeds)
+    seen, unseen = scored(study(seed, (0.0, 5.0, 0.0, 0.0, 0.0)), study(seed)).origins
+    assert "hidden_bleed" in unseen.mimics
+    assert unseen.mimics - seen.mimics == {"hidden_bleed"}
+
+
 def test_the_rarest_mimic_comes_first() -> None:
-    """A tumour explains more than the calcified pineal gland that most people have."""
+    """A tumour explains more than the calcified pineal gland that most people have, hidden blood more."""
     assert main_mimic(frozenset({"pineal", "tumour"})) == "tumour"
+    assert main_mimic(frozenset({"pineal", "hidden_bleed", "tumour"})) == "hidden_bleed"
     assert main_mimic(frozenset()) == "none"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ich_triage.phantom.spec import draw
 from tests.predictions import mixed, scanned, scored, study, without_slices
 from train.report.sections import calibration, decisions, labels, predictive_values, roc
 
@@ -48,6 +49,17 @@ def test_each_subtype_at_its_own_threshold() -> None:
     assert found["intraventricular"]["positive"] == 1
     assert found["intraventricular"]["sensitivity"]["value"] == 1
     assert found["intraventricular"]["average_precision"]["baseline"] == pytest.approx(1 / 12)
+
+
+def test_the_area_without_hidden_bleeds() -> None:
+    """The one alarm is a hidden bleed: beside the area with it stands that of the others, all in order."""
+    drawn = {bool(draw(seed).bleeds): seed for seed in range(2_000_010, 2_000_100)}
+    bleed = study(2_000_000, (0.0, 5.0, 0.0, 0.0, 0.0), logit=1.0)
+    found = roc(scored(bleed, study(drawn[True], logit=2.0), study(drawn[False])))
+    assert found["auc"]["value"] == pytest.approx(0.5)
+    assert found["without_hidden_bleeds"]["left_out"] == 1
+    assert found["without_hidden_bleeds"]["auc"]["value"] == pytest.approx(1)
+    assert found["without_hidden_bleeds"]["auc"]["n"] == 2
 
 
 def test_without_a_bleed_there_is_no_curve() -> None:
