@@ -30,6 +30,9 @@ from .training_mix import mix_sha256, training_spec
 
 log = structlog.get_logger(__name__)
 
+#: What the manifest's data say of how the weights came about, not of what they were measured on.
+_OF_TRAINING = ("train_studies", "train_first_seed", "started_from_sha256", "kept_of_start")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
@@ -40,7 +43,7 @@ class Sizes:
     #: for calibration and thresholds, style "a", the RSNA mix
     calibration: int = 300
     #: for testing, style "a", the RSNA mix
-    test: int = 200
+    test: int = 400
     #: for testing, style "b", which training never sees
     held_out: int = 120
 
@@ -194,11 +197,14 @@ def _train(plan: Plan, paths: Sequence[Path]) -> bytes:
 
 
 def _data(plan: Plan) -> dict[str, str | int | float]:
-    """What the data were. A phantom follows from seed and code, so these stand for its pixels."""
+    """What the data were. A phantom follows from seed and code, so these stand for its pixels.
+
+    Weights that were not trained any further keep what their package says of their training.
+    """
     counts: dict[str, str | int | float] = {f"{part}_studies": len(each) for part, each in plan.seeds.items()}
     first = {f"{part}_first_seed": each.start for part, each in plan.seeds.items()}
     kept = {"kept_of_start": plan.keep} if plan.keep else {}
-    return {
+    found = {
         "generator": "ich_triage.phantom",
         "generator_sha256": generator_sha256(),
         "pixels_per_side": plan.matrix,
@@ -207,6 +213,11 @@ def _data(plan: Plan) -> dict[str, str | int | float]:
         **_started_from(plan),
         **kept,
     }
+    if plan.sizes.train or not plan.started_from:
+        return found
+    measured = {name: value for name, value in found.items() if name not in _OF_TRAINING}
+    trained = {name: value for name, value in plan.started_from.manifest.data.items() if name in _OF_TRAINING}
+    return measured | trained
 
 
 def _started_from(plan: Plan) -> dict[str, str]:

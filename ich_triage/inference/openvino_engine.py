@@ -24,6 +24,9 @@ from .engine import Floats, SliceOutput, StudyOutput, first_line, in_batches, jo
 
 #: Tracing sets process-wide state of torch.
 _TRACE = threading.Lock()
+#: Slices that the network takes at once, whatever the batch: more, each with its mirror image, outgrow the
+#: cache (docs/decisions/0015-mirror-image.md).
+_AT_ONCE = 8
 
 
 class OpenVinoEngine:
@@ -35,7 +38,7 @@ class OpenVinoEngine:
 
     def __init__(self, package: Package, *, threads: int = 0, batch: int = 32) -> None:
         self.package = package
-        self._batch = batch
+        self._batch = min(batch, _AT_ONCE)
         size, channels = package.manifest.input_spec.size, package.manifest.input_spec.channels
         core = openvino.Core()
         options = {

@@ -49,10 +49,11 @@ def test_command_makes_a_package_and_resumes(tmp_path: Path) -> None:
     assert log.read_text().count("## ") == 2
     assert str(tmp_path) not in log.read_text()
     anew = tmp_path / "anew"
-    command[command.index("--train") + 1], command[command.index("--out") + 1] = "0", str(anew)
+    for name, value in {"--train": "0", "--test": "7", "--out": str(anew)}.items():
+        command[command.index(name) + 1] = value
     CliRunner().invoke(app, [*command, "--start", str(out)], catch_exceptions=False)
     assert (anew / WEIGHTS).read_bytes() == weights
-    assert Package.load(anew).manifest.data["started_from_sha256"] == package.manifest.weights_sha256
+    assert Package.load(anew).manifest.data == package.manifest.data | {"test_studies": 7}
 
 
 def test_calibration_without_a_bleed_is_refused_before_training(tmp_path: Path) -> None:
