@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from ich_triage.store import migrate
 from ich_triage.store.database import Database
+from tests.peers import probe_port
 
 # No test asks the outside for weights; without this each would wait for an answer that does not come.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -121,10 +122,8 @@ def real_head() -> Path:
 
 @pytest.fixture
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """See `probe_port`."""
+    return probe_port()
 
 
 @pytest.fixture
