@@ -13,8 +13,10 @@ from ich_triage.model.manifest import UNMEASURED_ERROR, VOLUME_FLOOR_ML
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-#: Pull of scale towards 1 and offset towards 0, so that a few or no positives cannot send them to infinity.
+#: Pull of scale towards 1, offset towards 0 and the lapse's log odds towards the usual ones, so that a few or
+#: no positives cannot send them to infinity.
 _PRIOR = 0.5
+_USUAL_LAPSE = float(logit(0.05))
 #: Probabilities beyond these are as good as certain.
 _CERTAIN = 1e-6, 1 - 1e-6
 #: Least bandwidth of the log odds, for studies that all say the same.
@@ -24,33 +26,42 @@ _LEAST_FOR_OWN = 20
 
 
 def fit_platt(logits: Floats, labels: Floats, before: Platt | None = None) -> Platt:
-    """Scale and offset for each column of logits (N, 6), by penalised maximum likelihood (Platt 1999).
+    """Scale, offset and lapse for each column of logits (N, 6), by penalised maximum likelihood (Platt 1999).
 
     `labels` (N, 6): 0, 1, or NaN where unknown. A column in which not both are known stays as `before`.
     """
     before = before or Platt()
-    pairs = list(zip(before.scale, before.offset, strict=True))
+    fitted = list(zip(before.scale, before.offset, before.lapse, strict=True))
     for k in range(logits.shape[1]):
         known = ~np.isnan(labels[:, k])
         label = labels[known, k] > 0
         if 0 < label.sum() < len(label):
-            pairs[k] = _fit_one(logits[known, k], label)
-    scales, offsets = zip(*pairs, strict=True)
-    return Platt(scale=scales, offset=offsets)
+            scale, offset, _ = fitted[0]
+            any_bleed = expit(scale * logits[known, 0] + offset) if k else None
+            fitted[k] = _fit_one(logits[known, k], label, any_bleed)
+    scales, offsets, lapses = zip(*fitted, strict=True)
+    return Platt(scale=scales, offset=offsets, lapse=lapses)
 
 
-def _fit_one(logit: Floats, label: Bools) -> tuple[float, float]:
+def _fit_one(logits: Floats, label: Bools, any_bleed: Floats | None) -> tuple[float, float, float]:
+    """Of one column; without the probabilities of `any_bleed` it has no lapse."""
     positive, negative = int(label.sum()), int((~label).sum())
     # Platt's targets: never quite 0 or 1, so that separable data stay finite.
     target = np.where(label, (positive + 1) / (positive + 2), 1 / (negative + 2))
 
     def loss(parameters: Floats) -> float:
-        z = np.exp(parameters[0]) * logit + parameters[1]
-        likelihood = np.logaddexp(0, z) - target * z
-        return float(likelihood.sum() + _PRIOR * (parameters**2).sum())
+        odds = np.exp(parameters[0]) * logits + parameters[1]
+        strangeness = _PRIOR * float((parameters[:2] ** 2).sum())
+        if any_bleed is None:
+            return float((np.logaddexp(0, odds) - target * odds).sum()) + strangeness
+        found = expit(odds)
+        found = np.clip(found + expit(parameters[2]) * np.maximum(any_bleed - found, 0), *_CERTAIN)
+        surprise = -(target * np.log(found) + (1 - target) * np.log1p(-found)).sum()
+        return float(surprise) + strangeness + _PRIOR * float((parameters[2] - _USUAL_LAPSE) ** 2)
 
-    log_scale, offset = minimize(loss, np.zeros(2), method="Nelder-Mead").x
-    return float(np.exp(log_scale)), float(offset)
+    start = [0.0, 0.0] if any_bleed is None else [0.0, 0.0, _USUAL_LAPSE]
+    log_scale, offset, *lapse = minimize(loss, start, method="Nelder-Mead").x.tolist()
+    return float(np.exp(log_scale)), offset, float(expit(lapse[0])) if lapse else 0.0
 
 
 def threshold_for_sensitivity(probability: Floats, label: Bools, sensitivity: float) -> float:

@@ -1,7 +1,8 @@
 """From logits to calibrated probabilities, and the frozen operating points.
 
-Platt scaling (Platt 1999), one scale and offset per label; correction of the prior by shifting the log odds
-(Saerens et al., Neural Computation 2002).
+Platt scaling (Platt 1999), one scale and offset per label, with a lapse rate for subtypes (Wichmann and Hill,
+Percept Psychophys 2001); correction of the prior by shifting the log odds (Saerens et al., Neural Computation
+2002).
 """
 
 from __future__ import annotations
@@ -19,16 +20,24 @@ Floats = NDArray[np.float32] | NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Platt:
-    """One affine map of the logits for each label, in the order of `LABELS`."""
+    """One affine map of the logits for each label, in the order of `LABELS`, and how far it lapses.
+
+    Where one bleed is plain, a network rules the others out more surely than it can know
+    (docs/decisions/0017-lapses.md).
+    """
 
     #: factors
     scale: tuple[float, ...] = (1.0,) * len(LABELS)
     #: addends
     offset: tuple[float, ...] = (0.0,) * len(LABELS)
+    #: how far each label is moved towards the probability of any bleed, 0 … 1; that of `any` does not count
+    lapse: tuple[float, ...] = (0.0,) * len(LABELS)
 
     def probabilities(self, logits: Floats) -> NDArray[np.float64]:
         """Logits (..., 6) to probabilities (..., 6), where `any` is at least each subtype."""
         found = expit(np.asarray(logits, np.float64) * np.asarray(self.scale) + np.asarray(self.offset))
+        any_bleed = found[..., :1].copy()
+        found += np.asarray(self.lapse) * np.maximum(any_bleed - found, 0)
         found[..., 0] = found.max(axis=-1)
         return found
 

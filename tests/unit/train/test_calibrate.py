@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.special import expit, logit
+from sklearn.metrics import roc_auc_score
 
 from ich_triage.model.manifest import VOLUME_FLOOR_ML
 from train.calibrate import (
@@ -23,6 +24,23 @@ def test_platt_recovers_scale_and_offset() -> None:
     found = fit_platt(logits, labels)
     assert found.scale[0] == pytest.approx(0.5, abs=0.05)
     assert found.offset[0] == pytest.approx(-1, abs=0.15)
+
+
+def test_how_far_a_network_lapses_beside_a_plain_bleed_is_found() -> None:
+    """One that overlooks a fifth of what 60% of bleeding studies have, and then rules it out more surely than
+    where nothing bleeds: 0.12 of the 0.52 that it does not see it in. Order is mended, too.
+    """
+    rng = np.random.default_rng(0)
+    bleeds = rng.random(4000) < 0.5
+    there = bleeds & (rng.random(4000) < 0.6)
+    seen = there & (rng.random(4000) < 0.8)
+    odds = rng.normal(np.where(seen, 4.0, np.where(bleeds, -8.0, -4.0)), 1.0)
+    logits = np.stack([rng.normal(np.where(bleeds, 5.0, -5.0), 1.0), odds], axis=1)
+    found = fit_platt(logits, np.stack([bleeds, there], axis=1))
+    assert found.lapse[:2] == pytest.approx((0, 0.12 / 0.52), abs=0.03)
+    probability = found.probabilities(np.pad(logits, ((0, 0), (0, 4)), constant_values=-30.0))[:, 1]
+    assert roc_auc_score(there, odds) < 0.85
+    assert roc_auc_score(there, probability) > 0.95
 
 
 @pytest.mark.parametrize("labels", [np.zeros((20, 1), bool), np.arange(20)[:, None] >= 10])

@@ -50,6 +50,7 @@ def test_an_ablation_changes_one_thing() -> None:
         ("weight-decay", "weight_decay"),
         ("mixed-precision", "precision"),
         ("progressive", "cycles"),
+        ("fitted", "cycles"),
     ):
         assert [each for each in plain if by_name[name][each] != plain[each]] == [key]
     cycles = by_name["progressive"]["cycles"]
