@@ -144,7 +144,7 @@ def _provisional(trained: Trained, weights: bytes) -> Manifest:
         input_spec=trained.input_spec,
         calibration=trained.start.manifest.calibration if trained.start else Calibration(),
         operating_points={"none": OperatingPoint(threshold=0.5, sensitivity=0.0, specificity=0.0)},
-        mask=trained.start.manifest.mask if trained.start else MaskRule(by_slice=True),
+        mask=trained.start.manifest.mask if trained.start else MaskRule(),
         data=dict(trained.data),
         code_version=version("ich-triage"),
         weights_sha256=hashlib.sha256(weights).hexdigest(),

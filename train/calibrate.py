@@ -16,7 +16,10 @@ Bools = NDArray[np.bool_]
 #: Pull of scale towards 1, offset towards 0 and the lapse's log odds towards the usual ones, so that a few or
 #: no positives cannot send them to infinity.
 _PRIOR = 0.5
-_USUAL_LAPSE = float(logit(0.05))
+#: Keeps logarithms finite, and costs nothing of what a steep scale costs.
+_TINY = 1e-15
+#: The usual lapse: the share of bleeds that are of the subtype, times this.
+_OVERLOOKED = 0.1
 #: Probabilities beyond these are as good as certain.
 _CERTAIN = 1e-6, 1 - 1e-6
 #: Least bandwidth of the log odds, for studies that all say the same.
@@ -37,31 +40,28 @@ def fit_platt(logits: Floats, labels: Floats, before: Platt | None = None) -> Pl
         label = labels[known, k] > 0
         if 0 < label.sum() < len(label):
             scale, offset, _ = fitted[0]
-            any_bleed = expit(scale * logits[known, 0] + offset) if k else None
+            any_bleed = expit(scale * logits[known, 0] + offset) if k else np.zeros(len(label))
             fitted[k] = _fit_one(logits[known, k], label, any_bleed)
     scales, offsets, lapses = zip(*fitted, strict=True)
-    return Platt(scale=scales, offset=offsets, lapse=lapses)
+    return Platt(scale=scales, offset=offsets, lapse=(0.0, *lapses[1:]))
 
 
-def _fit_one(logits: Floats, label: Bools, any_bleed: Floats | None) -> tuple[float, float, float]:
-    """Of one column; without the probabilities of `any_bleed` it has no lapse."""
+def _fit_one(logits: Floats, label: Bools, any_bleed: Floats) -> tuple[float, float, float]:
+    """Of one column, beside the probabilities of any bleed (N,); where these are nought no lapse counts."""
     positive, negative = int(label.sum()), int((~label).sum())
     # Platt's targets: never quite 0 or 1, so that separable data stay finite.
     target = np.where(label, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    usual = logit(_OVERLOOKED * positive / max(positive, any_bleed.sum()))
 
     def loss(parameters: Floats) -> float:
-        odds = np.exp(parameters[0]) * logits + parameters[1]
-        strangeness = _PRIOR * float((parameters[:2] ** 2).sum())
-        if any_bleed is None:
-            return float((np.logaddexp(0, odds) - target * odds).sum()) + strangeness
-        found = expit(odds)
-        found = np.clip(found + expit(parameters[2]) * np.maximum(any_bleed - found, 0), *_CERTAIN)
+        log_scale, offset, lapse = parameters
+        found = expit(np.exp(log_scale) * logits + offset)
+        found = np.clip(found + expit(lapse) * np.maximum(any_bleed - found, 0), _TINY, 1 - _TINY)
         surprise = -(target * np.log(found) + (1 - target) * np.log1p(-found)).sum()
-        return float(surprise) + strangeness + _PRIOR * float((parameters[2] - _USUAL_LAPSE) ** 2)
+        return float(surprise + _PRIOR * (log_scale**2 + offset**2 + (lapse - usual) ** 2))
 
-    start = [0.0, 0.0] if any_bleed is None else [0.0, 0.0, _USUAL_LAPSE]
-    log_scale, offset, *lapse = minimize(loss, start, method="Nelder-Mead").x.tolist()
-    return float(np.exp(log_scale)), offset, float(expit(lapse[0])) if lapse else 0.0
+    log_scale, offset, lapse = minimize(loss, [0.0, 0.0, usual], method="Nelder-Mead").x
+    return float(np.exp(log_scale)), float(offset), float(expit(lapse))
 
 
 def threshold_for_sensitivity(probability: Floats, label: Bools, sensitivity: float) -> float:

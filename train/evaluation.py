@@ -157,8 +157,7 @@ def _predict_one(network: Network, case: Case, rule: MaskRule) -> Prediction:
     height = torch.tensor(case.height, device=device)
     embedding, mask = network.slice_net(x.to(memory_format=torch.channels_last))
     slice_logits, study_logits = network.sequence_net(embedding[None], height[None, :, None])
-    slices = slice_logits[0].cpu().numpy()
-    mask = torch.from_numpy(rule.log_odds(mask.cpu().numpy(), slices))
+    mask, slices = mask.cpu(), slice_logits[0].cpu().numpy().astype(np.float64)
     cells = x.shape[-1] // MASK_STRIDE
     truth = (case.masks if case.marked else np.zeros((len(x), len(SUBTYPES), cells, cells))) / 255.0
     filled = _filled(mask, case.facts, rule)
@@ -170,7 +169,7 @@ def _predict_one(network: Network, case: Case, rule: MaskRule) -> Prediction:
         study_labels=case.study.astype(np.float64),
         slice_labels=case.labels.astype(np.float64),
         marked=case.marked,
-        slice_logits=slices.astype(np.float64),
+        slice_logits=slices,
         study_logits=study_logits[0].cpu().numpy().astype(np.float64),
         measured_ml=np.asarray(case.facts.slice_mm) * case.facts.cell_mm2 / 1000 @ filled.sum(axis=(2, 3)),
         dice=_dice(filled, truth, case.facts),

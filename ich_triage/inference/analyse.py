@@ -83,9 +83,8 @@ class Analyser:
         if flagged:
             midline = (head or heads.find(volume)).midline
             scene = findings.Scene(volume=volume, midline=midline, rule=self._rule(manifest))
-            log_odds = scene.rule.log_odds(output.slices.mask_logits, output.study.slice_logits)
             for k in scene.rule.reported(study):
-                masks[k] = _mask(log_odds[:, k : k + 1], prepared, scene)
+                masks[k] = _mask(output, k, prepared, scene)
             found = findings.measure(masks, study, slices, scene)
         analysis = Analysis(
             package=engine.package.identity,
@@ -173,9 +172,10 @@ def _prepared(volume: Volume, spec: InputSpec, device: str) -> Prepared:
         return prepare(hu, volume.positions_mm, volume.pixel_spacing, spec)
 
 
-def _mask(log_odds: NDArray[np.float32], prepared: Prepared, scene: findings.Scene) -> Bools:
-    """One subtype's mask at the resolution of the volume, (Z, Y, X), from log odds (Z, 1, S/4, S/4)."""
-    probabilities = unproject(torch.sigmoid(torch.from_numpy(log_odds)), prepared)[:, 0]
+def _mask(output: NetworkOutput, subtype: int, prepared: Prepared, scene: findings.Scene) -> Bools:
+    """One subtype's mask at the resolution of the volume, (Z, Y, X)."""
+    logits = torch.from_numpy(output.slices.mask_logits[:, subtype : subtype + 1])
+    probabilities = unproject(torch.sigmoid(logits), prepared)[:, 0]
     return marked(probabilities.numpy(), scene.voxel_ml(), min_part_ml=scene.rule.min_part_ml)
 
 

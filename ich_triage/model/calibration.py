@@ -23,7 +23,7 @@ class Platt:
     """One affine map of the logits for each label, in the order of `LABELS`, and how far it lapses.
 
     Where one bleed is plain, a network rules the others out more surely than it can know
-    (docs/decisions/0017-lapses.md).
+    (docs/decisions/0016-lapses.md).
     """
 
     #: factors

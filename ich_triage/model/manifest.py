@@ -47,9 +47,6 @@ class MaskRule(_Part):
 
     #: a connected part smaller than this is dropped, mL
     min_part_ml: float = Field(default=0.05, ge=0)
-    #: whether masks heed what the network says of their slices (see `log_odds`); not in packages that were
-    #: measured without
-    by_slice: bool = False
     #: study probability from which a subtype is reported as a finding, in the order of `SUBTYPES`
     subtype_thresholds: tuple[float, ...] = (0.5,) * (len(LABELS) - 1)
     #: 5% and 95% quantile of (true − measured) / (measured + `VOLUME_FLOOR_ML`) in calibration studies whose
@@ -64,15 +61,6 @@ class MaskRule(_Part):
             return values
         gone = ("threshold", "thresholds", "volume_error")
         return {name: value for name, value in values.items() if name not in gone}
-
-    def log_odds(self, masks: NDArray[np.float32], slices: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Log odds of voxels (Z, 5, Y, X), from those of the `masks` (Z, 5, Y, X) and of the `slices` (Z, 6).
-
-        A mask is told by one slice and its neighbours, what a slice shows in the light of the whole study. So
-        where a slice rather does not have a subtype, its odds come on top of those of its voxels
-        (docs/decisions/0016-masks-by-slice.md).
-        """
-        return masks + np.minimum(slices[:, 1:, None, None], 0) if self.by_slice else masks
 
     def reported(self, study: NDArray[np.float64]) -> list[int]:
         """Which subtypes a flagged study reports: indices into `SUBTYPES`, likeliest first, at least one.

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ich_triage.domain.finding import Analysis, Side
-from ich_triage.domain.labels import SUBTYPES, Subtype
+from ich_triage.domain.labels import Subtype
 from ich_triage.errors import EngineError
 from ich_triage.imaging.header import read_study
 from ich_triage.imaging.prepare import Prepared, prepare
@@ -35,7 +35,6 @@ PUT_IN = (
     (Subtype.SUBARACHNOID, Side.RIGHT),
     (Subtype.SUBDURAL, Side.LEFT),
 )
-INTRAPARENCHYMAL = SUBTYPES.index(Subtype.INTRAPARENCHYMAL)
 needs_real_head = pytest.mark.skipif(not REAL_HEAD.is_dir(), reason="the real head is not here")
 
 
@@ -101,27 +100,6 @@ def test_a_mask_that_is_no_number_is_an_error(
     monkeypatch.setattr(batcher.engine, "slices", overflown)
     with pytest.raises(EngineError, match="not a number"):
         Analyser(batcher).analyse(bleeding)
-
-
-@pytest.mark.risk("R-021")
-def test_nothing_is_outlined_in_slices_that_are_said_to_be_free_of_it(
-    batcher: Batcher, bleeding: Volume, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever the masks of those slices say: here the lower half of a bleed is taken back."""
-    study = batcher.engine.study
-    whole = Analyser(batcher).analyse(bleeding).masks[INTRAPARENCHYMAL]
-    key = int(whole.sum(axis=(1, 2)).argmax())
-
-    def doubting(embedding: Floats, height: Floats) -> StudyOutput:
-        output = study(embedding, height)
-        output.slice_logits[:key] = -20.0
-        return output
-
-    monkeypatch.setattr(batcher.engine, "study", doubting)
-    masks = Analyser(batcher).analyse(bleeding).masks[INTRAPARENCHYMAL]
-    assert whole[:key].any()
-    assert not masks[:key].any()
-    assert (masks[key:] & whole[key:]).sum() > 0.9 * whole[key:].sum()
 
 
 def test_threads_get_the_same_answer_as_one_alone(batcher: Batcher, bleeding: Volume) -> None:

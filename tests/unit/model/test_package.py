@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -45,16 +44,6 @@ def test_a_rule_with_mask_thresholds_is_still_read(threshold: dict[str, object])
     """As the manifests of earlier packages have it; what volumes erred by then is not claimed of now."""
     rule = MaskRule.model_validate({**threshold, "min_part_ml": 0.1, "volume_error": ((-0.1, 0.1),) * 5})
     assert rule == MaskRule(min_part_ml=0.1)
-
-
-def test_masks_heed_what_is_said_of_their_slices() -> None:
-    """Odds for a subtype in a slice change nothing, odds against it come on top; neither in older rules."""
-    masks = np.random.default_rng(0).normal(size=(2, 5, 4, 4)).astype(np.float32)
-    slices = np.array([[0, 3, 3, 3, 3, 3], [0, -3, 3, 0, -1, 3]], np.float32)
-    heeding = MaskRule(by_slice=True).log_odds(masks, slices)
-    np.testing.assert_array_equal(heeding[0], masks[0])
-    np.testing.assert_allclose(masks[1, :, 0, 0] - heeding[1, :, 0, 0], [3, 0, 0, 1, 0], atol=1e-6)
-    np.testing.assert_array_equal(MaskRule().log_odds(masks, slices), masks)
 
 
 def test_network_gives_the_golden_answer() -> None:

@@ -63,26 +63,11 @@ def case() -> Case:
     )
 
 
-class Certain(nn.Module):
-    """Says of each slice what it was told to say."""
-
-    def __init__(self, logits: np.ndarray) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(torch.from_numpy(logits))
-
-    def forward(self, embedding: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:
-        """Any study to the same logits of slices (1, Z, 6) and study (1, 6)."""
-        return self.logits[None], self.logits.amax(dim=0)[None]
-
-
-def _predict(case: Case, marked: np.ndarray, folder: Path, slices: np.ndarray | None = None) -> Predictions:
-    """What is read off masks and, where told, logits of `slices` (Z, 6) that heed each other."""
+def _predict(case: Case, marked: np.ndarray, folder: Path) -> Predictions:
     case.save(folder / "case.npz")
     network = IchNet(ArchitectureSpec(backbone="regnetx_002")).eval()
     network.slice_net = Knowing(marked.astype(np.float32) / 255)
-    if slices is not None:
-        network.sequence_net = Certain(slices)
-    return predict(network, [folder / "case.npz"], MaskRule(by_slice=slices is not None))
+    return predict(network, [folder / "case.npz"], MaskRule())
 
 
 def test_a_network_that_knows_the_truth_is_told_right(case: Case, tmp_path: Path) -> None:
@@ -93,19 +78,6 @@ def test_a_network_that_knows_the_truth_is_told_right(case: Case, tmp_path: Path
     assert found.measured_ml[0, SUBDURAL] == pytest.approx(case.facts.true_ml[SUBDURAL], rel=0.1)
     assert found.pointed[0, SUBDURAL]
     assert found.labels[0].tolist() == [True, False, False, False, False, True]
-
-
-def test_a_mask_in_a_slice_without_the_subtype_neither_points_nor_counts(case: Case, tmp_path: Path) -> None:
-    """As large a mark again in a slice that comes first and has no bleed."""
-    marked = case.masks.copy()
-    marked[0, SUBDURAL, 4:8, 4:8] = 255
-    slices = np.where(case.labels > 0, 20.0, -40.0).astype(np.float32)
-    blind, heeding = _predict(case, marked, tmp_path), _predict(case, marked, tmp_path, slices)
-    true_ml = case.facts.true_ml[SUBDURAL]
-    assert not blind.pointed[0, SUBDURAL]
-    assert heeding.pointed[0, SUBDURAL]
-    assert blind.measured_ml[0, SUBDURAL] > 1.3 * true_ml
-    assert heeding.measured_ml[0, SUBDURAL] == pytest.approx(true_ml, rel=0.1)
 
 
 def test_blind_baselines_are_shares_of_soft_tissue(case: Case, tmp_path: Path) -> None:
