@@ -36,8 +36,7 @@ class Platt:
     def probabilities(self, logits: Floats) -> NDArray[np.float64]:
         """Logits (..., 6) to probabilities (..., 6), where `any` is at least each subtype."""
         found = expit(np.asarray(logits, np.float64) * np.asarray(self.scale) + np.asarray(self.offset))
-        any_bleed = found[..., :1].copy()
-        found += np.asarray(self.lapse) * np.maximum(any_bleed - found, 0)
+        found += np.asarray(self.lapse) * np.maximum(found[..., :1] - found, 0)
         found[..., 0] = found.max(axis=-1)
         return found
 

@@ -34,9 +34,9 @@ def test_beside_a_plain_bleed_nothing_is_ruled_out_altogether() -> None:
     plain = lapsing.probabilities(np.array([30.0, 30.0, -30.0, 0.0, -30.0, -30.0]))
     np.testing.assert_allclose(plain, [1, 1, 0.1, 0.55, 0.1, 0.1], atol=1e-9)
     assert lapsing.probabilities(np.full(6, -30.0)).max() < 1e-9
-    none = Platt().probabilities(np.array([0.0, -1.0, -2.0, -3.0, -4.0, -5.0]))
-    moved = Platt(lapse=(0.5, *[0.0] * 5)).probabilities(np.array([0.0, -1.0, -2.0, -3.0, -4.0, -5.0]))
-    np.testing.assert_array_equal(moved, none)
+    descending = np.arange(0.0, -6.0, -1.0)
+    moved = Platt(lapse=(0.5, *[0.0] * 5)).probabilities(descending)
+    np.testing.assert_array_equal(moved, Platt().probabilities(descending))
 
 
 def test_prevalence_moves_the_odds_by_the_ratio_of_priors() -> None:
